@@ -1,0 +1,1 @@
+"""Benchmarks: each a command line that writes a JSON file under `benchmarks/results/`."""
