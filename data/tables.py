@@ -1,0 +1,132 @@
+"""Source tables: whatever their columns are called, rows come out in one form."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from data.compositions import parse_formula
+from tc_common.errors import UserError
+
+# One row of any source: its line, who it is, what was measured, where its structure lies.
+# `fate` is empty as long as the row is in use, else why it is not; no row ever leaves the table.
+ROW_COLUMNS = ("row", "material_id", "formula", "tc", "cif", "mp_id", "parent", "doped", "fate", "reason")
+REJECTED = "rejected"
+# The highest Tc ever confirmed is 250-260 K (LaH10 near 170-190 GPa: Drozdov 2019, doi 10.1038/s41586-019-1201-8;
+# Somayazulu 2019, doi 10.1103/PhysRevLett.122.027001). Beyond 300 K a table has slipped a digit or a column.
+LARGEST_TC_K = 300.0
+LARGEST_TABLE_BYTES = 500_000_000
+# Ids become file names (images, caches), so they hold nothing that a file system or a shell reads.
+SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,149}")
+MP_ID = re.compile(r"-MP-(m[pv]c?-\d+)")
+
+
+def read_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    """Read a CSV as text, with or without a first line that starts with `#`.
+
+    Raises:
+        UserError: absent, empty, unreadable, or without a required column.
+    """
+    try:
+        if path.stat().st_size > LARGEST_TABLE_BYTES:
+            raise UserError(f"{path}: larger than {LARGEST_TABLE_BYTES} bytes; not a table of superconductors")
+        with path.open(encoding="utf-8") as stream:
+            remark = stream.readline().startswith("#")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skiprows=int(remark), encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing") from error
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path} is no readable CSV ({error})") from error
+    missing = [column for column in required if column not in table]
+    if missing:
+        raise UserError(f"{path} has no column {', '.join(missing)}; columns there: {', '.join(table.columns[:12])}")
+    if table.empty:
+        raise UserError(f"{path} has no rows")
+    return table.assign(row=np.arange(len(table)) + 2 + remark)
+
+
+def rows_3dsc(folder: Path) -> pd.DataFrame:
+    """Rows of `3DSC_MP.csv` (six columns or the upstream's hundred) with its `cifs/`."""
+    table = read_table(folder / "3DSC_MP.csv", ("formula_sc", "tc", "cif"))
+    names = table["cif"].map(lambda text: text.rsplit("/", 1)[-1])
+    stems = names.str.removesuffix(".cif")
+    by_name = names.str.extract(MP_ID.pattern, expand=False).fillna("")
+    mp_id = table.get("material_id_2", by_name)
+    mp_id = mp_id.where(mp_id != "", by_name)
+    return _rows(
+        table.assign(material_id=stems, formula=table["formula_sc"], mp_id=mp_id, parent=mp_id),
+        doped=names.str.contains("synth_doped", regex=False),
+        cif=table["cif"].map(lambda text: _inside(folder / "cifs", text, text.rsplit("/", 1)[-1])),
+    )
+
+
+def rows_sample(folder: Path) -> pd.DataFrame:
+    """Rows of the shipped `sample.csv`; the prototype stands for the parent structure."""
+    table = read_table(folder / "sample.csv", ("material_id", "formula", "tc", "cif", "prototype", "doped"))
+    return _rows(
+        table.assign(mp_id="", parent=table["prototype"]),
+        doped=table["doped"].str.lower().isin(("1", "true", "yes")),
+        cif=table["cif"].map(lambda text: _inside(folder / "cifs", text, text.rsplit("/", 1)[-1])),
+    )
+
+
+def _rows(table: pd.DataFrame, doped: pd.Series, cif: pd.Series) -> pd.DataFrame:
+    """Bring a source's columns into `ROW_COLUMNS`, ordered by id so that the file's order is of no account."""
+    rows = table.assign(doped=doped, cif=cif, fate="", reason="")
+    rows["tc"] = pd.to_numeric(rows["tc"], errors="coerce")
+    return rows[list(ROW_COLUMNS)].sort_values(["material_id", "row"], ignore_index=True)
+
+
+def _inside(folder: Path, text: str, name: str) -> str:
+    """Path of a CIF in `folder`; empty where the table's text would lead out of it."""
+    climbs = ".." in text.split("/") or "\\" in text or "\0" in text
+    return "" if climbs or not name.endswith(".cif") else str(folder / name)
+
+
+def check_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Reject rows that no structure can mend: bad id, path, formula or Tc, or an id with two different Tc."""
+    rows = reject(rows, ~rows["material_id"].map(lambda name: bool(SAFE_ID.fullmatch(name))), "id is not a safe name")
+    rows = reject(rows, rows["cif"] == "", "cif is no name of a .cif file inside the source")
+    rows = reject(rows, ~np.isfinite(rows["tc"]), "tc is no number")
+    rows = reject(rows, rows["tc"] < 0, "tc is below 0 K")
+    rows = reject(rows, rows["tc"] > LARGEST_TC_K, f"tc is above {LARGEST_TC_K:g} K")
+    formulas = rows["formula"].map({text: _formula_fault(text) for text in rows["formula"].unique()})
+    rows = reject(rows, formulas != "", formulas)
+    return _reject_repeats(rows)
+
+
+def reject(rows: pd.DataFrame, where: pd.Series, reason: "str | pd.Series", fate: str = REJECTED) -> pd.DataFrame:
+    """Give rows still in use a fate and its reason."""
+    hit = where & (rows["fate"] == "")
+    return rows.assign(fate=rows["fate"].mask(hit, fate), reason=rows["reason"].mask(hit, reason))
+
+
+def _formula_fault(text: str) -> str:
+    try:
+        parse_formula(text)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _reject_repeats(rows: pd.DataFrame) -> pd.DataFrame:
+    """An id that stands twice is used once if its rows agree, never if they contradict each other."""
+    used = rows[rows["fate"] == ""]
+    kinds = used.groupby("material_id")[["formula", "tc"]].nunique().max(axis=1)
+    contradictory = rows["material_id"].isin(kinds[kinds > 1].index)
+    rows = reject(rows, contradictory, "id stands twice with different formula or tc")
+    repeated = rows.index.isin(rows[rows["fate"] == ""].index[rows[rows["fate"] == ""]["material_id"].duplicated()])
+    return reject(rows, pd.Series(repeated, rows.index), "row repeats another one")
+
+
+def limit_rows(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Keep `limit` formulas at even steps through the list sorted by Tc, so that a small run sees every range of Tc.
+
+    Depends on formulas and Tc only: not on the order of rows, nor on a seed.
+    """
+    used = rows[rows["fate"] == ""].groupby("formula")["tc"].median().reset_index().sort_values(["tc", "formula"])
+    if limit >= len(used):
+        return rows
+    steps = np.unique(np.round(np.linspace(0, len(used) - 1, limit)).astype(int))
+    return reject(rows, ~rows["formula"].isin(used["formula"].iloc[steps]), f"beyond --limit {limit}", "limit")
