@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The whole study in small, offline: sample crystals -> splits -> images -> two trainings -> comparison.
+# Everything is written under runs/demo. Random weights and a few epochs: it shows the way, not the accuracy.
+set -eu
+python=.venv/bin/python
+out=runs/demo
+rm -rf "$out"
+step() { echo; echo "== $*"; "$@"; }
+
+step $python -m data.prepare --source sample --out $out/processed
+step $python render_images.py --data-dir $out/processed --out $out/images --image-size 64
+step $python composition_baseline.py --data-dir $out/processed --results-dir $out/results
+step $python -m gat_pipeline.train --data-dir $out/processed --models-dir $out/models --results-dir $out/results \
+    --init random --epochs 20 --num-workers 0
+step $python -m dinov3_pipeline.train --data-dir $out/processed --images-dir $out/images --models-dir $out/models \
+    --results-dir $out/results --init random --backbone vit_small_patch16_dinov3 --image-size 64 --tune full \
+    --epochs 5 --batch-size 32
+step $python compare_models.py --results-dir $out/results
+echo
+echo "Files written:"
+find $out -type f -not -path "$out/images/*/*" -not -name ".*" | sort
+echo "$out/images: $(find $out/images -name '*.png' | wc -l) PNG files"
