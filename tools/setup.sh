@@ -19,10 +19,10 @@ find_python() {
 explain() {  # log file -> one line
     if grep -qi "no space left" "$1"; then
         echo "the disk is full: free about 3 GB (10 GB for a CUDA build of torch) and run the same command again"
-    elif grep -qiE "no matching distribution|could not find a version" "$1" && ! grep -qiE "connection|resolve" "$1"; then
-        echo "$(grep -iE 'no matching distribution|could not find a version' "$1" | tail -1); is this Linux or macOS on a 64-bit processor?"
-    elif grep -qiE "connection|resolve|timed out|proxy|no matching distribution" "$1"; then
+    elif grep -qiE "connection|resolve|timed out|proxy|from versions: none" "$1"; then
         echo "the package index cannot be reached: check the network or pip's settings and run the same command again"
+    elif grep -qi "no matching distribution" "$1"; then
+        echo "$(grep -i 'no matching distribution' "$1" | tail -1 | cut -d' ' -f2-): this needs a 64-bit Linux or macOS"
     else
         echo "installation failed: $(grep -iE 'error' "$1" | tail -1) (all of it: $1)"
     fi
