@@ -1,0 +1,100 @@
+"""Bonds of one unit cell, found once per material and repeated by every supercell and view."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.analysis.local_env import CrystalNN
+from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
+from pymatgen.core import Structure
+
+from dinov3_pipeline.physics_colors import chemical_symbol
+
+BondMode = Literal["crystal-nn", "covalent", "none"]
+# Two atoms are bonded up to the sum of their covalent radii plus this (the convention of the Cambridge Structural
+# Database); closer than OVERLAP_A they are two descriptions of one disordered site.
+COVALENT_TOLERANCE_A = 0.4
+OVERLAP_A = 0.5
+# What CrystalNN raises on cells it cannot partition (qhull errors are RuntimeError, LinAlgError is ValueError).
+CRYSTAL_NN_FAILURES = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bonds:
+    """Directed bonds, both directions listed: K rows sorted by centre."""
+
+    center: NDArray[np.int64]
+    """(K,) index of the site the bond starts at."""
+    neighbor: NDArray[np.int64]
+    """(K,) index of the site it ends at."""
+    image: NDArray[np.int64]
+    """(K, 3) cell of the neighbour relative to the cell of the centre."""
+    failures: tuple[str, ...] = ()
+    """One line for each site whose neighbours could not be found."""
+
+    def vectors_A(self, structure: Structure) -> NDArray[np.float64]:
+        """(K, 3) Cartesian vectors from centre to neighbour in Å."""
+        fractional = structure.frac_coords
+        return (fractional[self.neighbor] + self.image - fractional[self.center]) @ structure.lattice.matrix
+
+
+def find_bonds(structure: Structure, mode: BondMode) -> Bonds:
+    """Bonds of `structure`, whose sites may be mixed: a mixed site bonds like its dominant element."""
+    if mode == "none":
+        return _bonds(set())
+    if mode == "covalent":
+        return _bonds(_covalent(structure))
+    return _crystal_nn(dominant(structure))
+
+
+def dominant(structure: Structure) -> Structure:
+    """The ordered structure in which each site holds its most frequent element (of equals, the alphabet's first)."""
+    return Structure(structure.lattice, dominant_symbols(structure), structure.frac_coords)
+
+
+def dominant_symbols(structure: Structure) -> list[str]:
+    """Most frequent element of each site."""
+    shares = [{chemical_symbol(species): share for species, share in site.species.items()} for site in structure]
+    return [min(share, key=lambda symbol: (-share[symbol], symbol)) for share in shares]
+
+
+_Directed = tuple[int, int, int, int, int]  # centre, neighbour, image
+
+
+def _bonds(directed: set[_Directed], failures: tuple[str, ...] = ()) -> Bonds:
+    """Both directions of every bond, sorted, so that the picture does not depend on who found it."""
+    reverse = {(j, i, -a, -b, -c) for i, j, a, b, c in directed}
+    table = np.array(sorted(directed | reverse), dtype=np.int64).reshape(-1, 5)
+    return Bonds(center=table[:, 0], neighbor=table[:, 1], image=table[:, 2:], failures=failures)
+
+
+def _covalent(structure: Structure) -> set[_Directed]:
+    radii_A = np.array([covalent_radius_A(symbol) for symbol in dominant_symbols(structure)])
+    reach_A = 2 * float(radii_A.max()) + COVALENT_TOLERANCE_A
+    center, neighbor, image, distance_A = structure.get_neighbor_list(reach_A)
+    bonded = (distance_A <= radii_A[center] + radii_A[neighbor] + COVALENT_TOLERANCE_A) & (distance_A > OVERLAP_A)
+    columns = np.column_stack([center, neighbor, image])[bonded]
+    return {tuple(row) for row in columns.astype(int).tolist()}
+
+
+def covalent_radius_A(symbol: str) -> float:
+    """Covalent radius in Å (Cordero et al., Dalton Trans. 2008, 2832, in pymatgen); 1.5 Å for elements beyond Cm."""
+    return CovalentRadius.radius.get("H" if symbol in ("D", "T") else symbol, 1.5)
+
+
+def _crystal_nn(structure: Structure) -> Bonds:
+    finder = CrystalNN()
+    directed: set[_Directed] = set()
+    failures = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # CrystalNN mentions at every site that no oxidation states are given
+        for center, site in enumerate(structure):
+            try:
+                neighbors = finder.get_nn_info(structure, center)
+            except CRYSTAL_NN_FAILURES as error:
+                failures.append(f"site {center} ({site.species_string}): {' '.join(str(error).split())[:120]}")
+                continue
+            directed |= {(center, near["site_index"], *map(int, near["image"])) for near in neighbors}
+    return _bonds(directed, tuple(failures))

@@ -1,0 +1,191 @@
+"""Draw a whole data set: one plain function per material, run by worker processes, resumable at any moment.
+
+data/images/<split>/<material_id>_<view>.png are renamed into place whole; data/images/render_journal.jsonl gets one
+line per finished material. A killed run leaves whole images and its journal, and the next run goes on from there.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dinov3_pipeline.image_index import JOURNAL, image_name
+from dinov3_pipeline.rendering import RenderOptions, draw_views, prepare, view_names
+from tc_common.crystals import CrystalError, read_crystal
+from tc_common.errors import UserError
+
+# Flat colours without a row filter and with the lightest compression: smallest and fastest of all settings tried.
+PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaterialRow:
+    """One material to draw, and the folder for its images."""
+
+    material_id: str
+    split: str
+    cif: Path
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """What became of one material."""
+
+    material_id: str
+    split: str
+    key: str
+    """Digest of all that decides the pixels."""
+    skipped: str = ""
+    """Reason why there are no images; empty where there are."""
+    bond_failures: tuple[str, ...] = ()
+    """Sites drawn without the bonds they should have found, with the reason."""
+
+
+def material_rows(splits: dict[str, pd.DataFrame], images_dir: Path) -> list[MaterialRow]:
+    """The materials of all splits, in order."""
+    return [
+        MaterialRow(material_id=row.material_id, split=name, cif=Path(row.cif), folder=images_dir / name)
+        for name, table in splits.items()
+        for row in table.itertuples()
+    ]
+
+
+def render_material(row: MaterialRow, options: RenderOptions) -> Rendered:
+    """Draw and write all views of one material, each file whole or not at all; an unusable crystal is reported.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    names = view_names(options)
+    skipped = ""
+    failures: tuple[str, ...] = ()
+    try:
+        geometry = prepare(read_crystal(row.cif), options)
+    except CrystalError as error:
+        skipped = str(error)
+    else:
+        failures = geometry.bond_failures
+        for name, image in zip(names, draw_views(geometry, names, row.material_id, options), strict=True):
+            write_png(row.folder / image_name(row.material_id, name), image)
+    return Rendered(
+        material_id=row.material_id,
+        split=row.split,
+        key=material_key(row, options),
+        skipped=skipped,
+        bond_failures=failures,
+    )
+
+
+def material_key(row: MaterialRow, options: RenderOptions) -> str:
+    """Digest of all that decides a material's pixels: options, id (it seeds the rotations) and CIF."""
+    try:
+        cif = row.cif.read_bytes()
+    except OSError:
+        cif = b""  # `render_material` says what is wrong with it
+    return hashlib.sha256(f"{options.fingerprint()}\n{row.material_id}\n".encode() + cif).hexdigest()[:16]
+
+
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write (H, W, 3) RGB whole or not at all (not synced one by one: that would take longer than the drawing).
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    encoded_well, encoded = cv2.imencode(".png", image[..., ::-1], PNG)  # cv2 takes BGR
+    assert encoded_well, path
+    temporary = path.with_name(f".{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(encoded.data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The one line for a full disk or a read-only folder."""
+    return UserError(f"cannot write {path}: {error.strerror or error}; free space or pick another --out")
+
+
+def run_local(rows: Sequence[MaterialRow], options: RenderOptions, workers: int) -> Iterator[Rendered]:
+    """Draw `rows` with `workers` processes (1: in this one); results come in any order.
+
+    Raises:
+        UserError: a folder cannot be written, or a worker died.
+    """
+    if workers == 1:
+        yield from (render_material(row, options) for row in rows)
+        return
+    # Forked workers need no second import of pymatgen; elsewhere fork is unsafe or absent.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(workers, context, _leave_with_parent, (os.getpid(),)) as pool:
+        try:
+            for done in as_completed([pool.submit(render_material, row, options) for row in rows]):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise UserError("a worker died (out of memory?); run again with fewer --workers to go on") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _leave_with_parent(parent: int) -> None:
+    """Make a worker end soon after its parent is killed; otherwise it would wait for work for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def read_journal(images_dir: Path) -> dict[tuple[str, str], Rendered]:
+    """Finished materials by (split, id); the torn last line of a killed run counts for nothing."""
+    path = images_dir / JOURNAL
+    finished = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            content = json.loads(line)
+            rendered = Rendered(**content | {"bond_failures": tuple(content["bond_failures"])})
+        except (KeyError, TypeError, json.JSONDecodeError):
+            continue
+        finished[rendered.split, rendered.material_id] = rendered
+    return finished
+
+
+def journaled(images_dir: Path, results: Iterator[Rendered]) -> Iterator[Rendered]:
+    """Pass results on, each written to the journal first.
+
+    Raises:
+        UserError: the journal cannot be written.
+    """
+    with (images_dir / JOURNAL).open("a", encoding="utf-8") as stream:
+        stream.write("\n")  # ends the torn line of a killed run
+        for result in results:
+            try:
+                stream.write(json.dumps(asdict(result), sort_keys=True) + "\n")
+                stream.flush()
+            except OSError as error:
+                raise cannot_write(images_dir / JOURNAL, error) from error
+            yield result
+
+
+def is_finished(row: MaterialRow, options: RenderOptions, before: Rendered | None) -> bool:
+    """Whether all images of `row` lie there, drawn with these options from this CIF."""
+    if before is None or before.skipped or before.key != material_key(row, options):
+        return False
+    return all((row.folder / image_name(row.material_id, name)).exists() for name in view_names(options))

@@ -1,0 +1,128 @@
+"""Draw every material of the split files as physics-coloured PNGs.
+
+    python render_images.py                                   # data/processed -> data/images, 18 views a material
+    python render_images.py --workers 2 --limit 20            # a quick look
+    python render_images.py --contact-sheet 8                 # and one sheet of 8 materials for people to look at
+
+Run again, it draws only what is missing or out of date. Cost and speed: benchmarks/results/render_speed.json.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from dinov3_pipeline import image_index, render_jobs
+from dinov3_pipeline.render_jobs import MaterialRow, Rendered
+from dinov3_pipeline.rendering import RenderOptions
+from tc_common import cli
+from tc_common.errors import UserError
+from tc_common.files import write_json
+from tc_common.splits import SPLITS, read_splits
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderConfig(RenderOptions):
+    """What to draw, how, and where to."""
+
+    data_dir: Path = Path("data/processed")
+    """Folder with train.csv, val.csv and test.csv."""
+    out: Path = Path("data/images")
+    """Folder for the images and their index; one run at a time."""
+    workers: int = 0
+    """Processes that draw (>= 0; 0 = one per core)."""
+    limit: int | None = None
+    """Draw only the first N materials of each split (>= 1)."""
+    engine: Literal["local"] = "local"
+    """Where the workers run: processes on this machine."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.workers < 0:
+            raise ValueError(f"--workers {self.workers}: at least 0")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"--limit {self.limit}: at least 1")
+
+    def options(self) -> RenderOptions:
+        """The part that decides the pixels."""
+        return RenderOptions(**{field.name: getattr(self, field.name) for field in fields(RenderOptions)})
+
+
+def main(config: RenderConfig) -> None:
+    """Draw what is not finished, then write index and report."""
+    options = config.options()
+    splits = read_splits(config.data_dir, config.limit)
+    rows = render_jobs.material_rows(splits, config.out)
+    with own_images_dir(config.out):
+        image_index.record_options(config.out, options)
+        finished = draw(rows, options, config)
+        drawn = {key for key, result in finished.items() if not result.skipped}
+        report(config.out, finished)
+        if not drawn:
+            first = next(iter(finished.values()))
+            raise UserError(f"no material of {config.data_dir} could be drawn; the first: {first.skipped}")
+        index = image_index.write_index(config.out, splits, drawn, options)
+    print(f"{config.out / 'image_metadata.csv'}: {len(index)} images of {len(drawn)} materials")
+
+
+@contextmanager
+def own_images_dir(out: Path) -> Iterator[None]:
+    """Make the folders, hold them against a second run, and clear what a killed one left.
+
+    Raises:
+        UserError: another run holds the folder, or it cannot be written.
+    """
+    try:
+        for split in SPLITS:
+            (out / split).mkdir(parents=True, exist_ok=True)
+        with FileLock(out / ".render.lock", timeout=0):
+            for leftover in out.glob("*/.*.tmp"):
+                leftover.unlink()
+            yield
+    except Timeout:
+        raise UserError(f"{out} is being written by another run; wait for it or pick another --out") from None
+    except OSError as error:
+        raise render_jobs.cannot_write(out, error) from error
+
+
+def draw(rows: Sequence[MaterialRow], options: RenderOptions, config: RenderConfig) -> dict[tuple[str, str], Rendered]:
+    """Draw the rows that are not finished; what became of every row, in the order of the rows."""
+    journal = render_jobs.read_journal(config.out)
+    finished = {
+        (row.split, row.material_id): journal[row.split, row.material_id]
+        for row in rows
+        if render_jobs.is_finished(row, options, journal.get((row.split, row.material_id)))
+    }
+    pending = [row for row in rows if (row.split, row.material_id) not in finished]
+    workers = min(config.workers or os.cpu_count() or 1, max(1, len(pending)))
+    results = render_jobs.journaled(config.out, render_jobs.run_local(pending, options, workers))
+    for result in tqdm(results, total=len(pending), unit="material", disable=not pending):
+        finished[result.split, result.material_id] = result
+    return {(row.split, row.material_id): finished[row.split, row.material_id] for row in rows}
+
+
+def report(out: Path, finished: dict[tuple[str, str], Rendered]) -> None:
+    """Write render_report.json: what was skipped and whose bonds are incomplete; say so on the terminal."""
+    skipped = [result for result in finished.values() if result.skipped]
+    incomplete = [result for result in finished.values() if result.bond_failures]
+    content = {
+        "materials": len(finished),
+        "drawn": len(finished) - len(skipped),
+        "skipped": [{"material_id": r.material_id, "split": r.split, "reason": r.skipped} for r in skipped],
+        "bond_failures": [
+            {"material_id": r.material_id, "split": r.split, "sites": list(r.bond_failures)} for r in incomplete
+        ],
+    }
+    write_json(out / "render_report.json", content)
+    for problem, results in (("skipped", skipped), ("without some of their bonds", incomplete)):
+        if results:
+            print(f"{len(results)} of {len(finished)} materials {problem}: see {out / 'render_report.json'}")
+
+
+if __name__ == "__main__":
+    cli.run(lambda: main(cli.parse(RenderConfig, prog="render_images.py", description=__doc__)))
