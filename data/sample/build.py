@@ -1,0 +1,210 @@
+"""Write the shipped sample's CIFs and `sample.csv` from its three readable tables.
+
+    python -m data.sample.build        # a few seconds; the same bytes on every run
+
+`prototypes.csv` holds a structure type's symmetry and sites, `materials.csv` one material a row with its
+lattice constants, free coordinates, occupants and Tc, `references.csv` the publications those come from.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+from pymatgen.core import Composition, Lattice
+from pymatgen.symmetry.groups import SpaceGroup
+
+from tc_common.cli import parse, run
+from tc_common.files import write_csv, write_text
+
+HERE = Path(__file__).parent
+# Where the shipped CIFs lie as seen from the repository root, which is how sample.csv names them.
+CIF_FOLDER = "data/sample/cifs"
+
+# A coordinate is a number, or a free parameter with an integer factor and a fraction: 1/4, 0.15378, 2x, x_A+1/2.
+COORDINATE = re.compile(r"(?P<factor>-?\d*)(?P<name>[xyz](_\w+)?)(?P<shift>\+\d+/\d+)?")
+
+COLUMNS = [
+    "material_id",
+    "formula",
+    "tc",
+    "cif",
+    "prototype",
+    "spacegroup",
+    "doped",
+    "family",
+    "pressure_GPa",
+    "structure_ref",
+    "tc_ref",
+    "note",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Where the sample is written."""
+
+    out: Path = HERE
+    """Folder that receives `sample.csv` and `cifs/`."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site of the asymmetric unit."""
+
+    label: str
+    multiplicity: int
+    fractional: tuple[float, float, float]
+    occupants: dict[str, float]
+
+
+def main() -> None:
+    config = parse(Config, prog="python -m data.sample.build", description=__doc__ or "")
+    count = build(config.out)
+    print(f"wrote {count} crystals to {config.out / 'cifs'} and {config.out / 'sample.csv'}")
+
+
+def build(out: Path) -> int:
+    """Write the CIFs and `sample.csv` into `out`; return how many crystals there are."""
+    materials, prototypes, references = read_tables()
+    rows = []
+    for material in materials.itertuples():
+        sites = prototypes[prototypes["prototype"] == material.prototype]
+        row = sample_row(material, sites["spacegroup"].iloc[0], references)
+        write_text(out / "cifs" / f"{row['material_id']}.cif", cif_text(material, sites, row))
+        rows.append(row)
+    write_csv(out / "sample.csv", pd.DataFrame(rows, columns=COLUMNS))
+    return len(rows)
+
+
+def read_tables() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Materials and prototypes with every cell as written, and references by key."""
+    materials, prototypes, references = (
+        pd.read_csv(HERE / f"{name}.csv", dtype=str, keep_default_na=False)
+        for name in ("materials", "prototypes", "references")
+    )
+    return materials, prototypes, {r.key: r.reference + f", doi:{r.doi}" * bool(r.doi) for r in references.itertuples()}
+
+
+def sample_row(material, spacegroup: str, references: dict[str, str]) -> dict[str, str]:
+    """The line of `sample.csv` for one material; `tc` in K."""
+    material_id = f"{material.formula}-{material.prototype}"
+    return {
+        "material_id": material_id,
+        "formula": explicit_formula(material.formula),
+        "tc": material.tc_K,
+        "cif": f"{CIF_FOLDER}/{material_id}.cif",
+        "prototype": material.prototype,
+        "spacegroup": spacegroup,
+        "doped": str(any(len(o) > 1 or sum(o.values()) < 1 for o in occupants_by_site(material))),
+        "family": material.family,
+        "pressure_GPa": material.pressure_GPa,
+        "structure_ref": references[material.structure_ref],
+        "tc_ref": references[material.tc_ref],
+        "note": material.note,
+    }
+
+
+def explicit_formula(formula: str) -> str:
+    """Every amount written out, elements in the order given: La1.85Sr0.15CuO4 -> La1.85Sr0.15Cu1O4."""
+    return re.sub(r"([A-Z][a-z]?)(?![a-z0-9.])", r"\g<1>1", formula)
+
+
+def occupants_by_site(material) -> list[dict[str, float]]:
+    """Elements and their occupancies for each site, in the order of the prototype's sites."""
+    return [Composition(token).as_dict() for token in material.occupants.split()]
+
+
+def sites_of(material, prototype: pd.DataFrame) -> list[Site]:
+    """The asymmetric unit of a material.
+
+    Raises:
+        ValueError: occupants and sites differ in number, or a coordinate is neither number nor parameter.
+    """
+    free = {name: float(value) for name, value in (pair.split("=") for pair in material.coordinates.split())}
+    pairs = zip(prototype.itertuples(), occupants_by_site(material), strict=True)
+    return [
+        Site(
+            site.site,
+            int(re.sub(r"\D", "", site.wyckoff)),
+            (coordinate(site.x, free), coordinate(site.y, free), coordinate(site.z, free)),
+            occupants,
+        )
+        for site, occupants in pairs
+    ]
+
+
+def coordinate(token: str, free: dict[str, float]) -> float:
+    """Value of a coordinate such as `1/4`, `0.158`, `2x` or `x_A+1/2`, folded into [0, 1)."""
+    match = COORDINATE.fullmatch(token)
+    if match is None:
+        return float(Fraction(token))
+    factor = {"": 1, "-": -1}.get(match["factor"]) or int(match["factor"])
+    return (factor * free[match["name"]] + float(Fraction(match["shift"] or 0))) % 1
+
+
+def lattice_of(material, group: SpaceGroup) -> Lattice:
+    """Cell in Å and degrees; an empty b or c follows from the crystal system (rhombohedral ones in hexagonal axes)."""
+    a = float(material.a_A)
+    b, c = float(material.b_A or a), float(material.c_A or a)
+    gamma = 120.0 if group.crystal_system in ("hexagonal", "trigonal") else 90.0
+    return Lattice.from_parameters(a, b, c, 90.0, 90.0, gamma)
+
+
+@cache
+def space_group(symbol: str) -> tuple[SpaceGroup, tuple[str, ...]]:
+    """A space group and its operations as text, identity first, in an order that does not change between runs."""
+    group = SpaceGroup(symbol)
+    operations = {operation.as_xyz_str() for operation in group.symmetry_ops}
+    return group, ("x, y, z", *sorted(operations - {"x, y, z"}))
+
+
+def cif_text(material, prototype: pd.DataFrame, row: dict[str, str]) -> str:
+    """The crystal as a CIF: symmetry operations and asymmetric unit, several rows for a mixed site."""
+    group, operations = space_group(row["spacegroup"])
+    cell = lattice_of(material, group)
+    lines = [
+        f"# Prototype {row['prototype']}; structure: {row['structure_ref']}",
+        f"data_{row['material_id']}",
+        f"_chemical_formula_sum '{' '.join(re.findall(r'[A-Z][a-z]?[0-9.]+', row['formula']))}'",
+        f"_space_group_name_H-M_alt '{group.symbol}'",
+        f"_space_group_IT_number {group.int_number}",
+        *(f"_cell_length_{axis} {length:.4f}" for axis, length in zip("abc", cell.abc, strict=True)),
+        *(
+            f"_cell_angle_{name} {angle:.0f}"
+            for name, angle in zip(("alpha", "beta", "gamma"), cell.angles, strict=True)
+        ),
+        "loop_",
+        "_space_group_symop_operation_xyz",
+        *(f"'{operation}'" for operation in operations),
+        "loop_",
+        *(f"_atom_site_{field}" for field in ATOM_FIELDS),
+        *(line for site in sites_of(material, prototype) for line in atom_lines(site)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+ATOM_FIELDS = (
+    "label",
+    "type_symbol",
+    "site_symmetry_multiplicity",
+    "fract_x",
+    "fract_y",
+    "fract_z",
+    "occupancy",
+)
+
+
+def atom_lines(site: Site) -> list[str]:
+    """CIF rows of one site, one for each element on it."""
+    place = " ".join(f"{value:.8f}" for value in site.fractional)
+    return [
+        f"{element}_{site.label} {element} {site.multiplicity} {place} {amount:g}"
+        for element, amount in site.occupants.items()
+    ]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,199 @@
+"""The shipped sample is chemistry: symmetry, formula, distances, density and references of every crystal."""
+
+import re
+import warnings
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
+from pymatgen.core import Composition, Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+from pymatgen.symmetry.groups import SpaceGroup
+
+from data.sample import build
+from tc_common.crystals import read_crystal
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "data" / "sample"
+TABLE = pd.read_csv(SAMPLE / "sample.csv", keep_default_na=False)
+TEMPERATURE_EDGES_K = (0, 5, 15, 40, np.inf)
+
+# g/cm3 at room temperature: CRC Handbook of Chemistry and Physics for elements and simple compounds,
+# calculated X-ray densities of the cited structure papers for YBa2Cu3O6 and the layered compounds.
+PUBLISHED_DENSITY = {
+    "Al": 2.70,
+    "Pb": 11.34,
+    "Nb": 8.57,
+    "V": 6.11,
+    "Ta": 16.65,
+    "Sn": 7.29,
+    "In": 7.31,
+    "Re": 21.02,
+    "Zn": 7.14,
+    "Ga": 5.91,
+    "Bi": 9.79,
+    "Si": 2.33,
+    "Hg": 14.2,
+    "NbN": 8.47,
+    "TiN": 5.40,
+    "NbC": 7.82,
+    "TaC": 14.5,
+    "MgB2": 2.63,
+    "LaB6": 4.72,
+    "ZrB12": 3.61,
+    "MoS2": 5.0,
+    "NbSe2": 6.44,
+    "FeS2": 5.02,
+    "CuS": 4.68,
+    "Bi2Se3": 7.68,
+    "ReO3": 7.4,
+    "Nb3Sn": 8.92,
+    "La2CuO4": 7.08,
+    "YBa2Cu3O6": 6.12,
+    "YBa2Cu3O6.93": 6.37,
+    "BaFe2As2": 6.48,
+    "LaFeAsO": 6.66,
+    "UPt3": 19.4,
+}
+
+REQUIRED = {
+    "elements": "Al Pb Nb V Ta Sn In Hg Re Tc Zn Cd La",
+    "A15": "Nb3Sn Nb3Ge V3Si V3Ga Nb3Al",
+    "rock salt": "NbN NbC TiN ZrN VN TaC MoC PdH",
+    "MgB2 and relatives": "MgB2 Mg0.9Al0.1B2 MgB1.8C0.2 AlB2 YB6 ZrB12",
+    "Laves": "CeRu2 HfV2 ZrV2",
+    "Chevrel": "PbMo6S8 SnMo6S8",
+    "borocarbides": "YNi2B2C LuNi2B2C",
+    "dichalcogenides": "NbSe2 NbS2 TaS2 Cu0.08TiSe2",
+    "bismuthates": "Ba0.6K0.4BiO3 BaPb0.75Bi0.25O3",
+    "cuprates": "La1.85Sr0.15CuO4 YBa2Cu3O6.93 Nd1.85Ce0.15CuO4 HgBa2CuO4.06 Tl2Ba2CaCu2O8 Bi2Sr2CaCu2O8",
+    "iron": "LaFeAsO0.89F0.11 Ba0.6K0.4Fe2As2 BaFe1.8Co0.2As2 FeSe FeTe0.5Se0.5 LiFeAs",
+    "heavy fermions": "CeCoIn5 CeCu2Si2 UPt3 UBe13",
+    "hydrides": "H3S LaH10 YH6 CaH6",
+    "not superconducting": "Cu Ag Au Na Pt La2CuO4 BaBiO3 LaFeAsO",
+}
+
+
+def name_of(material_id: str) -> str:
+    """The formula that starts a material's id."""
+    return material_id.split("-")[0]
+
+
+@cache
+def crystal(path: str) -> Structure:
+    return read_crystal(ROOT / path)
+
+
+def covalent_radius(site) -> float:
+    """Occupancy-weighted covalent radius in Å."""
+    return np.average([CovalentRadius.radius[e.symbol] for e in site.species], weights=list(site.species.values()))
+
+
+def too_close(structure: Structure, least_ratio: float) -> list[str]:
+    """Pairs nearer than `least_ratio` of their covalent radii that can both be occupied at once."""
+    first, second, _, distance = structure.get_neighbor_list(3.2)
+    radius = np.array([covalent_radius(site) for site in structure])
+    filling = np.array([site.species.num_atoms for site in structure])
+    bad = (distance < least_ratio * (radius[first] + radius[second])) & (filling[first] + filling[second] > 1)
+    return [f"{structure[i].species_string}-{structure[j].species_string}" for i, j in zip(first[bad], second[bad])]
+
+
+@pytest.mark.parametrize("row", TABLE.itertuples(), ids=TABLE["material_id"])
+def test_crystal_is_what_the_table_says(row) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", module="pymatgen.io.cif")
+        structure = crystal(row.cif)
+    found, stated = structure.composition.fractional_composition, Composition(row.formula).fractional_composition
+    assert found.almost_equals(stated, atol=2e-3, rtol=0), structure.formula
+    assert stated.almost_equals(Composition(name_of(row.material_id)).fractional_composition)
+    assert SpacegroupAnalyzer(structure, symprec=1e-3).get_space_group_number() == SpaceGroup(row.spacegroup).int_number
+    assert too_close(structure, least_ratio=0.7) == []
+    assert 0.5 < structure.density < 23
+    assert 2.0 < structure.volume / structure.composition.num_atoms < 80
+    assert row.doped == (not structure.is_ordered)
+
+
+def test_distances_are_judged() -> None:
+    squeezed = crystal(TABLE["cif"].iloc[0]).copy()
+    squeezed.scale_lattice(squeezed.volume * 0.15)
+    assert too_close(squeezed, least_ratio=0.7)
+
+
+@pytest.mark.parametrize("formula", PUBLISHED_DENSITY)
+def test_density_is_the_published_one(formula: str) -> None:
+    (path,) = TABLE.loc[TABLE["material_id"].map(name_of) == formula, "cif"]
+    assert crystal(path).density == pytest.approx(PUBLISHED_DENSITY[formula], rel=0.02)
+
+
+def test_wyckoff_multiplicities_are_the_orbits() -> None:
+    materials, prototypes, _ = build.read_tables()
+    wrong = []
+    for material in materials.drop_duplicates("prototype").itertuples():
+        sites = prototypes[prototypes["prototype"] == material.prototype]
+        group = SpaceGroup(sites["spacegroup"].iloc[0])
+        for site in build.sites_of(material, sites):
+            if len(group.get_orbit(site.fractional)) != site.multiplicity:
+                wrong.append(f"{material.prototype} {site.label}")
+    assert wrong == []
+
+
+def test_every_prototype_and_reference_is_used_and_known() -> None:
+    materials, prototypes, references = build.read_tables()
+    assert set(materials["prototype"]) == set(prototypes["prototype"])
+    assert set(materials["structure_ref"]) | set(materials["tc_ref"]) == set(references)
+    assert all(re.search(r"\b(19|20)\d\d\b", text) for text in references.values())
+
+
+def test_material_ids_are_unique_and_safe() -> None:
+    assert TABLE["material_id"].is_unique
+    assert TABLE["formula"].is_unique
+    assert TABLE["material_id"].str.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*").all()
+    assert (TABLE["cif"] == "data/sample/cifs/" + TABLE["material_id"] + ".cif").all()
+
+
+def test_sample_is_broad() -> None:
+    assert len(TABLE) >= 120
+    assert TABLE["doped"].sum() >= 40
+    assert (TABLE[["structure_ref", "tc_ref"]] != "").all(axis=None)
+    assert TABLE["tc"].between(0, 260).all()
+    assert (TABLE["tc"] == 0).sum() >= 25
+    counts = pd.cut(TABLE["tc"], TEMPERATURE_EDGES_K, right=False).value_counts()
+    assert counts.min() >= 12, counts
+
+
+@pytest.mark.parametrize("kind", REQUIRED)
+def test_required_class_is_present(kind: str) -> None:
+    missing = set(REQUIRED[kind].split()) - set(TABLE["material_id"].map(name_of))
+    assert missing == set()
+
+
+def test_measured_non_superconductors_have_zero_tc() -> None:
+    rows = TABLE[TABLE["material_id"].map(name_of).isin(REQUIRED["not superconducting"].split())]
+    assert (rows["tc"] == 0).all()
+
+
+def test_rebuilding_gives_the_shipped_bytes(tmp_path: Path) -> None:
+    count = build.build(tmp_path)
+    assert count == len(TABLE)
+    built = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    shipped = {path: (SAMPLE / path).read_bytes() for path in built}
+    assert built == shipped
+    assert {path.name for path in (SAMPLE / "cifs").iterdir()} == {path.name for path in built if path.suffix == ".cif"}
+
+
+@pytest.mark.parametrize(
+    ("token", "value"),
+    [("1/4", 0.25), ("0.15378", 0.15378), ("x", 0.3), ("2x", 0.6), ("-x", 0.7), ("x+1/8", 0.425), ("-y_A+1/4", 0.15)],
+)
+def test_coordinates_are_read(token: str, value: float) -> None:
+    assert build.coordinate(token, {"x": 0.3, "y_A": 0.1}) == pytest.approx(value)
+
+
+def test_unknown_coordinate_is_refused() -> None:
+    with pytest.raises(ValueError, match="q"):
+        build.coordinate("q", {})
+    with pytest.raises(KeyError):
+        build.coordinate("x_B", {"x_A": 0.1})
