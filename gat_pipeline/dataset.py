@@ -1,0 +1,83 @@
+"""Graphs of the materials in a split, and batches of them.
+
+Legend: B crystals, N atoms, E bonds, A angles of the whole batch, F features of an atom.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gat_pipeline.cache import graphs_of
+from gat_pipeline.graphs import CrystalGraph, GraphOptions, bond_cosines, line_graph
+
+Item: TypeAlias = tuple[str, float, CrystalGraph]
+"""Material id, Tc in kelvin, graph."""
+Batch: TypeAlias = dict[str, Any]
+
+
+class GraphDataset:
+    """One graph per material of a split table (`tc_common.splits`)."""
+
+    def __init__(self, materials: pd.DataFrame, options: GraphOptions, cache_dir: Path | None = None) -> None:
+        self.options = options
+        self.material_ids = materials["material_id"].tolist()
+        self.tc_K = materials["tc"].to_numpy(np.float64)
+        self.graphs = graphs_of([Path(cif) for cif in materials["cif"]], options, cache_dir)
+        self.angles = np.array([graph.angles for graph in self.graphs])
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.material_ids[index], float(self.tc_K[index]), self.graphs[index]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing here depends on the epoch."""
+
+
+def collator(options: GraphOptions) -> Callable[[Sequence[Item]], Batch]:
+    """The function that joins graphs built with these options into a batch."""
+
+    def collate(items: Sequence[Item]) -> Batch:
+        ids, tc_K, graphs = zip(*items, strict=True)
+        batch = join([*graphs], options.angle_cutoff_A)
+        return {**batch, "tc": torch.tensor(tc_K, dtype=torch.float32), "material_id": list(ids)}
+
+    return collate
+
+
+def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) -> Batch:
+    """One graph of several that share no bond, with its line graph.
+
+    Keys: `atom_features` (N, F); `source`, `target` (E,) atoms of a bond; `bond_A` (E, 3) in angstrom; `first_bond`,
+    `second_bond`, `angle_cosine` (A,); `crystal` (N,) crystal of an atom; `atoms` (B,) atoms of a crystal;
+    `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number.
+    """
+    atoms = np.array([len(graph.atom_features) for graph in graphs])
+    offset = np.repeat(np.cumsum(atoms) - atoms, [len(graph.source) for graph in graphs])
+    source = np.concatenate([graph.source for graph in graphs]) + offset
+    target = np.concatenate([graph.target for graph in graphs]) + offset
+    bond_A = np.concatenate([graph.bond_A for graph in graphs])
+    first, second = line_graph(source, target, int(atoms.sum()))
+    if angle_cutoff_A is not None:
+        short = np.linalg.norm(bond_A, axis=1) <= angle_cutoff_A
+        both = short[first] & short[second]
+        first, second = first[both], second[both]
+    return {
+        "atom_features": torch.from_numpy(np.concatenate([graph.atom_features for graph in graphs])),
+        "source": torch.from_numpy(source),
+        "target": torch.from_numpy(target),
+        "bond_A": torch.from_numpy(bond_A),
+        "first_bond": torch.from_numpy(first),
+        "second_bond": torch.from_numpy(second),
+        "angle_cosine": torch.from_numpy(bond_cosines(bond_A, first, second)),
+        "crystal": torch.from_numpy(np.repeat(np.arange(len(graphs)), atoms)),
+        "atoms": torch.from_numpy(atoms),
+        "lattice": torch.from_numpy(np.stack([graph.lattice for graph in graphs])),
+        "composition": torch.from_numpy(np.stack([graph.composition for graph in graphs])),
+    }

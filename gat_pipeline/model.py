@@ -1,0 +1,132 @@
+"""The graph pipeline's model: ALIGNN, a new head, and kelvins at the end.
+
+Legend: B crystals, D width of the backbone's output, C composition statistics.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+
+from gat_pipeline.composition import CompositionStatistics
+from gat_pipeline.dataset import join
+from gat_pipeline.graphs import GraphOptions, build_graph
+from gat_pipeline.network import Alignn, NetworkShape, shape_of
+from tc_common.checkpoints import load_checkpoint
+from tc_common.crystals import read_crystal
+from tc_common.errors import UserError
+from tc_common.targets import TargetTransform
+
+Engine: TypeAlias = Literal["torch", "dgl"]
+HeadKind: TypeAlias = Literal["mlp", "linear"]
+HeadFeatures: TypeAlias = Literal["none", "composition"]
+
+
+class AlignnTc(nn.Module):
+    """Critical temperature of a batch of crystal graphs."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        target: TargetTransform,
+        options: GraphOptions,
+        statistics: CompositionStatistics | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.head, self.target, self.statistics = backbone, head, target, statistics
+        self.options = options
+
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        """Batch of `gat_pipeline.dataset.join` to Tc in kelvin (B,)."""
+        features = self.backbone(batch)
+        if self.statistics is not None:
+            features = torch.cat([features, self.statistics(batch)], dim=1)
+        return self.target.decode(self.head(features).squeeze(1))
+
+    @torch.inference_mode()
+    def predict(self, cif_path: Path | str) -> float:
+        """Tc in kelvin of the crystal in one CIF.
+
+        Raises:
+            UserError: the CIF cannot be read, or its crystal has no graph.
+        """
+        path = Path(cif_path)
+        try:
+            graph = build_graph(read_crystal(path), self.options)
+        except UserError as error:
+            raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+        device = next(self.parameters()).device
+        batch = {name: tensor.to(device) for name, tensor in join([graph], self.options.angle_cutoff_A).items()}
+        training = self.training
+        kelvin = self.eval()(batch)
+        self.train(training)
+        return float(kelvin)
+
+
+def create_alignn_model(
+    *,
+    shape: NetworkShape | None = None,
+    options: GraphOptions | None = None,
+    engine: Engine = "torch",
+    head: HeadKind = "mlp",
+    head_features: HeadFeatures = "none",
+    target: TargetTransform | None = None,
+    seed: int = 42,
+) -> AlignnTc:
+    """A model with random weights that depend on the seed alone.
+
+    The defaults are the published ALIGNN with the study's head 256 → 256 → 128 → 1: 4,125,313 parameters.
+    """
+    options = options or GraphOptions()
+    shape = shape or NetworkShape(atom_features=options.atom_features)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = _backbone(engine)(shape)
+        statistics = CompositionStatistics() if head_features == "composition" else None
+        width = shape.hidden + (statistics.num_features if statistics else 0)
+        return AlignnTc(backbone, _head(head, width), target or TargetTransform("kelvin"), options, statistics)
+
+
+def _backbone(engine: Engine) -> Callable[[NetworkShape], nn.Module]:
+    if engine == "torch":
+        return Alignn
+    from gat_pipeline.dgl_engine import DglAlignn  # DGL writes to the home folder when imported: only on request
+
+    return DglAlignn
+
+
+def _head(kind: HeadKind, width: int) -> nn.Module:
+    if kind == "linear":
+        return nn.Linear(width, 1)
+    return nn.Sequential(
+        nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, 128), nn.SiLU(), nn.Linear(128, 1)
+    )
+
+
+def load_model(path: Path | str) -> AlignnTc:
+    """Rebuild a trained model from its checkpoint alone, ready to predict.
+
+    Raises:
+        UserError: no checkpoint of the graph pipeline.
+    """
+    content = load_checkpoint(Path(path))
+    config = cast(dict[str, Any], content["config"])
+    try:
+        model = create_alignn_model(
+            shape=shape_of(backbone_part(content["model_state_dict"])),
+            options=GraphOptions(**config["graph"]),
+            head_features=config["head_features"],
+            target=TargetTransform(config["target"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is no checkpoint of the graph pipeline ({error})") from error
+    model.load_state_dict(content["model_state_dict"], strict=True)
+    return model.eval()
+
+
+def backbone_part(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights below `backbone.`, by alignn's names."""
+    return {name.removeprefix("backbone."): value for name, value in weights.items() if name.startswith("backbone.")}
