@@ -7,7 +7,7 @@ from pymatgen.core import Composition, Element
 from tc_common.errors import UserError
 
 LONGEST_FORMULA = 200
-FORMULA = re.compile(r"[A-Z][A-Za-z0-9.()\[\]]*")
+FORMULA = re.compile(r"[A-Z(\[][A-Za-z0-9.()\[\]]*")
 
 Fractions = dict[str, float]
 
@@ -31,12 +31,9 @@ def parse_formula(formula: str) -> Composition:
 
 
 def fractions(composition: Composition) -> Fractions:
-    """Share of the atoms that each element has; deuterium and tritium count as hydrogen."""
-    shares: Fractions = {}
-    for species, share in composition.fractional_composition.items():
-        symbol = "H" if species.symbol in ("D", "T") else species.symbol
-        shares[symbol] = shares.get(symbol, 0.0) + float(share)
-    return dict(sorted(shares.items()))
+    """Share of the atoms that each element has; deuterium counts as hydrogen (pymatgen gives it the symbol H)."""
+    amounts = composition.get_el_amt_dict()
+    return {symbol: amount / composition.num_atoms for symbol, amount in sorted(amounts.items())}
 
 
 def formula_distance(a: Fractions, b: Fractions) -> float:
