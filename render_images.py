@@ -14,15 +14,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dinov3_pipeline import image_index, render_jobs
+from dinov3_pipeline.contact_sheet import SheetMaterial, contact_sheet
 from dinov3_pipeline.render_jobs import MaterialRow, Rendered
-from dinov3_pipeline.rendering import RenderOptions
+from dinov3_pipeline.render_options import RenderOptions
 from tc_common import cli
+from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
-from tc_common.files import write_json
+from tc_common.files import atomic_write, write_json
 from tc_common.splits import SPLITS, read_splits
 
 
@@ -40,6 +44,8 @@ class RenderConfig(RenderOptions):
     """Draw only the first N materials of each split (>= 1)."""
     engine: Literal["local"] = "local"
     """Where the workers run: processes on this machine."""
+    contact_sheet: int = 0
+    """Also write contact_sheet.png with N materials from the lowest Tc to the highest (0 to 100; 0 = none)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,6 +53,8 @@ class RenderConfig(RenderOptions):
             raise ValueError(f"--workers {self.workers}: at least 0")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"--limit {self.limit}: at least 1")
+        if not 0 <= self.contact_sheet <= 100:
+            raise ValueError(f"--contact-sheet {self.contact_sheet}: from 0 to 100")
 
     def options(self) -> RenderOptions:
         """The part that decides the pixels."""
@@ -67,6 +75,8 @@ def main(config: RenderConfig) -> None:
             first = next(iter(finished.values()))
             raise UserError(f"no material of {config.data_dir} could be drawn; the first: {first.skipped}")
         index = image_index.write_index(config.out, splits, drawn, options)
+        if config.contact_sheet:
+            write_contact_sheet(config.out / "contact_sheet.png", splits, drawn, config)
     print(f"{config.out / 'image_metadata.csv'}: {len(index)} images of {len(drawn)} materials")
 
 
@@ -80,14 +90,18 @@ def own_images_dir(out: Path) -> Iterator[None]:
     try:
         for split in SPLITS:
             (out / split).mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".render.lock", timeout=0):
-            for leftover in out.glob("*/.*.tmp"):
-                leftover.unlink()
-            yield
+        lock = FileLock(out / ".render.lock")
+        lock.acquire(timeout=0)
     except Timeout:
         raise UserError(f"{out} is being written by another run; wait for it or pick another --out") from None
     except OSError as error:
         raise render_jobs.cannot_write(out, error) from error
+    try:
+        for leftover in out.glob("*/.*.tmp"):
+            leftover.unlink()
+        yield
+    finally:
+        lock.release()
 
 
 def draw(rows: Sequence[MaterialRow], options: RenderOptions, config: RenderConfig) -> dict[tuple[str, str], Rendered]:
@@ -100,8 +114,9 @@ def draw(rows: Sequence[MaterialRow], options: RenderOptions, config: RenderConf
     }
     pending = [row for row in rows if (row.split, row.material_id) not in finished]
     workers = min(config.workers or os.cpu_count() or 1, max(1, len(pending)))
-    results = render_jobs.journaled(config.out, render_jobs.run_local(pending, options, workers))
+    results = render_jobs.run_local(pending, options, workers)
     for result in tqdm(results, total=len(pending), unit="material", disable=not pending):
+        render_jobs.append_journal(config.out, result)
         finished[result.split, result.material_id] = result
     return {(row.split, row.material_id): finished[row.split, row.material_id] for row in rows}
 
@@ -122,6 +137,25 @@ def report(out: Path, finished: dict[tuple[str, str], Rendered]) -> None:
     for problem, results in (("skipped", skipped), ("without some of their bonds", incomplete)):
         if results:
             print(f"{len(results)} of {len(finished)} materials {problem}: see {out / 'render_report.json'}")
+
+
+def write_contact_sheet(
+    path: Path, splits: dict[str, pd.DataFrame], drawn: set[tuple[str, str]], config: RenderConfig
+) -> None:
+    """Write a sheet of materials evenly spread over the ranks of Tc."""
+    table = pd.concat([table.assign(split=name) for name, table in splits.items()])
+    table = table[[key in drawn for key in zip(table["split"], table["material_id"], strict=True)]]
+    ranked = table.sort_values(["tc", "material_id"], ignore_index=True)
+    chosen = np.unique(np.linspace(0, len(ranked) - 1, config.contact_sheet).round().astype(int))
+    materials = [
+        SheetMaterial(
+            material_id=row.material_id, formula=row.formula, tc_K=row.tc, structure=read_crystal(Path(row.cif))
+        )
+        for row in ranked.loc[chosen].itertuples()
+    ]
+    with atomic_write(path) as temporary:
+        contact_sheet(materials, config.options()).save(temporary, format="PNG", optimize=True)
+    print(path)
 
 
 if __name__ == "__main__":

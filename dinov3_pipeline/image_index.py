@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from dinov3_pipeline.rendering import RenderOptions, view_names
+from dinov3_pipeline.render_options import RenderOptions, view_names
 from tc_common.errors import UserError
 from tc_common.files import read_csv, write_csv, write_json
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -23,7 +24,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dinov3_pipeline.image_index import JOURNAL, image_name
-from dinov3_pipeline.rendering import RenderOptions, draw_views, prepare, view_names
+from dinov3_pipeline.render_options import RenderOptions, view_names
+from dinov3_pipeline.rendering import draw_views, prepare
 from tc_common.crystals import CrystalError, read_crystal
 from tc_common.errors import UserError
 
@@ -132,7 +134,7 @@ def run_local(rows: Sequence[MaterialRow], options: RenderOptions, workers: int)
         return
     # Forked workers need no second import of pymatgen; elsewhere fork is unsafe or absent.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, context, _leave_with_parent, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, context, _obey_parent, (os.getpid(),)) as pool:
         try:
             for done in as_completed([pool.submit(render_material, row, options) for row in rows]):
                 yield done.result()
@@ -142,14 +144,15 @@ def run_local(rows: Sequence[MaterialRow], options: RenderOptions, workers: int)
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _leave_with_parent(parent: int) -> None:
-    """Make a worker end soon after its parent is killed; otherwise it would wait for work for ever."""
+def _obey_parent(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and end soon after it is killed instead of waiting for work for ever."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=watch, daemon=True).start()
 
 
@@ -167,21 +170,18 @@ def read_journal(images_dir: Path) -> dict[tuple[str, str], Rendered]:
     return finished
 
 
-def journaled(images_dir: Path, results: Iterator[Rendered]) -> Iterator[Rendered]:
-    """Pass results on, each written to the journal first.
+def append_journal(images_dir: Path, result: Rendered) -> None:
+    """Note one finished material on a line of its own, whatever a killed run left before it.
 
     Raises:
         UserError: the journal cannot be written.
     """
-    with (images_dir / JOURNAL).open("a", encoding="utf-8") as stream:
-        stream.write("\n")  # ends the torn line of a killed run
-        for result in results:
-            try:
-                stream.write(json.dumps(asdict(result), sort_keys=True) + "\n")
-                stream.flush()
-            except OSError as error:
-                raise cannot_write(images_dir / JOURNAL, error) from error
-            yield result
+    path = images_dir / JOURNAL
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(f"\n{json.dumps(asdict(result), sort_keys=True)}")
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def is_finished(row: MaterialRow, options: RenderOptions, before: Rendered | None) -> bool:

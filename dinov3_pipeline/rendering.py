@@ -1,17 +1,16 @@
 """Crystal -> pictures: orthographic discs on black, coloured by physics, painted far to near.
 
-    geometry = prepare(structure, options)                   # once per material: atoms, colours, bonds of one cell
-    images = draw_views(geometry, names, material_id, options)  # each view: one repetition, one rotation, one painting
+    geometry = prepare(structure, options)                        # once per material: atoms, colours, bonds
+    images = draw_views(geometry, names, material_id, options)    # each view: repeat, rotate, paint
 
-Shapes: n atoms of the unit cell, N of the supercell, K half-bonds of the unit cell, V views; H = W = image size.
+Shapes: n atoms of the unit cell, N of a supercell of C cells, K half-bonds of the unit cell, V views,
+H = W = image size.
 No anti-aliasing: every pixel is an atom's exact colour, the bonds' grey or black.
 """
 
 import hashlib
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,75 +18,21 @@ from numpy.typing import NDArray
 from pymatgen.core import Element, Structure
 from scipy.spatial.transform import Rotation
 
-from dinov3_pipeline.bonds import BondMode, find_bonds
+from dinov3_pipeline.bonds import find_bonds
 from dinov3_pipeline.physics_colors import chemical_symbol, site_color
+from dinov3_pipeline.render_options import AXES, RenderOptions, parse_view, view_names
 from tc_common.crystals import check_crystal
-from tc_common.errors import UserError
 
-# Raised whenever the same options begin to give other pixels: images of an older version are then drawn again.
-RENDERER_VERSION = 1
-SUPERCELLS = ("1x1x1", "2x2x1", "2x2x2")
-AXES = ("a", "b", "c")
 BOND_GREY = 80
-# Slater's radii are those of bonded atoms, which touch; drawn smaller, bonds and the atoms behind become visible.
+BLACK = (0, 0, 0)
 FALLBACK_RADIUS_A = 1.5
-BORDER_PX = 3
 FARTHEST_BRIGHTNESS = 0.35
 # Below a thousandth of a pixel positions are round-off; ties are always broken upwards, on every machine.
 TIE = 1e-4
 # A coordinate of 0.99999 is an atom on the face at 0.
 FACE = 1e-3
-VIEW = re.compile(r"([1-9]\d?)x([1-9]\d?)x([1-9]\d?)_(a|b|c|r\d+)")
 
 Matrix = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RenderOptions:
-    """What decides the pixels; everything else (workers, folders) must not."""
-
-    image_size: int = 224
-    """Width and height in pixels (32 to 2048)."""
-    seed: int = 42
-    """Seed of the random rotations; each is drawn from (seed, material_id, view)."""
-    bonds: BondMode = "crystal-nn"
-    """How neighbours are found: pymatgen's CrystalNN, covalent radii + 0.4 Å, or no bonds."""
-    views: Literal["all", "axes", "random"] = "all"
-    """Along the axes a, b, c; random rotations; or both."""
-    random_views: int = 3
-    """Random rotations per supercell (1 to 999)."""
-    supercells: tuple[str, ...] = SUPERCELLS
-    """Repetitions along a, b, c, such as 2x2x1 (each 1 to 9)."""
-    depth_cue: bool = False
-    """Dim atoms by their distance from the viewer (colours are then no longer exact)."""
-    radius_scale: float = 0.4
-    """Disc radius as a share of the atomic radius (0.05 to 2)."""
-
-    def __post_init__(self) -> None:
-        if not 32 <= self.image_size <= 2048:
-            raise ValueError(f"--image-size {self.image_size}: from 32 to 2048 pixels")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"--seed {self.seed}: from 0 to 2^63 - 1")
-        if not 1 <= self.random_views <= 999:
-            raise ValueError(f"--random-views {self.random_views}: from 1 to 999")
-        if not 0.05 <= self.radius_scale <= 2:
-            raise ValueError(f"--radius-scale {self.radius_scale}: from 0.05 to 2")
-        if not self.supercells or len(set(self.supercells)) < len(self.supercells):
-            raise ValueError("--supercells: at least one, none of them twice")
-        for supercell in self.supercells:
-            if not re.fullmatch(r"[1-9]x[1-9]x[1-9]", supercell):
-                raise ValueError(f"--supercells {supercell}: write it as 2x2x1, each number from 1 to 9")
-
-    def fingerprint(self) -> str:
-        """Hex digest (16 characters) of all that decides the pixels of a structure."""
-        return hashlib.sha256(repr((RENDERER_VERSION, sorted(asdict(self).items()))).encode()).hexdigest()[:16]
-
-
-def view_names(options: RenderOptions) -> tuple[str, ...]:
-    """Names of the views in the order of the index, such as `2x2x1_a` or `1x1x1_r0`."""
-    axes = AXES if options.views in ("all", "axes") else ()
-    turns = tuple(f"r{number}" for number in range(options.random_views)) if options.views != "axes" else ()
-    return tuple(f"{supercell}_{direction}" for supercell in options.supercells for direction in axes + turns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,29 +110,38 @@ def _site_radius_A(occupancies: dict[str, float]) -> float:
     return float(np.average(radii_A, weights=list(occupancies.values())))
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """A supercell: the geometry repeated."""
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A supercell: the geometry repeated, laid out for one matrix product per view."""
 
-    edges_A: Matrix  # (3, 3)
-    positions_A: Matrix  # (N, 3)
-    radii_A: NDArray[np.float64]  # (N,)
-    colors: NDArray[np.uint8]  # (N, 3)
-    stars_A: Matrix
-    star_starts: NDArray[np.int64]  # (N + 1,)
+    edges_A: Matrix
+    """(3, 3) lattice vectors of the supercell as columns, Å."""
+    points_A: Matrix
+    """(3, N + 2KC) the N atoms, then their walks along the half-bonds, Å."""
+    radii_A: NDArray[np.float64]
+    """(N,) disc radii, Å."""
+    colors: NDArray[np.uint8]
+    """(N, 3) RGB."""
+    walks: list[tuple[int, int]]
+    """N times first and last (exclusive) column of an atom's walk in `points_A`."""
 
 
-def _repeat(geometry: Geometry, repetitions: tuple[int, int, int]) -> _Scene:
+def repeat(geometry: Geometry, repetitions: tuple[int, int, int]) -> Scene:
+    """The supercell of `repetitions` along a, b and c."""
     cells = np.indices(repetitions).reshape(3, -1).T  # (C, 3)
     shifts_A = (cells @ geometry.lattice_A)[:, None]
-    offsets = np.arange(len(cells))[:, None] * len(geometry.stars_A)
-    return _Scene(
-        edges_A=geometry.lattice_A * np.array(repetitions)[:, None],
-        positions_A=(geometry.positions_A + shifts_A).reshape(-1, 3),
+    atoms_A = (geometry.positions_A + shifts_A).reshape(-1, 3)
+    walks_A = (geometry.stars_A + shifts_A).reshape(-1, 3)
+    first_columns = len(atoms_A) + len(geometry.stars_A) * np.arange(len(cells))[:, None]
+    begins, ends = (
+        (first_columns + starts).ravel() for starts in (geometry.star_starts[:-1], geometry.star_starts[1:])
+    )
+    return Scene(
+        edges_A=(geometry.lattice_A * np.array(repetitions)[:, None]).T,
+        points_A=np.ascontiguousarray(np.concatenate([atoms_A, walks_A]).T),
         radii_A=np.tile(geometry.radii_A, len(cells)),
         colors=np.tile(geometry.colors, (len(cells), 1)),
-        stars_A=(geometry.stars_A + shifts_A).reshape(-1, 3),
-        star_starts=np.append((geometry.star_starts[:-1] + offsets).ravel(), len(cells) * len(geometry.stars_A)),
+        walks=list(zip(begins.tolist(), ends.tolist(), strict=True)),
     )
 
 
@@ -196,26 +150,14 @@ def draw_views(
 ) -> NDArray[np.uint8]:
     """Draw the named views of one material: (V, H, W, 3) RGB."""
     images = np.zeros((len(names), options.image_size, options.image_size, 3), np.uint8)
-    scenes: dict[tuple[int, int, int], _Scene] = {}
+    scenes: dict[tuple[int, int, int], Scene] = {}
     for image, name in zip(images, names, strict=True):
         repetitions, direction = parse_view(name)
         if repetitions not in scenes:
-            scenes[repetitions] = _repeat(geometry, repetitions)
+            scenes[repetitions] = repeat(geometry, repetitions)
         rotation = view_rotation(geometry.lattice_A, direction, (options.seed, material_id, name))
-        _draw(image, scenes[repetitions], rotation, options)
+        _paint(image, scenes[repetitions], place(scenes[repetitions], rotation, options.image_size), options.depth_cue)
     return images
-
-
-def parse_view(name: str) -> tuple[tuple[int, int, int], str]:
-    """Split `2x2x1_r0` into ((2, 2, 1), "r0").
-
-    Raises:
-        UserError: not a view's name.
-    """
-    match = VIEW.fullmatch(name)
-    if match is None:
-        raise UserError(f"{name!r} is no view; write it as 2x2x1_a (a, b, c) or 2x2x1_r0 (r0, r1, …)")
-    return (int(match[1]), int(match[2]), int(match[3])), match[4]
 
 
 def view_rotation(lattice_A: Matrix, direction: str, source: tuple[int, str, str]) -> Matrix:
@@ -228,10 +170,11 @@ def view_rotation(lattice_A: Matrix, direction: str, source: tuple[int, str, str
         return Rotation.random(None, generator(*source)).as_matrix()
     towards = lattice_A[AXES.index(direction)]
     above = lattice_A[1 if direction == "c" else 2]
-    z = towards / np.linalg.norm(towards)
+    z = towards / np.sqrt(towards @ towards)
     y = above - (above @ z) * z
-    y /= np.linalg.norm(y)
-    return np.stack([np.cross(y, z), y, z])
+    y /= np.sqrt(y @ y)
+    right = (y[1] * z[2] - y[2] * z[1], y[2] * z[0] - y[0] * z[2], y[0] * z[1] - y[1] * z[0])
+    return np.array([right, y, z])
 
 
 def generator(seed: int, material_id: str, view: str) -> np.random.Generator:
@@ -240,39 +183,70 @@ def generator(seed: int, material_id: str, view: str) -> np.random.Generator:
     return np.random.default_rng(np.frombuffer(digest, dtype="<u4"))
 
 
-def _draw(image: NDArray[np.uint8], scene: _Scene, rotation: Matrix, options: RenderOptions) -> None:
-    atoms = scene.positions_A @ rotation.T
-    stars = scene.stars_A @ rotation.T
-    middle, pixels_per_A = _frame(scene, rotation, atoms, stars, options.image_size)
-    to_pixels = np.array([pixels_per_A, -pixels_per_A])
-    center = (options.image_size - 1) / 2
-    disc_px = _round((atoms[:, :2] - middle) * to_pixels + center)
-    star_px = _round((stars[:, :2] - middle) * to_pixels + center)
-    radii_px = np.maximum(_round(scene.radii_A * pixels_per_A), 1)
-    depth = np.floor(atoms[:, 2] / TIE + 0.123456)  # equal depths stay equal under round-off
-    brightness = _brightness(atoms[:, 2]) if options.depth_cue else np.ones(len(atoms))
-    order = np.argsort(depth, kind="stable")
-    _paint(image, order, disc_px, radii_px, scene.colors, star_px, scene.star_starts, brightness)
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where one view's supercell lands in the picture."""
+
+    points_px: NDArray[np.int32]
+    """(N + 2KC, 2) x (right) and y (down) of the atoms, then of their walks along the half-bonds."""
+    radii_px: NDArray[np.int32]
+    """(N,) disc radii; a black rim of `line_width_px` surrounds each disc."""
+    depth_A: NDArray[np.float64]
+    """(N,) towards the viewer."""
+    far_to_near: NDArray[np.int64]
+    """(N,) atoms in the order of painting."""
+
+
+def place(scene: Scene, rotation: Matrix, image_size: int) -> Placement:
+    """Project a supercell into the frame."""
+    x, y, towards_viewer = rotation @ scene.points_A
+    middle_x, middle_y, pixels_per_A = _frame(scene, rotation, x, y, image_size)
+    center_px = (image_size - 1) / 2
+    points_px = np.empty((len(x), 2), np.int32)
+    points_px[:, 0] = _round((x - middle_x) * pixels_per_A + center_px)
+    points_px[:, 1] = _round((middle_y - y) * pixels_per_A + center_px)
+    depth_A = towards_viewer[: len(scene.walks)]
+    return Placement(
+        points_px=points_px,
+        radii_px=np.maximum(_round(scene.radii_A * pixels_per_A), 1),
+        depth_A=depth_A,
+        far_to_near=np.argsort(np.floor(depth_A / TIE + 0.123456), kind="stable"),  # equal stay equal under round-off
+    )
 
 
 def _frame(
-    scene: _Scene, rotation: Matrix, atoms: Matrix, stars: Matrix, image_size: int
-) -> tuple[NDArray[np.float64], float]:
-    """Centre (Å, in the picture's plane) and scale (pixels per Å) at which all discs and half-bonds fit.
+    scene: Scene, rotation: Matrix, x: NDArray[np.float64], y: NDArray[np.float64], image_size: int
+) -> tuple[float, float, float]:
+    """Centre (x, y in Å, in the picture's plane) and pixels per Å at which all discs and half-bonds fit.
 
-    The supercell's own extent counts too, so that discs are drawn in proportion to the lattice constants.
+    The supercell's longest edge must fit too, so that a lone atom is not blown up to fill the frame.
     """
-    low = (atoms[:, :2] - scene.radii_A[:, None]).min(axis=0)
-    high = (atoms[:, :2] + scene.radii_A[:, None]).max(axis=0)
-    if len(stars):
-        low = np.minimum(low, stars[:, :2].min(axis=0))
-        high = np.maximum(high, stars[:, :2].max(axis=0))
-    cell = np.abs(scene.edges_A @ rotation[:2].T).sum(axis=0)
-    return (low + high) / 2, float((image_size - 2 * BORDER_PX) / max((high - low).max(), cell.max()))
+    bounds = [_bounds(values, scene.radii_A) for values in (x, y)]
+    width_A = max(high - low for low, high in bounds)
+    edge_A = float(np.abs(rotation[:2] @ scene.edges_A).max())
+    middle_x, middle_y = ((low + high) / 2 for low, high in bounds)
+    return middle_x, middle_y, (image_size - 2 * _border_px(image_size)) / max(width_A, edge_A)
+
+
+def _bounds(values_A: NDArray[np.float64], radii_A: NDArray[np.float64]) -> tuple[float, float]:
+    """Lowest and highest coordinate of discs and half-bonds."""
+    discs_A = values_A[: len(radii_A)]
+    low, high = (discs_A - radii_A).min(), (discs_A + radii_A).max()
+    return float(min(low, values_A.min())), float(max(high, values_A.max()))
+
+
+def line_width_px(image_size: int) -> int:
+    """Width of bonds and rims: one pixel in the standard 224."""
+    return max(1, round(image_size / 224))
+
+
+def _border_px(image_size: int) -> int:
+    """Room for a rim and for rounding."""
+    return 2 + line_width_px(image_size)
 
 
 def _round(pixels: NDArray[np.float64]) -> NDArray[np.int32]:
-    return np.floor(pixels + 0.5 + TIE).astype(np.int32)
+    return np.floor(pixels + (0.5 + TIE)).astype(np.int32)
 
 
 def _brightness(towards_viewer: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -281,29 +255,28 @@ def _brightness(towards_viewer: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 - (1 - FARTHEST_BRIGHTNESS) * behind / max(behind.max(), 1e-9)
 
 
-def _paint(
-    image: NDArray[np.uint8],
-    order: NDArray[np.int64],
-    disc_px: NDArray[np.int32],
-    radii_px: NDArray[np.int32],
-    colors: NDArray[np.uint8],
-    star_px: NDArray[np.int32],
-    star_starts: NDArray[np.int64],
-    brightness: NDArray[np.float64],
-) -> None:
-    """Far to near: an atom's half-bonds, then a black rim, then its disc.
+def _paint(image: NDArray[np.uint8], scene: Scene, placement: Placement, depth_cue: bool) -> None:
+    """An atom's half-bonds, then a black rim, then its disc; then the next nearer atom.
 
     Each half of a bond is drawn just behind its own atom, which puts the nearer half in front of what lies between.
     """
-    line_px = max(1, round(image.shape[0] / 224))
-    discs = disc_px.tolist()
-    radii = radii_px.tolist()
-    shades = np.rint(colors * brightness[:, None]).astype(int).tolist()
+    width = line_width_px(len(image))
+    colors, greys = _shades(scene.colors, _brightness(placement.depth_A) if depth_cue else None)
+    points_px, radii = placement.points_px, placement.radii_px.tolist()
+    centers = points_px[: len(radii)].tolist()
+    for atom in placement.far_to_near.tolist():
+        begin, end = scene.walks[atom]
+        if begin < end:
+            cv2.polylines(image, [points_px[begin:end]], False, greys[atom], width)
+        cv2.circle(image, centers[atom], radii[atom] + width, BLACK, cv2.FILLED)
+        cv2.circle(image, centers[atom], radii[atom], colors[atom], cv2.FILLED)
+
+
+def _shades(
+    colors: NDArray[np.uint8], brightness: NDArray[np.float64] | None
+) -> tuple[list[list[int]], list[tuple[int, int, int]]]:
+    """RGB of each atom's disc and of its half-bonds."""
+    if brightness is None:
+        return colors.tolist(), [(BOND_GREY,) * 3] * len(colors)
     greys = np.rint(BOND_GREY * brightness).astype(int).tolist()
-    starts = star_starts.tolist()
-    for atom in order.tolist():
-        if starts[atom] < starts[atom + 1]:
-            walk = star_px[starts[atom] : starts[atom + 1]]
-            cv2.polylines(image, [walk], False, (greys[atom],) * 3, line_px)
-        cv2.circle(image, discs[atom], radii[atom] + line_px, (0, 0, 0), cv2.FILLED)
-        cv2.circle(image, discs[atom], radii[atom], shades[atom], cv2.FILLED)
+    return np.rint(colors * brightness[:, None]).astype(int).tolist(), [(grey,) * 3 for grey in greys]
