@@ -1,34 +1,109 @@
-"""The one scorer: predictions in, numbers with units out."""
+"""The one scorer: predictions in, numbers with units out.
+
+Legend: n materials. Everything is in K unless a name says otherwise.
+"""
 
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from tc_common.splits import TC_EDGES_K
 
 Kelvins: TypeAlias = NDArray[np.float64]
 
 
-def score(tc_K: Kelvins, pred_K: Kelvins, training_median_K: float) -> dict[str, float]:
-    """Errors of predictions against measured Tc.
+def score(
+    tc_K: ArrayLike, pred_K: ArrayLike, training_median_K: float, weights: ArrayLike | None = None
+) -> dict[str, float]:
+    """Errors of predictions (n,) against measured Tc (n,).
 
-    `msle` is the mean squared difference of log(1 + Tc) with negative predictions counted as 0 (a Tc below 0 K
-    has no logarithm); `skill` is 1 - MAE / MAE of always saying the training median.
+    - `msle`: mean squared difference of log(1 + Tc), negative predictions counted as 0 K (a Tc below 0 K has no
+      logarithm).
+    - `median_mae_K`: MAE of always saying the training median; `skill` = 1 - MAE / `median_mae_K`; both are NaN
+      where that median is (unknown).
+    - `bias_K`, `residual_sd_K`: mean and SD of prediction - measurement.
+    - `pearson`, `spearman`: 0 where measurements or predictions are all the same.
+
+    Args:
+        weights: weight of each material (such as 1 / number of its structures), not negative; default all equal.
     """
-    residual_K = pred_K - tc_K
-    mae_K = float(np.mean(np.abs(residual_K)))
-    median_model_mae_K = float(np.mean(np.abs(training_median_K - tc_K)))
+    tc, pred = np.asarray(tc_K, float), np.asarray(pred_K, float)
+    weight = np.ones(len(tc)) if weights is None else np.asarray(weights, float)
+    assert tc.shape == pred.shape == weight.shape and weight.sum() > 0, "one prediction and weight per material"
+    residual = pred - tc
+    mae_K, median_mae_K = _mean(np.abs(residual), weight), _mean(np.abs(training_median_K - tc), weight)
     return {
-        "n": len(tc_K),
+        "n": len(tc),
         "mae_K": mae_K,
-        "rmse_K": float(np.sqrt(np.mean(residual_K**2))),
-        "r2": r2(tc_K, pred_K),
-        "msle": float(np.mean((np.log1p(np.maximum(pred_K, 0)) - np.log1p(tc_K)) ** 2)),
-        "median_mae_K": median_model_mae_K,
-        "skill": 1 - mae_K / median_model_mae_K if median_model_mae_K > 0 else 0.0,
+        "rmse_K": _mean(residual**2, weight) ** 0.5,
+        "r2": r2(tc, pred, weight),
+        "msle": _mean(squared_log_error(tc, pred), weight),
+        "median_absolute_error_K": weighted_median(np.abs(residual), weight),
+        "bias_K": _mean(residual, weight),
+        "residual_sd_K": _mean((residual - _mean(residual, weight)) ** 2, weight) ** 0.5,
+        "pearson": correlation(tc, pred, weight),
+        "spearman": correlation(rankdata(tc), rankdata(pred), weight),
+        "median_mae_K": median_mae_K,
+        "skill": 1 - mae_K / median_mae_K if median_mae_K != 0 else 0.0,
     }
 
 
-def r2(tc_K: Kelvins, pred_K: Kelvins) -> float:
+def _mean(values: Kelvins, weight: Kelvins) -> float:
+    return float(np.average(values, weights=weight))
+
+
+def squared_log_error(tc_K: Kelvins, pred_K: Kelvins) -> NDArray[np.float64]:
+    """(log(1 + prediction) - log(1 + Tc))² of each material, negative predictions counted as 0 K."""
+    return (np.log1p(np.maximum(pred_K, 0)) - np.log1p(tc_K)) ** 2
+
+
+def r2(tc_K: Kelvins, pred_K: Kelvins, weight: Kelvins | None = None) -> float:
     """Coefficient of determination; 0 where every measured Tc is the same (nothing to explain)."""
-    spread = float(np.sum((tc_K - tc_K.mean()) ** 2))
-    return 1 - float(np.sum((pred_K - tc_K) ** 2)) / spread if spread > 0 else 0.0
+    weight = np.ones(len(tc_K)) if weight is None else weight
+    spread = float(np.sum(weight * (tc_K - _mean(tc_K, weight)) ** 2))
+    return 1 - float(np.sum(weight * (pred_K - tc_K) ** 2)) / spread if spread > 0 else 0.0
+
+
+def weighted_median(values: Kelvins, weight: Kelvins) -> float:
+    """Value that half of the weight lies below, averaged with the next one where it splits the weight evenly."""
+    order = np.argsort(values, kind="stable")
+    share = np.cumsum(weight[order]) / weight.sum()
+    low = np.searchsorted(share, 0.5 - 1e-12)
+    high = np.searchsorted(share, 0.5 + 1e-12, side="right")
+    return float(values[order[[low, min(high, len(values) - 1)]]].mean())
+
+
+def correlation(a: Kelvins, b: Kelvins, weight: Kelvins) -> float:
+    """Pearson's coefficient, 0 where one of the two does not vary."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    a, b = a - _mean(a, weight), b - _mean(b, weight)
+    return _mean(a * b, weight) / (_mean(a**2, weight) * _mean(b**2, weight)) ** 0.5
+
+
+def tc_ranges() -> list[str]:
+    """Names of the Tc ranges (K), low to high; each holds its lower edge and not its upper one."""
+    edges = [f"{edge:g}" for edge in TC_EDGES_K]
+    return [f"{low}–{high} K" for low, high in zip(edges, edges[1:], strict=False)] + [f"{edges[-1]}+ K"]
+
+
+def tc_range(tc_K: ArrayLike) -> list[str]:
+    """Name of the range that each Tc lies in."""
+    names = tc_ranges()
+    return [names[position - 1] for position in np.digitize(np.asarray(tc_K, float), TC_EDGES_K)]
+
+
+def errors_by_group(groups: list[str], tc_K: Kelvins, pred_K: Kelvins) -> pd.DataFrame:
+    """Where the error sits: `group, n, mae_K, rmse_K, bias_K, error_share` (of the sum of absolute errors)."""
+    residual = pd.Series(pred_K - tc_K)
+    table = pd.DataFrame({"group": groups, "bias_K": residual, "mae_K": residual.abs(), "square": residual**2})
+    means = table.groupby("group", sort=True).mean()
+    count = table.groupby("group", sort=True).size()
+    total = float(residual.abs().sum())
+    share = count * means["mae_K"] / total if total > 0 else 0.0 * count
+    return means.assign(n=count, rmse_K=means["square"] ** 0.5, error_share=share).reset_index()[
+        ["group", "n", "mae_K", "rmse_K", "bias_K", "error_share"]
+    ]

@@ -1,5 +1,6 @@
 """Prediction files: one row per material, the only thing that models share with the comparison."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ from tc_common.files import read_csv, write_csv
 
 PREDICTION_COLUMNS = ("material_id", "formula", "tc", "tc_pred")
 OPTIONAL_COLUMNS = ("tc_std", "tc_lower", "tc_upper")
+MADE_BY = "the model's train command"
+# Two files state the same measured Tc if they differ by no more than float32 rounding.
+SAME_TC_K = 1e-3
 
 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
@@ -25,20 +29,55 @@ def read_predictions(path: Path) -> pd.DataFrame:
     Raises:
         UserError: missing file or column, a repeated id, or a temperature that is not a finite number.
     """
-    predictions = read_csv(path, PREDICTION_COLUMNS, "the model's train command")
+    predictions = read_csv(path, PREDICTION_COLUMNS, MADE_BY)
     check_predictions(predictions, path)
     return predictions.sort_values("material_id", ignore_index=True)
 
 
 def check_predictions(predictions: pd.DataFrame, path: Path) -> None:
-    """Refuse an empty table, repeated ids and temperatures that are not finite numbers of kelvins."""
+    """Refuse an empty table, ids that are missing or repeated, and temperatures that are not finite kelvins."""
     if predictions.empty:
         raise UserError(f"{path} has no rows; train the model again")
+    if predictions["material_id"].isna().any():
+        raise UserError(f"{path}: row {int(predictions['material_id'].isna().argmax()) + 2} has no material_id")
     repeated = predictions["material_id"][predictions["material_id"].duplicated()]
     if len(repeated):
         raise UserError(f"{path}: material {repeated.iloc[0]} stands twice; one row per material is needed")
-    for column in ("tc", "tc_pred"):
-        values = pd.to_numeric(predictions[column], errors="coerce")
-        if not np.isfinite(values).all():
-            row = predictions[~np.isfinite(values)].iloc[0]
-            raise UserError(f"{path}: {column} of {row['material_id']} is {row[column]!r}, not a number of kelvins")
+    for column in ("tc", "tc_pred", *(column for column in OPTIONAL_COLUMNS if column in predictions)):
+        _check_kelvins(predictions, column, path)
+    if (predictions["tc"] < 0).any():
+        row = predictions[predictions["tc"] < 0].iloc[0]
+        raise UserError(f"{path}: tc of {row['material_id']} is {row['tc']}, below 0 K")
+
+
+def _check_kelvins(predictions: pd.DataFrame, column: str, path: Path) -> None:
+    wrong = ~np.isfinite(pd.to_numeric(predictions[column], errors="coerce"))
+    if wrong.any():
+        row = predictions[wrong].iloc[0]
+        raise UserError(f"{path}: {column} of {row['material_id']} is {row[column]!r}, not a number of kelvins")
+
+
+def align(predictions: pd.DataFrame, truth: pd.DataFrame, path: Path, truth_name: str) -> pd.DataFrame:
+    """Put predictions in the order of `truth`; only `material_id` decides which row is which.
+
+    Raises:
+        UserError: an id is missing or unknown, or a measured Tc is not that of `truth`.
+    """
+    missing = sorted(set(truth["material_id"]) - set(predictions["material_id"]))
+    unknown = sorted(set(predictions["material_id"]) - set(truth["material_id"]))
+    if missing or unknown:
+        parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"has also {_some(unknown)}"] * bool(unknown)
+        raise UserError(f"{path} and {truth_name} hold different materials: it {' and '.join(parts)}")
+    aligned = predictions.set_index("material_id").loc[truth["material_id"]].reset_index()
+    differs = (aligned["tc"] - truth["tc"].to_numpy()).abs() > SAME_TC_K
+    if differs.any():
+        row = aligned[differs].iloc[0]
+        tc_K = truth["tc"].to_numpy()[differs][0]
+        raise UserError(f"{path}: tc of {row['material_id']} is {row['tc']} K, but {tc_K} K in {truth_name}")
+    return aligned
+
+
+def _some(ids: Iterable[str]) -> str:
+    """The first few ids and how many more there are."""
+    ids = list(ids)
+    return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

@@ -1,0 +1,94 @@
+"""Fit every baseline on one set of splits and write what any other model writes."""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from baselines.features import composition_features
+from baselines.models import BASELINES
+from tc_common.files import write_json
+from tc_common.metrics import score
+from tc_common.predictions import write_predictions
+from tc_common.provenance import git_commit
+from tc_common.splits import splits_sha256
+
+# The better of these on validation materials enters the comparison as `composition`.
+CANDIDATES = ("extra_trees", "gradient_boosting")
+NAME = "composition"
+
+
+def run_baselines(splits: dict[str, pd.DataFrame], seed: int) -> dict[str, dict[str, Any]]:
+    """Predictions and metrics of every baseline: `{name: {"val": table, "test": table, "metrics": {...}}}`."""
+    started = time.monotonic()
+    features = {split: composition_features(table["formula"].tolist()) for split, table in splits.items()}
+    features_seconds = time.monotonic() - started
+    outcome = {}
+    for name, fit in BASELINES.items():
+        started = time.monotonic()
+        predictor = fit(features["train"], splits["train"]["tc"].to_numpy(), seed)
+        train_seconds = time.monotonic() - started + features_seconds
+        started = time.monotonic()
+        test = _table(splits["test"], *predictor(features["test"]))
+        seconds_per_material = (time.monotonic() - started) / len(test)
+        val = _table(splits["val"], *predictor(features["val"]))
+        metrics = _metrics(name, splits, val, test, seed)
+        metrics |= {
+            "train_seconds": round(train_seconds, 2),
+            "inference_ms_per_sample": round(1000 * seconds_per_material, 4),
+        }
+        outcome[name] = {"val": val, "test": test, "metrics": metrics}
+    return outcome
+
+
+def _table(split: pd.DataFrame, pred_K: Any, sd_K: Any) -> pd.DataFrame:
+    table = split[["material_id", "formula", "tc"]].assign(tc_pred=pred_K)
+    return table if sd_K is None else table.assign(tc_std=sd_K)
+
+
+def _metrics(
+    name: str, splits: dict[str, pd.DataFrame], val: pd.DataFrame, test: pd.DataFrame, seed: int
+) -> dict[str, Any]:
+    median_K = float(splits["train"]["tc"].median())
+    return {
+        "model": name,
+        **score(test["tc"], test["tc_pred"], median_K),
+        "val_mae_K": score(val["tc"], val["tc_pred"], median_K)["mae_K"],
+        "seed": seed,
+        "init": "random",
+        "n_train": len(splits["train"]),
+        "git_commit": git_commit(),
+        "splits_sha256": splits_sha256(splits),
+        "parameters": 0,
+        "device": "cpu",
+        "peak_memory_MB": _peak_memory_MB(),
+    }
+
+
+def _peak_memory_MB() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
+    return peak >> (20 if sys.platform == "darwin" else 10)
+
+
+def best_candidate(outcome: dict[str, dict[str, Any]]) -> str:
+    """The candidate with the lowest validation MAE."""
+    return min(CANDIDATES, key=lambda name: outcome[name]["metrics"]["val_mae_K"])
+
+
+def write_baselines(results_dir: Path, outcome: dict[str, dict[str, Any]]) -> None:
+    """Write each baseline under `baselines/`, and the best candidate again as `composition`."""
+    for name, entry in outcome.items():
+        _write(results_dir / "baselines", name, entry)
+    best = best_candidate(outcome)
+    metrics = outcome[best]["metrics"] | {"model": NAME, "chosen": best}
+    candidates = {name: entry["metrics"] for name, entry in outcome.items()}
+    _write(results_dir, NAME, outcome[best] | {"metrics": metrics | {"baselines": candidates}})
+
+
+def _write(folder: Path, name: str, entry: dict[str, Any]) -> None:
+    write_predictions(folder / f"{name}_val_predictions.csv", entry["val"])
+    write_predictions(folder / f"{name}_predictions.csv", entry["test"])
+    write_json(folder / f"{name}_metrics.json", entry["metrics"])

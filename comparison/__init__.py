@@ -1,0 +1,1 @@
+"""The comparison: what every model predicted for the same materials, turned into numbers a referee would accept."""

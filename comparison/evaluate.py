@@ -1,0 +1,147 @@
+"""From predictions to the numbers of `comparison.json`; nothing here prints or draws."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from comparison.bootstrap import METRICS, Distribution, IntervalMethod, bootstrap, holm
+from comparison.gather import UNKNOWN, Results
+from comparison.verdicts import verdict
+from tc_common.metrics import correlation, errors_by_group, score, tc_range, tc_ranges
+
+Cluster: TypeAlias = Literal["material", "chemical-system"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uncertainty:
+    """How intervals are made."""
+
+    resamples: int = 10_000
+    method: IntervalMethod = "bca"
+    level: float = 0.95
+    cluster: Cluster = "material"
+    seed: int = 42
+
+
+def evaluate(results: Results, uncertainty: Uncertainty, weighted: bool = False) -> dict[str, Any]:
+    """All numbers of the comparison, models ordered by MAE.
+
+    Args:
+        weighted: count each material with the weight of its split file instead of 1.
+    """
+    weights = results.column("weight").astype(float) if weighted else None
+    scores = {name: _score(results, name, weights) for name in results.test}
+    order = sorted(scores, key=lambda name: (scores[name]["mae_K"], name))
+    distributions = _distributions(results, order, uncertainty, weights)
+    intervals = {metric: distributions[metric].interval(uncertainty.level, uncertainty.method) for metric in METRICS}
+    return {
+        "n": len(results.truth["test"]),
+        "splits_sha256": results.splits_sha256,
+        "training_median_K": results.training_median_K,
+        "uncertainty": vars(uncertainty),
+        "weighted": weighted,
+        "notes": list(results.notes),
+        "models": {
+            name: {
+                "score": scores[name],
+                "interval": {metric: intervals[metric][:, column].tolist() for metric in METRICS},
+                **_details(results, name),
+            }
+            for column, name in enumerate(order)
+        },
+        "differences": _differences(distributions["mae_K"], order, uncertainty),
+    }
+
+
+def _score(results: Results, name: str, weights: np.ndarray[Any, Any] | None) -> dict[str, float]:
+    return score(results.column("tc"), results.test[name]["tc_pred"], results.training_median_K, weights)
+
+
+def _distributions(
+    results: Results, order: list[str], uncertainty: Uncertainty, weights: np.ndarray[Any, Any] | None
+) -> dict[str, Distribution]:
+    by_system = uncertainty.cluster == "chemical-system"
+    return bootstrap(
+        results.column("tc").astype(float),
+        np.stack([results.test[name]["tc_pred"].to_numpy(float) for name in order], axis=1),
+        results.training_median_K,
+        resamples=uncertainty.resamples,
+        seed=uncertainty.seed,
+        clusters=results.column("chemical_system").astype(str) if by_system else None,
+        weights=weights,
+    )
+
+
+def _details(results: Results, name: str) -> dict[str, Any]:
+    """Error by Tc range and family, score of the superconductors alone, compression."""
+    tc_K, pred_K = results.column("tc").astype(float), results.test[name]["tc_pred"].to_numpy(float)
+    by_range = errors_by_group(tc_range(tc_K), tc_K, pred_K).set_index("group")
+    by_range = by_range.loc[[label for label in tc_ranges() if label in by_range.index]].reset_index()
+    families = results.column("family").astype(str).tolist()
+    known = set(families) != {UNKNOWN}
+    return {
+        "superconductors": score(tc_K[tc_K > 0], pred_K[tc_K > 0], results.training_median_K) if any(tc_K > 0) else {},
+        "by_range": by_range.to_dict("records"),
+        "by_family": errors_by_group(families, tc_K, pred_K).to_dict("records") if known else [],
+        "compression": compression(tc_K, pred_K),
+    }
+
+
+def compression(tc_K: np.ndarray[Any, Any], pred_K: np.ndarray[Any, Any]) -> dict[str, float]:
+    """How far predictions are pulled towards their mean.
+
+    `sd_ratio` = SD of predictions / SD of Tc; `slope` of the least-squares line of predictions over Tc. Both are 1
+    for a perfect model and 0 for a constant one.
+    """
+    spread = float(np.std(tc_K))
+    ratio = float(np.std(pred_K)) / spread if spread > 0 else 0.0
+    return {"sd_ratio": ratio, "slope": ratio * correlation(tc_K, pred_K, np.ones(len(tc_K)))}
+
+
+def _differences(mae: Distribution, order: list[str], uncertainty: Uncertainty) -> list[dict[str, Any]]:
+    """Paired difference in MAE of every two models: interval, p, Holm's p, and the sentence that follows."""
+    pairs = list(combinations(range(len(order)), 2))
+    if not pairs:
+        return []
+    paired = [mae.minus(a, b) for a, b in pairs]
+    p_values = np.concatenate([pair.p_value(uncertainty.method) for pair in paired])
+    rows = []
+    for (a, b), pair, p, corrected in zip(pairs, paired, p_values, holm(p_values), strict=True):
+        low, high = pair.interval(uncertainty.level, uncertainty.method)[:, 0]
+        row = {
+            "a": order[a],
+            "b": order[b],
+            "mae_difference_K": float(pair.point[0]),
+            "interval_K": [float(low), float(high)],
+            "p": float(p),
+            "p_holm": float(corrected),
+        }
+        rows.append({**row, "verdict": verdict(row, uncertainty.level)})
+    return rows
+
+
+def plain(value: Any) -> Any:
+    """The same numbers as JSON knows them: no numpy, NaN becomes null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def worst_misses(results: Results, models: list[str], count: int = 20) -> list[dict[str, Any]]:
+    """The materials with the largest absolute error, averaged over `models` (K)."""
+    table = results.truth["test"][["material_id", "formula", "family", "tc"]].reset_index(drop=True)
+    predicted = pd.DataFrame({name: results.test[name]["tc_pred"].to_numpy() for name in models})
+    mean_error = predicted.sub(table["tc"], axis=0).abs().mean(axis=1)
+    worst = table.assign(mean_absolute_error_K=mean_error).join(predicted.add_prefix("pred_"))
+    return (
+        worst.sort_values(["mean_absolute_error_K", "material_id"], ascending=[False, True])
+        .head(count)
+        .to_dict("records")
+    )

@@ -1,0 +1,156 @@
+"""Collect what the models left in a results folder, on the same materials or not at all."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from tc_common.errors import UserError
+from tc_common.files import read_csv
+from tc_common.predictions import align, read_predictions
+from tc_common.splits import SPLITS, read_splits, splits_sha256
+
+Predictions: TypeAlias = dict[str, pd.DataFrame]
+ENDING, VAL_ENDING = "_predictions.csv", "_val_predictions.csv"
+# Made by the comparison itself from other models' files, hence never an input of it.
+OWN_MODELS = ("ensemble", "ensemble_ridge")
+DEFAULT_DATA_DIR = Path("data/processed")
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Everything that one results folder says; all tables of a split hold the same ids in the same order."""
+
+    truth: dict[str, pd.DataFrame]
+    """`test` and, where there is one, `val`: `material_id, formula, tc, chemical_system, family, weight`."""
+    test: Predictions
+    """Test predictions of each model."""
+    val: Predictions
+    """Validation predictions of those models that wrote them."""
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What stands in `<model>_metrics.json`."""
+    history: Predictions = field(default_factory=dict)
+    """One row an epoch, from `<model>_history.csv`."""
+    training_median_K: float = float("nan")
+    """Median Tc of the training set; NaN where the split files are unknown."""
+    training_size: int | None = None
+    splits_sha256: str = ""
+    notes: tuple[str, ...] = ()
+    """What the reader of the numbers must know."""
+
+    def column(self, name: str) -> np.ndarray[Any, Any]:
+        """One column of the test materials."""
+        return self.truth["test"][name].to_numpy()
+
+
+def gather(results_dir: Path, data_dir: Path | None = None, limit: int | None = None) -> Results:
+    """Read `<model>_predictions.csv` of every model in `results_dir`, and what belongs to them.
+
+    Args:
+        data_dir: folder of the split files; without it `data/processed` is used if it holds these materials.
+        limit: the models saw only the first rows of each split (the trainers' `--limit`).
+
+    Raises:
+        UserError: no predictions, differing or repeated materials, or numbers from different splits.
+    """
+    paths = _prediction_files(results_dir)
+    tables = {name: read_predictions(path) for name, path in paths.items()}
+    splits = _splits_of(next(iter(tables.values())), data_dir, limit)
+    test_truth = splits["test"] if splits else _truth_of(next(iter(tables.values())))
+    test_name = "test.csv" if splits else next(iter(paths.values())).name
+    test = {name: align(table, test_truth, paths[name], test_name) for name, table in tables.items()}
+    val, val_truth = _validation(results_dir, list(tables), splits)
+    results = Results(
+        truth={"test": test_truth, **({"val": val_truth} if val_truth is not None else {})},
+        test=test,
+        val=val,
+        metrics={name: _read_metrics(results_dir / f"{name}_metrics.json") for name in tables},
+        history=_histories(results_dir, list(tables)),
+    )
+    return _with_splits(results, splits)
+
+
+def _prediction_files(results_dir: Path) -> dict[str, Path]:
+    """Path of each model's test predictions, by model name."""
+    found = [path for path in sorted(results_dir.glob(f"*{ENDING}")) if not path.name.endswith(VAL_ENDING)]
+    paths = {path.name.removesuffix(ENDING): path for path in found}
+    paths = {name: path for name, path in paths.items() if name not in OWN_MODELS}
+    if not paths:
+        raise UserError(
+            f"{results_dir} holds no <model>{ENDING}; train a model or run: python composition_baseline.py"
+        )
+    return paths
+
+
+def _splits_of(predictions: pd.DataFrame, data_dir: Path | None, limit: int | None) -> Predictions | None:
+    """The split files, or None where none were named and those at hand hold entirely other materials."""
+    if data_dir is not None:
+        return read_splits(data_dir, limit)
+    if not all((DEFAULT_DATA_DIR / f"{name}.csv").exists() for name in SPLITS):
+        return None
+    splits = read_splits(DEFAULT_DATA_DIR, limit)
+    return splits if set(splits["test"]["material_id"]) & set(predictions["material_id"]) else None
+
+
+def _truth_of(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Measured Tc as a prediction file states it; families and systems are unknown."""
+    known = predictions[["material_id", "formula", "tc"]]
+    return known.assign(chemical_system=known["material_id"], family=UNKNOWN, weight=1.0)
+
+
+def _validation(
+    results_dir: Path, models: list[str], splits: Predictions | None
+) -> tuple[Predictions, pd.DataFrame | None]:
+    """Validation predictions of the models that have them, and the materials they are about."""
+    paths = {name: results_dir / f"{name}{VAL_ENDING}" for name in models}
+    tables = {name: read_predictions(path) for name, path in paths.items() if path.exists()}
+    if not tables:
+        return {}, splits["val"] if splits else None
+    first = next(iter(tables))
+    truth, truth_name = (splits["val"], "val.csv") if splits else (_truth_of(tables[first]), paths[first].name)
+    return {name: align(table, truth, paths[name], truth_name) for name, table in tables.items()}, truth
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    """Content of a metrics file, empty where the model wrote none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); run the model again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no table of numbers; run the model again")
+    return content
+
+
+def _histories(results_dir: Path, models: list[str]) -> Predictions:
+    paths = {name: results_dir / f"{name}_history.csv" for name in models}
+    return {name: read_csv(path, ("epoch",), "the train command") for name, path in paths.items() if path.exists()}
+
+
+def _with_splits(results: Results, splits: Predictions | None) -> Results:
+    """Add what only the split files know, or a note that they are missing."""
+    if splits is None:
+        note = (
+            "Without the split files there is no skill, no family and no chemical system; "
+            "name their folder with --data-dir."
+        )
+        return replace(results, notes=(*results.notes, note))
+    fingerprint = splits_sha256(splits)
+    for name, metrics in results.metrics.items():
+        if metrics.get("splits_sha256", fingerprint) != fingerprint:
+            raise UserError(
+                f"{name} was trained on other splits (splits_sha256 differs); train it again on these, "
+                "or name its own with --data-dir"
+            )
+    return replace(
+        results,
+        training_median_K=float(splits["train"]["tc"].median()),
+        training_size=len(splits["train"]),
+        splits_sha256=fingerprint,
+    )
