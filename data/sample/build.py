@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
-from pymatgen.core import Composition, Lattice
+from pymatgen.core import Lattice
 from pymatgen.symmetry.groups import SpaceGroup
 
 from tc_common.cli import parse, run
@@ -25,6 +25,8 @@ CIF_FOLDER = "data/sample/cifs"
 
 # A coordinate is a number, or a free parameter with an integer factor and a fraction: 1/4, 0.15378, 2x, x_A+1/2.
 COORDINATE = re.compile(r"(?P<factor>-?\d*)(?P<name>[xyz](_\w+)?)(?P<shift>\+\d+/\d+)?")
+
+ELEMENT = re.compile(r"([A-Z][a-z]?)([0-9.]*)")
 
 COLUMNS = [
     "material_id",
@@ -51,6 +53,25 @@ class Config:
 
 
 @dataclass(frozen=True)
+class Material:
+    """One row of `materials.csv`, every cell as written; lengths in Å."""
+
+    formula: str
+    prototype: str
+    a_A: str
+    b_A: str
+    c_A: str
+    coordinates: str
+    occupants: str
+    tc_K: str
+    pressure_GPa: str
+    family: str
+    structure_ref: str
+    tc_ref: str
+    note: str
+
+
+@dataclass(frozen=True)
 class Site:
     """One site of the asymmetric unit."""
 
@@ -70,7 +91,7 @@ def build(out: Path) -> int:
     """Write the CIFs and `sample.csv` into `out`; return how many crystals there are."""
     materials, prototypes, references = read_tables()
     rows = []
-    for material in materials.itertuples():
+    for material in materials:
         sites = prototypes[prototypes["prototype"] == material.prototype]
         row = sample_row(material, sites["spacegroup"].iloc[0], references)
         write_text(out / "cifs" / f"{row['material_id']}.cif", cif_text(material, sites, row))
@@ -79,16 +100,18 @@ def build(out: Path) -> int:
     return len(rows)
 
 
-def read_tables() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
-    """Materials and prototypes with every cell as written, and references by key."""
+def read_tables() -> tuple[list[Material], pd.DataFrame, dict[str, str]]:
+    """Materials, the sites of the prototypes, and references by key."""
     materials, prototypes, references = (
         pd.read_csv(HERE / f"{name}.csv", dtype=str, keep_default_na=False)
         for name in ("materials", "prototypes", "references")
     )
-    return materials, prototypes, {r.key: r.reference + f", doi:{r.doi}" * bool(r.doi) for r in references.itertuples()}
+    cited = references["reference"] + references["doi"].map(lambda doi: f", doi:{doi}" if doi else "")
+    rows = [Material(*row) for row in materials.itertuples(index=False)]
+    return rows, prototypes, dict(zip(references["key"], cited, strict=True))
 
 
-def sample_row(material, spacegroup: str, references: dict[str, str]) -> dict[str, str]:
+def sample_row(material: Material, spacegroup: str, references: dict[str, str]) -> dict[str, str]:
     """The line of `sample.csv` for one material; `tc` in K."""
     material_id = f"{material.formula}-{material.prototype}"
     return {
@@ -98,7 +121,7 @@ def sample_row(material, spacegroup: str, references: dict[str, str]) -> dict[st
         "cif": f"{CIF_FOLDER}/{material_id}.cif",
         "prototype": material.prototype,
         "spacegroup": spacegroup,
-        "doped": str(any(len(o) > 1 or sum(o.values()) < 1 for o in occupants_by_site(material))),
+        "doped": str(any(list(site.values()) != [1.0] for site in occupants_by_site(material))),
         "family": material.family,
         "pressure_GPa": material.pressure_GPa,
         "structure_ref": references[material.structure_ref],
@@ -109,15 +132,16 @@ def sample_row(material, spacegroup: str, references: dict[str, str]) -> dict[st
 
 def explicit_formula(formula: str) -> str:
     """Every amount written out, elements in the order given: La1.85Sr0.15CuO4 -> La1.85Sr0.15Cu1O4."""
-    return re.sub(r"([A-Z][a-z]?)(?![a-z0-9.])", r"\g<1>1", formula)
+    return ELEMENT.sub(lambda match: f"{match[1]}{match[2] or 1}", formula)
 
 
-def occupants_by_site(material) -> list[dict[str, float]]:
+def occupants_by_site(material: Material) -> list[dict[str, float]]:
     """Elements and their occupancies for each site, in the order of the prototype's sites."""
-    return [Composition(token).as_dict() for token in material.occupants.split()]
+    tokens = (ELEMENT.findall(token) for token in material.occupants.split())
+    return [{element: float(amount or 1) for element, amount in token} for token in tokens]
 
 
-def sites_of(material, prototype: pd.DataFrame) -> list[Site]:
+def sites_of(material: Material, prototype: pd.DataFrame) -> list[Site]:
     """The asymmetric unit of a material.
 
     Raises:
@@ -145,7 +169,7 @@ def coordinate(token: str, free: dict[str, float]) -> float:
     return (factor * free[match["name"]] + float(Fraction(match["shift"] or 0))) % 1
 
 
-def lattice_of(material, group: SpaceGroup) -> Lattice:
+def lattice_of(material: Material, group: SpaceGroup) -> Lattice:
     """Cell in Å and degrees; an empty b or c follows from the crystal system (rhombohedral ones in hexagonal axes)."""
     a = float(material.a_A)
     b, c = float(material.b_A or a), float(material.c_A or a)
@@ -161,21 +185,16 @@ def space_group(symbol: str) -> tuple[SpaceGroup, tuple[str, ...]]:
     return group, ("x, y, z", *sorted(operations - {"x, y, z"}))
 
 
-def cif_text(material, prototype: pd.DataFrame, row: dict[str, str]) -> str:
+def cif_text(material: Material, prototype: pd.DataFrame, row: dict[str, str]) -> str:
     """The crystal as a CIF: symmetry operations and asymmetric unit, several rows for a mixed site."""
     group, operations = space_group(row["spacegroup"])
-    cell = lattice_of(material, group)
     lines = [
         f"# Prototype {row['prototype']}; structure: {row['structure_ref']}",
         f"data_{row['material_id']}",
-        f"_chemical_formula_sum '{' '.join(re.findall(r'[A-Z][a-z]?[0-9.]+', row['formula']))}'",
+        f"_chemical_formula_sum '{' '.join(map(''.join, ELEMENT.findall(row['formula'])))}'",
         f"_space_group_name_H-M_alt '{group.symbol}'",
         f"_space_group_IT_number {group.int_number}",
-        *(f"_cell_length_{axis} {length:.4f}" for axis, length in zip("abc", cell.abc, strict=True)),
-        *(
-            f"_cell_angle_{name} {angle:.0f}"
-            for name, angle in zip(("alpha", "beta", "gamma"), cell.angles, strict=True)
-        ),
+        *cell_lines(lattice_of(material, group)),
         "loop_",
         "_space_group_symop_operation_xyz",
         *(f"'{operation}'" for operation in operations),
@@ -184,6 +203,13 @@ def cif_text(material, prototype: pd.DataFrame, row: dict[str, str]) -> str:
         *(line for site in sites_of(material, prototype) for line in atom_lines(site)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def cell_lines(cell: Lattice) -> list[str]:
+    """CIF rows of the cell, in Å and degrees."""
+    lengths = [f"_cell_length_{axis} {length:.4f}" for axis, length in zip("abc", cell.abc, strict=True)]
+    names = ("alpha", "beta", "gamma")
+    return lengths + [f"_cell_angle_{name} {angle:.0f}" for name, angle in zip(names, cell.angles, strict=True)]
 
 
 ATOM_FIELDS = (
