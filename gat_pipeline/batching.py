@@ -33,7 +33,7 @@ def bucketed_groups(sizes: NDArray[np.int64], batch: int, seed: int) -> Callable
 
 
 def bounded_pieces(sizes: NDArray[np.int64], indices: Sequence[int], batch: int, most: int) -> list[list[int]]:
-    """Cut `indices`, in their order, into pieces of at most `batch` crystals and `most` angles (a larger one alone)."""
+    """Cut `indices`, in their order, into pieces of at most `batch` crystals and `most` angles or one crystal."""
     pieces: list[list[int]] = []
     angles = 0
     for index in indices:

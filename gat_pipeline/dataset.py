@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from gat_pipeline.cache import graphs_of
 from gat_pipeline.graphs import CrystalGraph, GraphOptions, bond_cosines, line_graph

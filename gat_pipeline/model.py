@@ -14,7 +14,8 @@ from gat_pipeline.composition import CompositionStatistics
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.network import Alignn, NetworkShape, shape_of
-from tc_common.checkpoints import load_checkpoint
+from gat_pipeline.weights import part
+from tc_common.checkpoints import load_checkpoint, load_weights
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.targets import TargetTransform
@@ -45,6 +46,20 @@ class AlignnTc(nn.Module):
         if self.statistics is not None:
             features = torch.cat([features, self.statistics(batch)], dim=1)
         return self.target.decode(self.head(features).squeeze(1))
+
+    def train(self, mode: bool = True) -> "AlignnTc":
+        """As every module; blocks that are frozen keep their normalisation's statistics too."""
+        super().train(mode)
+        for block in self.blocks():
+            if not any(parameter.requires_grad for parameter in block.parameters()):
+                block.eval()
+        return self
+
+    def blocks(self) -> list[nn.Module]:
+        """Parts of the backbone, from the head's side to the input's: the order of gradual unfreezing."""
+        body = self.backbone
+        layers = [*cast(nn.ModuleList, body.gcn_layers)][::-1] + [*cast(nn.ModuleList, body.alignn_layers)][::-1]
+        return [*layers, *(cast(nn.Module, getattr(body, f"{kind}_embedding")) for kind in ("atom", "edge", "angle"))]
 
     @torch.inference_mode()
     def predict(self, cif_path: Path | str) -> float:
@@ -101,9 +116,7 @@ def _backbone(engine: Engine) -> Callable[[NetworkShape], nn.Module]:
 def _head(kind: HeadKind, width: int) -> nn.Module:
     if kind == "linear":
         return nn.Linear(width, 1)
-    return nn.Sequential(
-        nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, 128), nn.SiLU(), nn.Linear(128, 1)
-    )
+    return nn.Sequential(nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, 128), nn.SiLU(), nn.Linear(128, 1))
 
 
 def load_model(path: Path | str) -> AlignnTc:
@@ -116,17 +129,12 @@ def load_model(path: Path | str) -> AlignnTc:
     config = cast(dict[str, Any], content["config"])
     try:
         model = create_alignn_model(
-            shape=shape_of(backbone_part(content["model_state_dict"])),
+            shape=shape_of(part(content["model_state_dict"], "backbone.")),
             options=GraphOptions(**config["graph"]),
             head_features=config["head_features"],
             target=TargetTransform(config["target"]),
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no checkpoint of the graph pipeline ({error})") from error
-    model.load_state_dict(content["model_state_dict"], strict=True)
+    load_weights(model, content, Path(path))
     return model.eval()
-
-
-def backbone_part(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights below `backbone.`, by alignn's names."""
-    return {name.removeprefix("backbone."): value for name, value in weights.items() if name.startswith("backbone.")}

@@ -22,9 +22,9 @@ class NetworkShape:
     """Sizes of an ALIGNN; the defaults are the published ones."""
 
     alignn_layers: int = 4
-    """Layers on crystal graph and line graph (>= 0)."""
+    """Layers on crystal graph and line graph (>= 1)."""
     gcn_layers: int = 4
-    """Layers on the crystal graph alone (>= 0)."""
+    """Layers on the crystal graph alone (>= 1)."""
     atom_features: int = 92
     """Features of an atom."""
     bond_bins: int = 80
@@ -37,6 +37,10 @@ class NetworkShape:
     """Width D of every other layer."""
     norm: Literal["batch", "layer"] = "batch"
     """Normalisation: of a batch (ALIGNN) or of each feature vector (ALIGNN 2.0)."""
+
+    def __post_init__(self) -> None:
+        if min(value for value in asdict(self).values() if isinstance(value, int)) < 1:
+            raise ValueError("every size of the network must be at least 1")
 
     def plain(self) -> dict[str, Any]:
         """The sizes as JSON-ready values; `NetworkShape(**plain)` gives them back."""
@@ -145,6 +149,14 @@ class LineGraphLayer(nn.Module):
         self.node_update = EdgeGatedConvolution(shape)
         self.edge_update = EdgeGatedConvolution(shape)
 
+    def forward(
+        self, atoms: Tensor, bonds: Tensor, angles: Tensor, batch: dict[str, Any], keep_angles: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Update atoms (N, D), bonds (E, D) and angles (A, D)."""
+        atoms, bonds = self.node_update(atoms, bonds, batch["source"], batch["target"])
+        bonds, angles = self.edge_update(bonds, angles, batch["first_bond"], batch["second_bond"], keep_angles)
+        return atoms, bonds, angles
+
 
 class Alignn(nn.Module):
     """ALIGNN up to the mean over atoms: a batch of graphs to one vector (B, D) per crystal."""
@@ -156,8 +168,11 @@ class Alignn(nn.Module):
         self.atom_embedding = Embedding(shape, shape.atom_features, shape.hidden)
         self.edge_embedding = _two_step_embedding(shape, RadialBasis(0.0, 8.0, shape.bond_bins))
         self.angle_embedding = _two_step_embedding(shape, RadialBasis(-1.0, 1.0, shape.angle_bins))
-        self.alignn_layers = nn.ModuleList(LineGraphLayer(shape) for _ in range(shape.alignn_layers))
-        self.gcn_layers = nn.ModuleList(EdgeGatedConvolution(shape) for _ in range(shape.gcn_layers))
+        over_angles = [LineGraphLayer(shape) for _ in range(shape.alignn_layers)]
+        over_bonds = [EdgeGatedConvolution(shape) for _ in range(shape.gcn_layers)]
+        for unread in (over_angles[-1].edge_update.bn_edges, over_bonds[-1].bn_edges):
+            unread.requires_grad_(False)  # there for the names' sake: their result is never read
+        self.alignn_layers, self.gcn_layers = nn.ModuleList(over_angles), nn.ModuleList(over_bonds)
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
         """Batch of `gat_pipeline.dataset.collate` to (B, D)."""
@@ -166,12 +181,11 @@ class Alignn(nn.Module):
         atoms = self.atom_embedding(batch["atom_features"])
         bonds = self.edge_embedding(batch["bond_A"].norm(dim=1))
         angles = self.angle_embedding(batch["angle_cosine"])
-        for number, layer in enumerate(self.alignn_layers):
-            more = number + 1 < len(self.alignn_layers)
-            atoms, bonds = layer.node_update(atoms, bonds, source, target)
-            bonds, angles = layer.edge_update(bonds, angles, batch["first_bond"], batch["second_bond"], more)
-        for number, layer in enumerate(self.gcn_layers):
-            atoms, bonds = layer(atoms, bonds, source, target, number + 1 < len(self.gcn_layers))
+        for number, layer in enumerate(self.alignn_layers, start=1):
+            read = number < len(self.alignn_layers)
+            atoms, bonds, angles = layer(atoms, bonds, angles, batch, keep_angles=read)
+        for number, layer in enumerate(self.gcn_layers, start=1):
+            atoms, bonds = layer(atoms, bonds, source, target, keep_edges=number < len(self.gcn_layers))
         return mean_over_atoms(atoms, batch["crystal"], batch["atoms"])
 
 

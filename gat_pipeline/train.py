@@ -1,0 +1,225 @@
+"""Train the graph network on the split files: ALIGNN with a new head, fine-tuned as the study says.
+
+    python -m gat_pipeline.train                                   # from the shipped weights, 1e-5 / 1e-3
+    python -m gat_pipeline.train --init random --schedule onecycle # everything from scratch, one rate of 1e-3
+
+Writes `models/alignn_{last,best}.pth` every epoch and `results/alignn_{predictions,val_predictions}.csv`,
+`alignn_metrics.json`, `alignn_history.csv`; started again, it goes on where it stopped.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch.optim import AdamW
+
+from gat_pipeline.allocator import keep_freed_memory
+from gat_pipeline.batching import bounded_pieces, bucketed_groups
+from gat_pipeline.dataset import GraphDataset, collator
+from gat_pipeline.graphs import GraphOptions
+from gat_pipeline.model import AlignnTc, Engine, HeadFeatures, create_alignn_model
+from gat_pipeline.network import NetworkShape
+from gat_pipeline.weights import Weights, find_weights, load_strictly, widen_atom_features
+from tc_common.cli import parse, run
+from tc_common.config import TrainConfig
+from tc_common.errors import UserError
+from tc_common.logs import log, set_up_log
+from tc_common.runs import run_training
+from tc_common.schedules import ScheduleKind
+from tc_common.splits import read_splits
+from tc_common.targets import TargetTransform
+from tc_common.task import MaterialDataset, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphTrainConfig(TrainConfig):
+    """Settings of the graph pipeline."""
+
+    init: str = "pretrained"
+    """Weights of the backbone: pretrained (shipped, JARVIS superconductors), mp_e_form_alignn, jv_supercon_tc_alignn,
+    tc_supercon_radius, alex_supercon_Tc (downloaded), a file, or random. The head is always new."""
+    epochs: int = 200
+    """Passes over the training set (>= 1)."""
+    batch_size: int = 32
+    """Crystals computed at once (>= 2: batch normalisation)."""
+    patience: int = 20
+    """Epochs without a better validation MAE before training stops (>= 1)."""
+    lr_backbone: float = 1e-5
+    """Learning rate of pretrained layers (> 0)."""
+    lr_head: float = 1e-3
+    """Learning rate of new layers: the head, or everything with --init random (> 0)."""
+    weight_decay: float = 1e-2
+    """AdamW's decay of matrices; biases and normalisations have none (>= 0)."""
+    schedule: ScheduleKind = "plateau"
+    """How learning rates change: plateau halves them when validation stalls, onecycle rises and falls once."""
+    unfreeze_every: int = 0
+    """Epochs between unfreezing one more block, head first (0 = everything learns from the start)."""
+    engine: Engine = "torch"
+    """torch runs anywhere; dgl is the original ALIGNN on DGL graphs, equal and slower."""
+    head_features: HeadFeatures = "none"
+    """composition gives the head the statistics of the whole crystal's composition besides."""
+    hidden: int = 256
+    """Width of the network (>= 1); pretrained weights have 256."""
+    alignn_layers: int = 4
+    """Layers on crystal graph and line graph (>= 1)."""
+    gcn_layers: int = 4
+    """Layers on the crystal graph alone (>= 1)."""
+    graph: GraphOptions = field(default_factory=GraphOptions)
+    """How a crystal becomes a graph."""
+    angles_per_batch: int = 100_000
+    """Bond angles computed at once (>= 1); bounds the memory at about 25 kB each in fp32."""
+    cache_dir: Path = Path("data/cache/graphs")
+    """Folder for built graphs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.lr_backbone, self.lr_head) <= 0 or min(self.weight_decay, self.unfreeze_every) < 0:
+            raise ValueError("learning rates must be > 0, --weight-decay and --unfreeze-every >= 0")
+        if self.batch_size < 2 or self.angles_per_batch < 1:
+            raise ValueError("--batch-size must be at least 2 (batch normalisation), --angles-per-batch at least 1")
+        if self.unfreeze_every and self.init == "random":
+            raise ValueError("--unfreeze-every needs pretrained weights; random ones must all learn")
+
+    @property
+    def shape(self) -> NetworkShape:
+        """Sizes of the network."""
+        return NetworkShape(
+            hidden=self.hidden,
+            alignn_layers=self.alignn_layers,
+            gcn_layers=self.gcn_layers,
+            atom_features=self.graph.atom_features,
+        )
+
+
+def main(config: GraphTrainConfig) -> None:
+    """Train, or go on with a training, and write its results."""
+    set_up_log(config.log_file)
+    keep_freed_memory()
+    splits = read_splits(config.data_dir, config.limit)
+    weights = find_weights(config.init, config.models_dir / "downloads")
+    model = build_model(config, weights, splits["train"])
+    datasets = {name: GraphDataset(table, config.graph, config.cache_dir) for name, table in splits.items()}
+    log.info(describe(config, model, datasets))
+    run_training(task_of(config, model, weights, splits, datasets), config)
+
+
+def build_model(config: GraphTrainConfig, weights: Weights | None, train: pd.DataFrame) -> AlignnTc:
+    """The network with its first weights.
+
+    Raises:
+        UserError: the weights belong to a network of other sizes or to other graphs.
+    """
+    target = TargetTransform(config.target, torch.tensor(train["tc"].to_numpy()))
+    shape = config.shape if weights is None else fitting_shape(config, weights)
+    model = create_alignn_model(
+        shape=shape, options=config.graph, engine=config.engine, head_features=config.head_features, target=target,
+        seed=config.seed,
+    )  # fmt: skip
+    if weights is not None:
+        backbone = widen_atom_features(weights.backbone, shape.atom_features)
+        load_strictly(model.backbone, backbone, weights.origin)
+    return model
+
+
+def fitting_shape(config: GraphTrainConfig, weights: Weights) -> NetworkShape:
+    """The weights' sizes, which the flags must not contradict; so the graphs."""
+    theirs, options = weights.shape, weights.options
+    for flag in ("hidden", "alignn_layers", "gcn_layers"):
+        if getattr(theirs, flag) != getattr(config, flag):
+            named = flag.replace("_", "-")
+            raise UserError(
+                f"{weights.origin} has {flag} {getattr(theirs, flag)}; add --{named} {getattr(theirs, flag)}"
+            )
+    if options is not None and _bonds(options) != _bonds(config.graph):
+        raise UserError(f"{weights.origin} was trained on other graphs; add {_flags(options)}")
+    return NetworkShape(**{**theirs.plain(), "atom_features": config.graph.atom_features})
+
+
+def _bonds(options: GraphOptions) -> tuple[object, ...]:
+    return (
+        options.rule,
+        options.cutoff_A,
+        options.neighbours if options.rule == "nearest" else 0,
+        options.angle_cutoff_A,
+    )
+
+
+def _flags(options: GraphOptions) -> str:
+    flags = (
+        f"--graph.rule {options.rule} --graph.cutoff-A {options.cutoff_A:g} --graph.neighbours {options.neighbours}"
+    )
+    return f"{flags} --graph.angle-cutoff-A {options.angle_cutoff_A}"
+
+
+def task_of(
+    config: GraphTrainConfig,
+    model: AlignnTc,
+    weights: Weights | None,
+    splits: dict[str, pd.DataFrame],
+    datasets: dict[str, GraphDataset],
+) -> Task:
+    """What the training loop needs to know."""
+
+    def micro_batches(dataset: MaterialDataset, indices: Sequence[int]) -> list[list[int]]:
+        assert isinstance(dataset, GraphDataset)
+        return bounded_pieces(dataset.angles, indices, config.batch_size, config.angles_per_batch)
+
+    step = config.batch_size * config.grad_accumulation
+    return Task(
+        name="alignn",
+        stem="alignn",
+        model=model,
+        optimizer=optimizer_of(config, model, weights is not None),
+        datasets=datasets,
+        splits=splits,
+        collate=collator(config.graph),
+        schedule=config.schedule,
+        init=weights.origin if weights else "random",
+        fingerprint=json.dumps(config.graph.plain(), sort_keys=True),
+        groups=bucketed_groups(datasets["train"].angles, step, config.seed),
+        micro_batches=micro_batches,
+        before_epoch=unfreezer(model, config.unfreeze_every),
+    )
+
+
+def optimizer_of(config: GraphTrainConfig, model: AlignnTc, pretrained: bool) -> AdamW:
+    """AdamW with one rate for the backbone and one for the head, each with and without weight decay."""
+    rates = (
+        (model.backbone, config.lr_backbone if pretrained else config.lr_head),
+        (model.head, config.lr_head),
+    )
+    groups = []
+    for module, lr in rates:
+        parameters = list(module.parameters())
+        matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim < 2]
+        groups += [{"params": matrices, "lr": lr}, {"params": vectors, "lr": lr, "weight_decay": 0.0}]
+    return AdamW(groups, weight_decay=config.weight_decay)
+
+
+def unfreezer(model: AlignnTc, every: int) -> Callable[[int], None]:
+    """Function of the epoch that frees the head, then one more block every so many epochs (0 = all at once)."""
+    unread = {id(parameter) for parameter in model.parameters() if not parameter.requires_grad}
+
+    def before_epoch(epoch: int) -> None:
+        blocks = model.blocks()
+        learning = epoch // every if every else len(blocks)
+        for number, block in enumerate(blocks):
+            for parameter in block.parameters():
+                parameter.requires_grad_(number < learning and id(parameter) not in unread)
+
+    return before_epoch
+
+
+def describe(config: GraphTrainConfig, model: AlignnTc, datasets: dict[str, GraphDataset]) -> str:
+    """One line about what is trained on what."""
+    sizes = ", ".join(f"{len(dataset)} {name}" for name, dataset in datasets.items())
+    angles = datasets["train"].angles.mean()
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return f"ALIGNN, {parameters:,} parameters, engine {config.engine}; {sizes} crystals, {angles:.0f} angles each"
+
+
+if __name__ == "__main__":
+    run(lambda: main(parse(GraphTrainConfig, prog="python -m gat_pipeline.train", description=__doc__ or "")))
