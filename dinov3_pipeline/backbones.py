@@ -1,0 +1,143 @@
+"""Vision transformers from timm, and where their weights come from.
+
+The DINOv3 names are `vit_{small,small_plus,base,large}_patch16_dinov3`; their weights lie on the Hugging Face hub
+(timm's mirror, not gated, under Meta's DINOv3 licence). Any other ViT of timm works by name.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any, cast
+
+import huggingface_hub
+import safetensors.torch
+import torch
+from huggingface_hub import constants
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from tc_common.errors import UserError
+from tc_common.files import sha256
+from tc_common.torchvision_operators import declare_missing_operators
+
+WEIGHTS_FILE = "model.safetensors"
+LAYER_SCALES = ("gamma_1", "gamma_2", ".gamma")
+
+
+def create_backbone(name: str, image_size: int, init: str) -> tuple[nn.Module, str]:
+    """Build a ViT without classifier, and say where its weights came from.
+
+    Args:
+        name: architecture in timm, with or without a tag (`vit_base_patch16_dinov3.lvd1689m`).
+        image_size: side of the square pictures in pixels, a multiple of the patch.
+        init: `pretrained`, `random`, or a file (safetensors or .pth of the timm layout).
+
+    Returns:
+        The network, pictures (B, 3, S, S) -> features (B, D), and `pretrained:<name>@<sha256>`,
+        `file:<name>@<sha256>` (first 12 digits of the file's digest) or `random`.
+
+    Raises:
+        UserError: unknown name, wrong size, weights that cannot be had or do not fit.
+    """
+    if init == "random":
+        return _without_layer_scale(build(name, image_size)), "random"
+    if init == "pretrained":
+        path = download(name)
+        return load(name, image_size, path), f"pretrained:{_tagged(name)}@{sha256(path)[:12]}"
+    path = Path(init)
+    if not path.is_file():
+        raise UserError(f"--init {init} is neither pretrained nor random, nor a file; name one of the three")
+    return load(name, image_size, path), f"file:{path.name}@{sha256(path)[:12]}"
+
+
+def build(name: str, image_size: int, **options: Any) -> nn.Module:
+    """Build the architecture; its weights are drawn from torch's generator unless `options` bring some."""
+    timm = _timm()
+    architecture = name.partition(".")[0]
+    if not architecture.startswith("vit_") or not timm.is_model(architecture):
+        known = ", ".join(timm.list_models("vit_*_patch16_dinov3"))
+        raise UserError(f"--backbone {name} is no vision transformer (vit_…) that timm knows; for example {known}")
+    backbone = timm.create_model(name, img_size=image_size, **{"num_classes": 0, **options})
+    patch = backbone.patch_embed.patch_size[0]
+    if image_size % patch:
+        raise UserError(f"--image-size {image_size} is no multiple of the patch of {name}, {patch} pixels")
+    return cast(nn.Module, backbone)
+
+
+def load(name: str, image_size: int, path: Path) -> nn.Module:
+    """Build the architecture with the weights of a file; every key and every shape must fit.
+
+    Position embeddings learnt for another picture size are resampled, as timm does; a classifier is dropped.
+    """
+    weights = read_weights(path)
+    classes = len(weights["head.weight"]) if "head.weight" in weights else 0
+    source = {"state_dict": weights, "num_classes": classes}
+    try:
+        backbone: Any = build(name, image_size, pretrained=True, num_classes=classes, pretrained_cfg_overlay=source)
+    except (RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} does not fit --backbone {name}: {reason}") from error
+    backbone.reset_classifier(0)
+    return cast(nn.Module, backbone)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read tensors by name from safetensors, or from a .pth without running anything in it.
+
+    Raises:
+        UserError: unreadable file, or one that holds anything but tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"{path} is no file of weights by name; save the state_dict() of the timm model alone")
+    return weights
+
+
+def download(name: str) -> Path:
+    """Fetch the pretrained weights into the Hugging Face cache (with a progress bar), or find them there.
+
+    Raises:
+        UserError: timm knows no pretrained weights of that name, or the hub cannot be reached or refuses.
+    """
+    source = _timm().models.get_pretrained_cfg(name, allow_unregistered=False)
+    if source is None or not source.hf_hub_id:
+        raise UserError(f"timm knows no pretrained weights for --backbone {name}; use --init random or --init PATH")
+    try:
+        return Path(huggingface_hub.hf_hub_download(source.hf_hub_id, WEIGHTS_FILE))
+    except (OSError, ValueError) as error:  # what the hub's client raises for no network, no such file, no permission
+        raise UserError(
+            f"the weights {source.hf_hub_id} are not in the cache {constants.HF_HUB_CACHE} and cannot be downloaded "
+            f"({type(error).__name__}); connect and check that HF_HUB_OFFLINE is not set, copy a filled cache there, "
+            "give --init PATH with the weights, or start from --init random"
+        ) from error
+
+
+def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and SD of the RGB channels (0 to 1) that the weights of this name were trained with."""
+    source = _timm().models.get_pretrained_cfg(name)
+    return (source.mean, source.std)
+
+
+def _tagged(name: str) -> str:
+    source = _timm().models.get_pretrained_cfg(name)
+    return f"{source.architecture}.{source.tag}"
+
+
+def _timm() -> Any:
+    """The library, imported once its own import of torchvision can succeed."""
+    declare_missing_operators()
+    import timm
+
+    return timm
+
+
+def _without_layer_scale(backbone: nn.Module) -> nn.Module:
+    """Set LayerScale to 1: at its 1e-5, meant for long pretraining, a short run would hardly use the blocks."""
+    for name, parameter in backbone.named_parameters():
+        if name.endswith(LAYER_SCALES):
+            nn.init.ones_(parameter)
+    return backbone

@@ -1,0 +1,139 @@
+"""One sample is one picture of one material.
+
+Legend: B pictures in a batch, V standard views of a material, S side of a picture in pixels, D features.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from dinov3_pipeline.pictures import Picture, Pictures
+from tc_common.task import Batch
+
+LARGEST_FRESH_VIEW = 2**31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Moves in the plane only: a colour is a physical quantity and stays what it is, to the last bit."""
+
+    rotation_degrees: float = 180.0
+    """Largest rotation either way."""
+    scale: float = 0.1
+    """Largest relative change of size either way."""
+    shift: float = 0.05
+    """Largest shift along x and y, as a share of the side."""
+    flips: bool = True
+    """Mirror with probability 1/2 (a crystal and its mirror image have one Tc)."""
+
+    def apply(self, picture: Picture, random: np.random.Generator) -> Picture:
+        """Move (S, S, 3); uncovered corners are black, and every pixel is a pixel of the original."""
+        side = len(picture)
+        angle = random.uniform(-self.rotation_degrees, self.rotation_degrees)
+        scale = 1 + random.uniform(-self.scale, self.scale)
+        shift_px = side * random.uniform(-self.shift, self.shift, size=2)
+        mirror = self.flips and random.random() < 0.5
+        center = (side - 1) / 2
+        matrix = cv2.getRotationMatrix2D((center, center), angle, scale)
+        matrix[:, 2] = matrix[:, 2] + shift_px
+        source = np.ascontiguousarray(picture[:, ::-1]) if mirror else picture
+        moved = cv2.warpAffine(source, matrix, (side, side), flags=cv2.INTER_NEAREST)
+        return np.asarray(moved, np.uint8)
+
+
+class ViewDataset(Dataset[dict[str, Any]]):
+    """Views of the materials of one split.
+
+    Sample i is view `i % k` of the k that material `i // k` shows in this epoch; which ones these are and how they
+    are moved depends on (seed, epoch, i) alone.
+
+    Args:
+        materials: rows of one split (`tc` in K).
+        pictures: their views, in the same order.
+        per_epoch: views of a material in an epoch (k); None shows the V standard views in their order.
+        fresh: draw new random views instead of choosing among the standard ones.
+    """
+
+    def __init__(
+        self,
+        materials: pd.DataFrame,
+        pictures: Pictures,
+        *,
+        per_epoch: int | None = None,
+        fresh: bool = False,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        assert pictures.endless or not fresh, "stored pictures have no fresh views"
+        self.ids: list[str] = materials["material_id"].tolist()
+        self.tc_K = materials["tc"].to_numpy(np.float32)
+        self.pictures, self.fresh = pictures, fresh
+        self.shuffled = per_epoch is not None or fresh
+        self.k = per_epoch or pictures.views
+        self.augmentation, self.seed, self.epoch = augmentation, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.ids) * self.k
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose and move the views anew."""
+        self.epoch = epoch
+
+    def view(self, material: int, slot: int) -> int:
+        """Number of the view that this material shows at this slot of this epoch."""
+        if not self.shuffled:
+            return slot
+        random = np.random.default_rng((self.seed, self.epoch, material, 0))
+        if self.fresh:
+            return int(random.integers(self.pictures.views, LARGEST_FRESH_VIEW, size=self.k)[slot])
+        rounds = -(-self.k // self.pictures.views)
+        return int(np.concatenate([random.permutation(self.pictures.views) for _ in range(rounds)])[slot])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        material, slot = divmod(index, self.k)
+        picture = self.pictures.picture(material, self.view(material, slot))
+        if self.augmentation:
+            picture = self.augmentation.apply(picture, np.random.default_rng((self.seed, self.epoch, index, 1)))
+        return {"picture": picture, "tc": self.tc_K[material], "material_id": self.ids[material]}
+
+
+class FeatureDataset(Dataset[dict[str, Any]]):
+    """What a frozen backbone sees in the standard views, in place of the views.
+
+    Args:
+        features: (M V, D) of the materials in order.
+    """
+
+    def __init__(self, materials: pd.DataFrame, features: NDArray[np.float32], views: int) -> None:
+        assert len(features) == len(materials) * views
+        self.ids: list[str] = materials["material_id"].tolist()
+        self.tc_K = materials["tc"].to_numpy(np.float32)
+        self.features, self.k = features, views
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing changes: features are computed once."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        material = index // self.k
+        return {"features": self.features[index], "tc": self.tc_K[material], "material_id": self.ids[material]}
+
+
+def collate(samples: list[dict[str, Any]]) -> Batch:
+    """`images` uint8 (B, 3, S, S) or `features` (B, D), with `tc` (B,) in K and `material_id`."""
+    batch: Batch = {
+        "tc": torch.tensor(np.array([sample["tc"] for sample in samples], np.float32)),
+        "material_id": [sample["material_id"] for sample in samples],
+    }
+    if "features" in samples[0]:
+        return {**batch, "features": torch.from_numpy(np.stack([sample["features"] for sample in samples]))}
+    pictures = np.stack([sample["picture"] for sample in samples])
+    return {**batch, "images": torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))}

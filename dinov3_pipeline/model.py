@@ -1,0 +1,223 @@
+"""Pictures of a crystal to its Tc: a DINOv3 vision transformer, low-rank adapters, a small head.
+
+Legend: B pictures in a batch, V views of one material, S side of a picture in pixels, D width of the backbone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dinov3_pipeline.backbones import build, create_backbone, normalisation
+from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
+from dinov3_pipeline.pictures import Picture, resized
+from dinov3_pipeline.render_options import RenderOptions
+from dinov3_pipeline.rendering import views
+from tc_common.checkpoints import load_checkpoint
+from tc_common.crystals import read_crystal
+from tc_common.devices import Placement
+from tc_common.errors import UserError
+from tc_common.targets import TargetTransform
+
+Tune: TypeAlias = Literal["lora", "head", "full"]
+HEAD_WIDTHS = (512, 256)
+DEFAULT_BACKBONE = "vit_base_patch16_dinov3"
+# A trainer's settings, and so its checkpoints, hold each of these behind "lora_".
+ADAPTERS = ("rank", "alpha", "dropout", "targets", "rank_stabilised", "dora")
+
+
+class DinoTcModel(nn.Module):
+    """A ViT with its head, from uint8 pictures to kelvin.
+
+    Args:
+        backbone: pictures (B, 3, S, S) to features (B, D).
+        normalise: mean and SD of the RGB channels (0 to 1), as the backbone was trained with.
+        image_size: S.
+        init: where the backbone's weights came from.
+
+    `render_options` say how the pictures were drawn that it was trained on; its state carries them.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        target: TargetTransform,
+        normalise: tuple[tuple[float, ...], tuple[float, ...]],
+        image_size: int,
+        tune: Tune,
+        init: str,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.head, self.target = backbone, head, target
+        self.image_size, self.tune, self.init = image_size, tune, init
+        self.render_options = RenderOptions()
+        for name, values in zip(("mean", "std"), normalise, strict=True):
+            self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Kelvin (B,) of `batch["images"]` uint8 (B, 3, S, S), or of their `batch["features"]` (B, D)."""
+        features = batch["features"] if "features" in batch else self.features(batch["images"])
+        # kelvins rounded to the 8 bits of bf16 would be off by 0.4 %
+        with torch.autocast(features.device.type, enabled=False):
+            return self.target.decode(self.head(features.float()).squeeze(1))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the backbone sees: uint8 (B, 3, S, S) to (B, D); without gradients where only the head is trained."""
+        assert images.dtype == torch.uint8 and images.ndim == 4, f"images are {images.dtype} {tuple(images.shape)}"
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "head"):
+            features: Tensor = self.backbone((images.float() - self.mean) / self.std)
+        return features
+
+    def adapt_to(self, placement: Placement) -> None:
+        """Choose the attention kernel: on CPU in bf16 the plain products are faster, backwards above all."""
+        fused = not (placement.bf16 and placement.device.type == "cpu")
+        for module in self.backbone.modules():
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = fused  # type: ignore[assignment]
+
+    def predict(self, cif_path: Path | str, material_id: str | None = None) -> float:
+        """Tc in kelvin, the mean over the standard views.
+
+        Args:
+            material_id: seeds the random views; the file's name without ending unless given.
+
+        Raises:
+            CrystalError: a CIF that cannot be used.
+        """
+        return float(self.predict_views(cif_path, material_id).mean())
+
+    def predict_views(self, cif_path: Path | str, material_id: str | None = None) -> Tensor:
+        """Tc in kelvin (V,) from each of the standard views; see `predict`."""
+        path = Path(cif_path)
+        drawn = views(read_crystal(path), material_id=material_id or path.stem, options=self.render_options)
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            kelvin = self({"images": as_images(drawn, self.image_size).to(self.mean.device)})
+        self.train(was_training)
+        return kelvin.cpu()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """How the pictures were drawn, for the checkpoint."""
+        options = asdict(self.render_options)
+        return {**options, "supercells": list(options["supercells"])}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what `get_extra_state` gave."""
+        self.render_options = RenderOptions(**{**state, "supercells": tuple(state["supercells"])})
+
+
+def create_dino_model(
+    *,
+    backbone: str = DEFAULT_BACKBONE,
+    image_size: int = 224,
+    tune: Tune = "lora",
+    init: str = "pretrained",
+    lora: Lora = Lora(),  # noqa: B008 - frozen
+    head_dropout: float = 0.1,
+    target: TargetTransform | None = None,
+    gradient_checkpointing: bool = False,
+    seed: int = 42,
+) -> DinoTcModel:
+    """Build the network: backbone with its weights, adapters, head.
+
+    Args:
+        backbone: a timm ViT; image_size: pixels, a multiple of its patch.
+        tune: what is trained: adapters and head (`lora`), `head`, or `full`.
+        init: `pretrained`, `random`, or a file of weights.
+        target: what is regressed; kelvin unless given.
+        gradient_checkpointing: compute activations twice instead of keeping them.
+        seed: of everything drawn here.
+
+    Raises:
+        UserError: see `create_backbone`, `add_adapters`, `check_adapters_act`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vit, origin = create_backbone(backbone, image_size, init)
+        model = _assemble(
+            vit, backbone, image_size, tune, lora, head_dropout, target or TargetTransform("kelvin"), origin
+        )
+    if tune == "lora":
+        check_adapters_act(vit, image_size, lora)
+    if gradient_checkpointing:
+        vit.set_grad_checkpointing(True)  # type: ignore[operator]
+    return model
+
+
+def _assemble(
+    vit: nn.Module,
+    name: str,
+    image_size: int,
+    tune: Tune,
+    lora: Lora,
+    head_dropout: float,
+    target: TargetTransform,
+    origin: str,
+) -> DinoTcModel:
+    vit.requires_grad_(tune == "full")
+    if tune == "lora":
+        add_adapters(vit, lora)
+    head = _head(int(vit.num_features), head_dropout)  # type: ignore[arg-type]
+    return DinoTcModel(vit, head, target, normalisation(name), image_size, tune, origin)
+
+
+def _head(width: int, dropout: float) -> nn.Sequential:
+    """D -> 512 -> 256 -> 1."""
+    layers: list[nn.Module] = []
+    for narrower in HEAD_WIDTHS:
+        layers += [nn.Linear(width, narrower), nn.GELU(), nn.Dropout(dropout)]
+        width = narrower
+    return nn.Sequential(*layers, nn.Linear(width, 1))
+
+
+def load_model(path: Path | str) -> DinoTcModel:
+    """Rebuild a trained network from its checkpoint alone, ready to predict.
+
+    Raises:
+        UserError: missing, damaged or foreign checkpoint.
+    """
+    checkpoint = load_checkpoint(Path(path))
+    try:
+        model = _rebuild(checkpoint["config"], checkpoint["init"])
+        model.load_state_dict(checkpoint["model_state_dict"], strict=True)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"{path} holds no vision model of this project: {' '.join(str(error).split())[:200]}"
+        ) from error
+    return model.eval()
+
+
+def _rebuild(config: Mapping[str, Any], origin: str) -> DinoTcModel:
+    name, image_size, target = config["backbone"], config["image_size"], TargetTransform(config["target"])
+    with torch.random.fork_rng(devices=[]):
+        vit = build(name, image_size)
+        return _assemble(
+            vit, name, image_size, config["tune"], lora_of(config), config["head_dropout"], target, origin
+        )
+
+
+def lora_of(config: Mapping[str, Any]) -> Lora:
+    """The adapters that a trainer's settings describe."""
+    options = {name: config[f"lora_{name}"] for name in ADAPTERS}
+    return Lora(**{**options, "targets": tuple(options["targets"])})
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Trainable parameters, and all of them."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, trainable in sizes if trainable), sum(size for size, _ in sizes)
+
+
+def as_images(pictures: Picture, image_size: int) -> Tensor:
+    """Pictures (V, H, H, 3) as the network takes them: (V, 3, S, S)."""
+    sized = np.stack([resized(picture, image_size) for picture in pictures])
+    return torch.from_numpy(np.ascontiguousarray(sized.transpose(0, 3, 1, 2)))

@@ -1,0 +1,173 @@
+"""The views of every material by number: decoded once into a file of plain bytes, or drawn on demand.
+
+Legend: M materials, V standard views of each, S side of a picture in pixels.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from dinov3_pipeline.image_index import MADE_BY, read_image_index, read_render_options
+from dinov3_pipeline.render_options import RenderOptions, view_names
+from dinov3_pipeline.rendering import Geometry, draw_views, prepare
+from tc_common.crystals import read_crystal
+from tc_common.errors import UserError
+from tc_common.files import atomic_write
+
+Picture: TypeAlias = NDArray[np.uint8]
+
+
+class Pictures(Protocol):
+    """Views of M materials."""
+
+    options: RenderOptions
+    fingerprint: str
+    """Identifies the pixels."""
+    views: int
+    """V, the standard views."""
+    endless: bool
+    """Whether numbers from V on are fresh random views."""
+
+    def picture(self, material: int, view: int) -> Picture:
+        """View number `view` of material number `material`: (S, S, 3) RGB."""
+        ...
+
+
+class StoredPictures:
+    """PNG files, decoded once into a memory-mapped file (M, V, S, S, 3) that costs no memory of its own.
+
+    Args:
+        ids: the materials, in the order of their numbers.
+        cache_dir: folder for the decoded file, M x V x S x S x 3 bytes.
+
+    Raises:
+        UserError: an image is missing, truncated or of another size, or a material lacks views.
+    """
+
+    endless = False
+
+    def __init__(self, images_dir: Path, ids: Sequence[str], image_size: int, cache_dir: Path) -> None:
+        index = read_image_index(images_dir)
+        self.options = read_render_options(images_dir)
+        self.views = len(view_names(self.options))
+        paths = _paths(index, ids, self.options, images_dir)
+        self.fingerprint = _stamp(paths, self.options, image_size)
+        file = cache_dir / f"pictures_{image_size}px_{self.fingerprint}.npy"
+        if not file.exists():
+            _decode_all(paths, self.options.image_size, image_size, file)
+        self._file, self._shape = file, (len(ids), self.views, image_size, image_size, 3)
+        self._pictures = _open(self._file, self._shape)
+
+    def picture(self, material: int, view: int) -> Picture:
+        """See `Pictures.picture`."""
+        return np.asarray(self._pictures[material, view])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: the file's name, not its gigabytes."""
+        return {name: value for name, value in vars(self).items() if name != "_pictures"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._pictures = _open(self._file, self._shape)
+
+
+class DrawnPictures:
+    """Views drawn when asked for; the geometry of each crystal is computed once, here.
+
+    Raises:
+        CrystalError: a CIF that cannot be read or drawn.
+    """
+
+    endless = True
+
+    def __init__(self, materials: pd.DataFrame, image_size: int, options: RenderOptions) -> None:
+        self.options, self.image_size = options, image_size
+        self.names = view_names(options)
+        self.views = len(self.names)
+        self.ids: list[str] = materials["material_id"].tolist()
+        rows = tqdm(materials["cif"], "bonds", leave=False, disable=None)
+        self.geometries: list[Geometry] = [prepare(read_crystal(Path(cif)), options) for cif in rows]
+        self.fingerprint = f"{options.fingerprint()}-{image_size}"
+
+    def picture(self, material: int, view: int) -> Picture:
+        """See `Pictures.picture`; number n >= V is a random rotation of its own, in one supercell after the other."""
+        supercells = self.options.supercells
+        name = self.names[view] if view < self.views else f"{supercells[view % len(supercells)]}_r{view}"
+        pictures = draw_views(self.geometries[material], [name], self.ids[material], self.options)
+        return resized(pictures[0], self.image_size)
+
+
+def resized(picture: Picture, side: int) -> Picture:
+    """Shrink or enlarge a square picture to `side` pixels (shrinking averages the pixels that fall together)."""
+    if len(picture) == side:
+        return picture
+    how = cv2.INTER_AREA if side < len(picture) else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.uint8)
+
+
+def read_picture(path: Path, side: int) -> Picture:
+    """Read (side, side, 3) RGB.
+
+    Raises:
+        UserError: missing, truncated, or of another size or kind.
+    """
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError is Pillow's word for a broken PNG
+        reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise UserError(f"image {path} {reason}; draw it again with: {MADE_BY}") from error
+    if pixels.shape != (side, side, 3) or pixels.dtype != np.uint8:
+        raise UserError(f"image {path} is {pixels.shape} {pixels.dtype}, not {side} x {side} RGB; run {MADE_BY} again")
+    return pixels
+
+
+def _paths(index: pd.DataFrame, ids: Sequence[str], options: RenderOptions, images_dir: Path) -> list[list[Path]]:
+    """Image files of every material, its views in their standard order."""
+    names = view_names(options)
+    by_key = dict(zip(zip(index["material_id"], index["view"], strict=True), index["image_path"], strict=True))
+    for material_id in ids:
+        for name in names:
+            if (material_id, name) not in by_key:
+                raise UserError(f"{images_dir} has no view {name} of {material_id}; draw it with: {MADE_BY}")
+    return [[Path(by_key[material_id, name]) for name in names] for material_id in ids]
+
+
+def _stamp(paths: list[list[Path]], options: RenderOptions, image_size: int) -> str:
+    """Digest of which files there are, as long and as old as they are now."""
+    digest = hashlib.sha256(f"{options.fingerprint()} {image_size}\n".encode())
+    for path in (path for row in paths for path in row):
+        try:
+            facts = path.stat()
+        except OSError as error:
+            raise UserError(f"image {path} is missing; draw it again with: {MADE_BY}") from error
+        digest.update(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _decode_all(paths: list[list[Path]], side: int, image_size: int, file: Path) -> None:
+    shape = (len(paths), len(paths[0]), image_size, image_size, 3)
+    with atomic_write(file) as temporary:
+        pictures = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        for material, row in enumerate(tqdm(paths, "decoding images", leave=False, disable=None)):
+            for view, path in enumerate(row):
+                pictures[material, view] = resized(read_picture(path, side), image_size)
+        pictures.flush()
+
+
+def _open(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    try:
+        pictures: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}); delete it, it will be made again") from error
+    if pictures.shape != shape or pictures.dtype != np.uint8:
+        raise UserError(f"{file} holds {pictures.shape} {pictures.dtype}, not {shape} bytes; delete it")
+    return pictures

@@ -1,0 +1,199 @@
+"""Train the vision model on rendered crystals.
+
+    python -m dinov3_pipeline.train                                  # as the study: ViT-B, LoRA, 50 epochs, batch 8
+    python -m dinov3_pipeline.train --tune head --batch-size 64      # linear probe: features once, epochs in seconds
+    python -m dinov3_pipeline.train --init random --tune full --backbone vit_tiny_patch16_224 --image-size 64
+    accelerate launch --num-processes 2 -m dinov3_pipeline.train     # several GPUs or processes
+
+Reads `--data-dir` (`python -m data.prepare`) and `--images-dir` (`python render_images.py`); writes
+`models/dino_{last,best}.pth` and `results/dinov3_*`. Cost and results: README_dinov3.md.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from dinov3_pipeline.dataset import Augmentation, FeatureDataset, ViewDataset, collate
+from dinov3_pipeline.features import cached_features
+from dinov3_pipeline.image_index import read_render_options
+from dinov3_pipeline.lora import Lora
+from dinov3_pipeline.model import DEFAULT_BACKBONE, DinoTcModel, Tune, count_parameters, create_dino_model
+from dinov3_pipeline.pictures import DrawnPictures, Pictures, StoredPictures
+from dinov3_pipeline.render_options import RenderOptions
+from tc_common.cli import parse, run
+from tc_common.config import TrainConfig
+from tc_common.devices import Placement, place
+from tc_common.logs import log, set_up_log
+from tc_common.runs import run_training
+from tc_common.schedules import ScheduleKind
+from tc_common.splits import read_splits
+from tc_common.targets import TargetTransform
+from tc_common.task import MaterialDataset, Task, pieces_of, shuffled_groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionConfig(TrainConfig):
+    """Settings of the vision trainer."""
+
+    backbone: str = DEFAULT_BACKBONE
+    """Vision transformer by its name in timm; DINOv3: vit_{small,small_plus,base,large}_patch16_dinov3."""
+    image_size: int = 224
+    """Side of the pictures in pixels, a multiple of the patch (16); other sizes are scaled to it."""
+    tune: Tune = "lora"
+    """What is trained besides the head: lora (adapters), head (nothing), or full (the whole backbone)."""
+    lora_rank: int = 16
+    """Rank r of the adapters (>= 1)."""
+    lora_alpha: float = 32.0
+    """Adapters are scaled by alpha / r (> 0)."""
+    lora_dropout: float = 0.1
+    """Dropout before the adapters (0 to below 1)."""
+    lora_targets: tuple[str, ...] = ("attn.qkv",)
+    """Layers that get adapters, by the end of their name: attn.qkv, attn.proj, mlp.fc1, mlp.fc2."""
+    lora_rank_stabilised: bool = False
+    """Scale by alpha / sqrt(r) instead."""
+    lora_dora: bool = False
+    """Train magnitude and direction apart (DoRA)."""
+    head_dropout: float = 0.1
+    """Dropout between the layers of the head (0 to below 1)."""
+    lr: float = 1e-4
+    """Largest learning rate (> 0)."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay (>= 0)."""
+    schedule: ScheduleKind = "cosine"
+    """How the learning rate moves over the run."""
+    views_per_epoch: int | None = None
+    """Views of each material in an epoch, drawn anew each time (>= 1; default: every view once)."""
+    augment: bool = True
+    """Rotate, mirror, scale and shift training pictures in the plane (colours stay as they are)."""
+    online_views: bool = False
+    """Draw pictures from the CIFs while training, random views fresh every epoch; needs no image files."""
+    cache_dir: Path = Path("data/cache")
+    """Folder for decoded pictures (150,528 bytes a view at 224) and for features (--tune head)."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, more time."""
+    compile: bool = False
+    """Compile the backbone first (minutes; needs a C++ compiler)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("lora_rank", "views_per_epoch", "image_size"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        for name in ("lora_dropout", "head_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be from 0 to below 1, got {getattr(self, name)}")
+        if self.lr <= 0 or self.weight_decay < 0 or self.lora_alpha <= 0:
+            raise ValueError("--lr and --lora-alpha must be > 0, --weight-decay >= 0")
+        if self.tune == "head" and (self.online_views or self.views_per_epoch):
+            raise ValueError("--tune head uses features of the standard views: no --online-views or --views-per-epoch")
+
+    def lora(self) -> Lora:
+        """The adapters."""
+        return Lora(
+            rank=self.lora_rank,
+            alpha=self.lora_alpha,
+            dropout=self.lora_dropout,
+            targets=self.lora_targets,
+            rank_stabilised=self.lora_rank_stabilised,
+            dora=self.lora_dora,
+        )
+
+
+def main(config: VisionConfig) -> None:
+    """Build data and model, train, predict, write."""
+    placement = place(config.device, config.precision)
+    set_up_log(config.log_file, placement.is_main)
+    splits = read_splits(config.data_dir, config.limit)
+    model = build_model(config, splits["train"]["tc"])
+    pictures = {name: load_pictures(config, table) for name, table in splits.items()}
+    model.render_options = pictures["train"].options
+    model.adapt_to(placement)
+    datasets: dict[str, MaterialDataset] = {}
+    for name, table in splits.items():
+        views = make_dataset(config, name, table, pictures[name])
+        datasets[name] = frozen(model, views, config, placement, table) if config.tune == "head" else views
+    if config.compile:
+        model.backbone.compile()
+    trainable, total = count_parameters(model)
+    log.info(
+        f"{config.backbone} at {config.image_size} px, {config.tune}: {trainable:,} of {total:,} parameters train"
+    )
+    log.info(f"weights {model.init}; {len(datasets['train'])} pictures an epoch; {placement.device}")
+    run_training(make_task(config, model, datasets, splits), config)
+
+
+def build_model(config: VisionConfig, train_tc_K: pd.Series) -> DinoTcModel:
+    """The network that the settings describe, its target scaled to the training set."""
+    return create_dino_model(
+        backbone=config.backbone,
+        image_size=config.image_size,
+        tune=config.tune,
+        init=config.init,
+        lora=config.lora(),
+        head_dropout=config.head_dropout,
+        target=TargetTransform(config.target, torch.tensor(train_tc_K.to_numpy())),
+        gradient_checkpointing=config.gradient_checkpointing,
+        seed=config.seed,
+    )
+
+
+def load_pictures(config: VisionConfig, table: pd.DataFrame) -> Pictures:
+    """The views of one split: from the image files, or drawn as they are needed."""
+    if not config.online_views:
+        ids = table["material_id"].tolist()
+        return StoredPictures(config.images_dir, ids, config.image_size, config.cache_dir)
+    recorded = (config.images_dir / "render_config.json").exists()
+    options = read_render_options(config.images_dir) if recorded else RenderOptions()
+    return DrawnPictures(table, config.image_size, options)
+
+
+def make_dataset(config: VisionConfig, split: str, table: pd.DataFrame, pictures: Pictures) -> ViewDataset:
+    """Training views chosen and moved anew every epoch; validation and test views as they are, all of them."""
+    if split != "train" or config.tune == "head":
+        return ViewDataset(table, pictures)
+    return ViewDataset(
+        table,
+        pictures,
+        per_epoch=config.views_per_epoch,
+        fresh=config.online_views,
+        augmentation=Augmentation() if config.augment else None,
+        seed=config.seed,
+    )
+
+
+def frozen(
+    model: DinoTcModel, dataset: ViewDataset, config: VisionConfig, placement: Placement, table: pd.DataFrame
+) -> FeatureDataset:
+    """Features in place of pictures (so --augment has nothing to act on)."""
+    features = cached_features(model, dataset, placement, config.batch_size, config.num_workers, config.cache_dir)
+    return FeatureDataset(table, features, dataset.pictures.views)
+
+
+def make_task(
+    config: VisionConfig,
+    model: DinoTcModel,
+    datasets: dict[str, MaterialDataset],
+    splits: dict[str, pd.DataFrame],
+) -> Task:
+    """What the loop needs to know."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return Task(
+        name="dinov3",
+        stem="dino",
+        model=model,
+        optimizer=torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay),
+        datasets=datasets,
+        splits=splits,
+        collate=collate,
+        schedule=config.schedule,
+        init=model.init,
+        fingerprint=f"{model.render_options.fingerprint()}-{config.image_size}",
+        groups=shuffled_groups(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
+        micro_batches=pieces_of(config.batch_size),
+    )
+
+
+if __name__ == "__main__":
+    run(lambda: main(parse(VisionConfig, prog="python -m dinov3_pipeline.train", description=__doc__ or "")))
