@@ -1,25 +1,58 @@
 """Read every structure of a source once, check it, and write who is trained on and who is tested.
 
-python -m data.prepare                                       # the shipped sample, seconds
-python -m data.prepare --source 3DSC_MP.tar.gz --limit 300   # a downloaded 3DSC archive, a few seconds
+python -m data.prepare                                        # the shipped sample: 287 crystals, 5 s
+python -m data.prepare --source 3DSC_MP.tar.gz --limit 300    # a small run on real data: 10 s
+python -m data.prepare --source 3DSC_MP.tar.gz --split chemical-system
+python -m data.prepare --source 3dsc --split parent --folds 5 --repeats 20 --out data/folds
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pymatgen.core import Structure
 
-from data.compositions import chemical_system, composition_key, formula_distance, fractions, parse_formula
-from data.families import family
-from data.sources import UNPACK_DIR, Source, open_source, relative
-from data.splitting import stratified_split
-from data.tables import REJECTED, check_rows, limit_rows, reject
+from data.leakage import audit, neighbourhood, parents_of
+from data.places import UNPACK_DIR
+from data.policy import (
+    add_facts,
+    add_keys,
+    drop_tc_zero,
+    materials_of,
+    merge_tc,
+    one_structure,
+    used,
+)
+from data.reading import default_workers, read_all
+from data.report import ledger, rows_report, show_rows, show_split, split_report
+from data.sources import Source, open_source
+from data.splitting import Split, divide, divide_in_folds
+from data.tables import check_rows, limit_rows
 from tc_common.cli import parse, run
-from tc_common.crystals import CrystalError, read_crystal
+from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
-from tc_common.splits import SPLITS, splits_sha256, write_splits
+from tc_common.splits import SPLITS, write_splits
+
+MATERIAL_COLUMNS = (
+    "material_id",
+    "formula",
+    "tc",
+    "tc_min",
+    "tc_max",
+    "family",
+    "chemical_system",
+    "parent_group",
+    "mp_id",
+    "structures",
+    "doped",
+    "partial",
+    "sites",
+    "volume_per_atom_A3",
+    "shortest_distance_A",
+    "distance",
+    "cif",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,111 +60,109 @@ class PrepareConfig:
     """Flags of `python -m data.prepare`."""
 
     source: str = "sample"
-    """'sample' (shipped), or the path of a 3DSC archive or of a folder holding 3DSC_MP.csv and cifs/."""
+    """'sample' (shipped), '3dsc' (download), 'jarvis' (CSV files in data/raw/jarvis), or the path of a 3DSC archive,
+    of a folder holding 3DSC_MP.csv and cifs/, or of CSV files with material_id, tc and the CIF's text."""
     out: Path = Path("data/processed")
-    """Folder for train.csv, val.csv, test.csv, materials.csv, ledger.csv and report.json."""
-    split: Literal["stratified"] = "stratified"
-    """How materials are divided 70/15/15: 'stratified' by ranges of Tc (edges 0, 5, 15, 40 K)."""
+    """Folder for train.csv, val.csv, test.csv (or fold_00/ ...), materials.csv, ledger.csv and report.json."""
+    split: Split = "stratified"
+    """What never stands on two sides: a composition ('stratified' by ranges of Tc with edges 0, 5, 15, 40 K), a set
+    of elements ('chemical-system'), or compositions connected by shared parent structures ('parent')."""
     seed: int = 42
     """Seed of the division, 0 or more."""
+    folds: int = 0
+    """0: one division 70/15/15. 2 or more: so many folds, each tested once, with 15 % for validation."""
+    repeats: int = 1
+    """How often the folds are drawn anew, 1 or more."""
+    structures: Literal["one", "all"] = "one"
+    """'one' structure of a composition (smallest formula distance, then undoped first, then id), or 'all'."""
+    tc_zero: Literal["keep", "drop"] = "keep"
+    """What to do with materials measured and found not superconducting (Tc = 0 K)."""
     limit: int | None = None
     """Use this many formulas only (at least 3), taken at even steps through the list sorted by Tc."""
+    workers: int = default_workers()
+    """Processes that read structures, 1 or more; the result does not depend on their number."""
+    sha256: str | None = None
+    """Hex sha256 that the downloaded archive must have, instead of the pinned fingerprint of its CIFs."""
+    url: str | None = None
+    """Download the archive of --source 3dsc from this address (https) instead of GitHub and figshare."""
     unpack_dir: Path = UNPACK_DIR
-    """Folder into which an archive is unpacked, once."""
+    """Folder below which an archive is unpacked (MP/) and CIF texts are written (jarvis/), once."""
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError("--seed must be 0 or more")
+        if self.seed < 0 or self.workers < 1 or self.repeats < 1:
+            raise ValueError("--seed must be 0 or more, --workers and --repeats 1 or more")
+        if self.folds < 0 or self.folds == 1 or (self.repeats > 1 and not self.folds):
+            raise ValueError("--folds must be 0 or at least 2, and --repeats needs --folds")
         if self.limit is not None and self.limit < len(SPLITS):
             raise ValueError(f"--limit must be at least {len(SPLITS)}")
 
 
 def main(config: PrepareConfig) -> None:
-    source = open_source(config.source, config.unpack_dir)
+    """Source, checks, reading, policy, division, audit, files: in this order."""
+    refuse_leftovers(config)
+    source = open_source(config.source, config.unpack_dir, config.sha256, config.url)
+    rows = materials_rows(source, config)
+    materials = materials_of(rows)
+    parents = parents_of(rows)
+    report = {"source": source.origin, "config": plain(config)} | rows_report(rows)
+    report |= {"materials": len(materials), "neighbourhood": neighbourhood(materials), "divisions": {}}
+    show_rows(report, config.out)
+    for folder, names in divisions(materials, config):
+        splits = {name: materials[names == name] for name in SPLITS}
+        write_splits(config.out / folder, splits)
+        report["divisions"][folder] = split_report(splits, audit(splits, parents))
+        show_split(str(config.out / folder), report["divisions"][folder])
+    write_csv(config.out / "materials.csv", materials[list(MATERIAL_COLUMNS)])
+    write_csv(config.out / "ledger.csv", ledger(rows))
+    write_json(config.out / "report.json", report)
+    print(f"wrote materials.csv, ledger.csv and report.json to {config.out}")
+
+
+def refuse_leftovers(config: PrepareConfig) -> None:
+    """Folds of an earlier run beside those of this one would be read as this one's.
+
+    Raises:
+        UserError: `--out` holds split files that this run would not overwrite.
+    """
+    old = sorted(config.out.glob("fold_*")) if not config.folds else sorted(config.out.glob("train.csv"))
+    old += [path for path in config.out.glob("fold_*") if path.name not in fold_names(config)] if config.folds else []
+    if old:
+        raise UserError(f"{old[0]} is of an earlier run of another kind; remove it or give another --out")
+
+
+def materials_rows(source: Source, config: PrepareConfig) -> pd.DataFrame:
+    """Every row of the source with its fate; those without one are the structures in use."""
     rows = check_rows(source.rows)
     if config.limit is not None:
         rows = limit_rows(rows, config.limit)
-    rows = read_rows(rows)
-    rows = one_per_formula(rows)
-    materials = materials_of(rows)
-    names = stratified_split(materials, config.seed)
-    splits = {name: materials[names == name] for name in SPLITS}
-    report = report_of(config, source, rows, splits)
-    write_splits(config.out, splits)
-    write_csv(config.out / "ledger.csv", ledger(rows))
-    write_json(config.out / "report.json", report)
-    print_report(report, config.out)
+    readable = used(rows)
+    readings = read_all([Path(path) for path in readable["cif"]], config.workers)
+    rows = add_keys(add_facts(rows, dict(zip(readable.index, readings, strict=True))))
+    rows = merge_tc(rows, source.tc_belongs_to)
+    if config.tc_zero == "drop":
+        rows = drop_tc_zero(rows)
+    return one_structure(rows) if config.structures == "one" else rows
 
 
-def read_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Read the CIF of every row in use; add `distance` (of its composition from the formula's), reject what fails."""
-    distances: dict[int, float] = {}
-    faults: dict[int, str] = {}
-    for row in rows[rows["fate"] == ""].itertuples():
-        try:
-            distances[row.Index] = _distance(read_crystal(Path(row.cif)), row.formula)
-        except CrystalError as error:
-            faults[row.Index] = str(error)
-    rows = rows.assign(distance=pd.Series(distances, dtype=float))
-    return reject(rows, rows.index.isin(faults), pd.Series(faults, dtype=object).reindex(rows.index).fillna(""))
+def divisions(materials: pd.DataFrame, config: PrepareConfig) -> Iterator[tuple[str, pd.Series]]:
+    """Folder below `--out` and split names of each division."""
+    if not config.folds:
+        yield ".", divide(materials, config.split, config.seed)
+        return
+    names = divide_in_folds(materials, config.split, config.seed, config.folds, config.repeats)
+    yield from zip(fold_names(config), names, strict=True)
 
 
-def _distance(structure: Structure, formula: str) -> float:
-    return round(formula_distance(fractions(structure.composition), fractions(parse_formula(formula))), 4)
+def fold_names(config: PrepareConfig) -> list[str]:
+    """`fold_00`, `fold_01`, ...; fold k of repeat r has the number r * folds + k."""
+    return [f"fold_{number:02d}" for number in range(config.folds * config.repeats)]
 
 
-def one_per_formula(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep one structure of each composition: smallest formula distance, then undoped first, then id."""
-    shares = {text: fractions(parse_formula(text)) for text in rows["formula"][rows["fate"] == ""].unique()}
-    keys = rows["formula"].map({text: composition_key(share) for text, share in shares.items()})
-    best_first = rows[rows["fate"] == ""].assign(key=keys).sort_values(["key", "distance", "doped", "material_id"])
-    chosen = best_first.groupby("key")["material_id"].first()
-    others = (rows["fate"] == "") & (rows["material_id"] != keys.map(chosen))
-    return reject(rows, others, "the material is represented by " + keys.map(chosen).fillna(""), "other structure")
-
-
-def materials_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows still in use, with the columns of the split files."""
-    used = rows[rows["fate"] == ""]
-    compositions = used["formula"].map(parse_formula)
-    return used.assign(
-        cif=used["cif"].map(lambda path: relative(Path(path))),
-        chemical_system=compositions.map(lambda composition: chemical_system(fractions(composition))),
-        family=compositions.map(family),
-        weight=1.0,
-    )
-
-
-def ledger(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every row of the source, in its order, with what became of it."""
-    return rows[["row", "material_id", "formula", "tc", "fate", "reason"]].sort_values("row")
-
-
-def report_of(
-    config: PrepareConfig, source: Source, rows: pd.DataFrame, splits: dict[str, pd.DataFrame]
-) -> dict[str, Any]:
-    """What was done, to whom, and why."""
-    rejected = rows[rows["fate"] == REJECTED].sort_values("row")
-    return {
-        "source": source.origin,
-        "config": {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()},
-        "rows": {"in_source": len(rows), "used": int((rows["fate"] == "").sum())}
-        | rows["fate"][rows["fate"] != ""].value_counts().sort_index().to_dict(),
-        "splits": {name: len(table) for name, table in splits.items()},
-        "splits_sha256": splits_sha256(splits),
-        "rejected": rejected[["row", "material_id", "formula", "reason"]].to_dict("records"),
-    }
-
-
-def print_report(report: dict[str, Any], out: Path) -> None:
-    """A few lines for the terminal; the whole is in report.json."""
-    print("rows: " + ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in report["rows"].items()))
-    for entry in report["rejected"][:10]:
-        print(f"  rejected row {entry['row']} {entry['material_id']}: {entry['reason']}")
-    if len(report["rejected"]) > 10:
-        print(f"  and {len(report['rejected']) - 10} more in {out / 'report.json'}")
-    print("splits: " + ", ".join(f"{name} {count}" for name, count in report["splits"].items()))
-    print(f"wrote {', '.join(str(out / f'{name}.csv') for name in SPLITS)}, ledger.csv, report.json")
+def plain(config: PrepareConfig) -> dict[str, Any]:
+    """The flags for the report, without what cannot change the result."""
+    flags = asdict(config)
+    del flags["workers"]
+    return {name: str(value) if isinstance(value, Path) else value for name, value in flags.items()}
 
 
 if __name__ == "__main__":

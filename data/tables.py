@@ -11,7 +11,19 @@ from tc_common.errors import UserError
 
 # One row of any source: its line, who it is, what was measured, where its structure lies.
 # `fate` is empty as long as the row is in use, else why it is not; no row ever leaves the table.
-ROW_COLUMNS = ("row", "material_id", "formula", "tc", "cif", "mp_id", "parent", "doped", "fate", "reason")
+ROW_COLUMNS = (
+    "row",
+    "material_id",
+    "formula",
+    "formula_in_structure",
+    "tc",
+    "cif",
+    "mp_id",
+    "parent",
+    "doped",
+    "fate",
+    "reason",
+)
 REJECTED = "rejected"
 # The highest Tc ever confirmed is 250-260 K (LaH10 near 170-190 GPa: Drozdov 2019, doi 10.1038/s41586-019-1201-8;
 # Somayazulu 2019, doi 10.1103/PhysRevLett.122.027001). Beyond 300 K a table has slipped a digit or a column.
@@ -71,9 +83,32 @@ def rows_sample(folder: Path) -> pd.DataFrame:
     )
 
 
-def _rows(table: pd.DataFrame, doped: pd.Series, cif: pd.Series) -> pd.DataFrame:
+def jarvis_texts(tables: list[Path]) -> dict[str, str]:
+    """CIF text of every id that is a safe file name (`check_rows` rejects the others)."""
+    table = _jarvis_table(tables)
+    safe = table[table["material_id"].map(lambda name: bool(SAFE_ID.fullmatch(name)))]
+    return dict(zip(safe["material_id"], safe["cif"], strict=True))
+
+
+def rows_jarvis(tables: list[Path], cifs: Path) -> pd.DataFrame:
+    """Rows of CSV files with `material_id`, `tc` and the CIF's text; the formula is read from the structure."""
+    table = _jarvis_table(tables)
+    return _rows(
+        table.assign(formula="", mp_id=table["material_id"], parent=table["material_id"]),
+        doped=pd.Series(False, table.index),
+        cif=table["material_id"].map(lambda name: str(cifs / f"{name}.cif") if SAFE_ID.fullmatch(name) else ""),
+        formula_in_structure=True,
+    )
+
+
+def _jarvis_table(tables: list[Path]) -> pd.DataFrame:
+    parts = [read_table(path, ("material_id", "tc", "cif")) for path in sorted(tables)]
+    return pd.concat(parts, ignore_index=True).assign(row=lambda table: np.arange(len(table)) + 2)
+
+
+def _rows(table: pd.DataFrame, doped: pd.Series, cif: pd.Series, formula_in_structure: bool = False) -> pd.DataFrame:
     """Bring a source's columns into `ROW_COLUMNS`, ordered by id so that the file's order is of no account."""
-    rows = table.assign(doped=doped, cif=cif, fate="", reason="")
+    rows = table.assign(doped=doped, cif=cif, fate="", reason="", formula_in_structure=formula_in_structure)
     rows["tc"] = pd.to_numeric(rows["tc"], errors="coerce")
     return rows[list(ROW_COLUMNS)].sort_values(["material_id", "row"], ignore_index=True)
 
@@ -92,6 +127,7 @@ def check_rows(rows: pd.DataFrame) -> pd.DataFrame:
     rows = reject(rows, rows["tc"] < 0, "tc is below 0 K")
     rows = reject(rows, rows["tc"] > LARGEST_TC_K, f"tc is above {LARGEST_TC_K:g} K")
     formulas = rows["formula"].map({text: _formula_fault(text) for text in rows["formula"].unique()})
+    formulas = formulas.where(~rows["formula_in_structure"], "")
     rows = reject(rows, formulas != "", formulas)
     return _reject_repeats(rows)
 
@@ -125,8 +161,10 @@ def limit_rows(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
 
     Depends on formulas and Tc only: not on the order of rows, nor on a seed.
     """
-    used = rows[rows["fate"] == ""].groupby("formula")["tc"].median().reset_index().sort_values(["tc", "formula"])
+    materials = rows["formula"].where(~rows["formula_in_structure"], rows["material_id"])
+    used = rows["tc"][rows["fate"] == ""].groupby(materials).median().rename_axis("material").reset_index()
     if limit >= len(used):
         return rows
     steps = np.unique(np.round(np.linspace(0, len(used) - 1, limit)).astype(int))
-    return reject(rows, ~rows["formula"].isin(used["formula"].iloc[steps]), f"beyond --limit {limit}", "limit")
+    kept = used.sort_values(["tc", "material"])["material"].iloc[steps]
+    return reject(rows, ~materials.isin(kept), f"beyond --limit {limit}", "limit")

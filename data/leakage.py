@@ -1,0 +1,70 @@
+"""How much of a test set is known from training: near compositions, shared parents, shared systems.
+
+On this data a model can score well by remembering doping series. The audit says how well: a probe that knows nothing
+but the Tc of the nearest training composition.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from data.compositions import fractions, parse_formula
+from tc_common.metrics import score
+
+Matrix: TypeAlias = NDArray[np.float64]
+NEAR = (0.01, 0.05, 0.10)  # share of the atoms to exchange
+
+
+def audit(splits: dict[str, pd.DataFrame], parents: dict[str, set[str]]) -> dict[str, Any]:
+    """Audit of test against train; validation counts as neither.
+
+    Args:
+        splits: materials of each split, with `key`.
+        parents: for each composition key the parent structures of all its structures, chosen or not.
+    """
+    train, test = splits["train"], splits["test"]
+    matrix = _fraction_matrix(pd.concat([train, test]))
+    distances = cdist(matrix[len(train) :], matrix[: len(train)], "cityblock") / 2
+    nearest = distances.argmin(axis=1)
+    copied_K = train["tc"].to_numpy(float)[nearest]
+    known_parents = set().union(*(parents.get(key, set()) for key in train["key"]))
+    share_parent = [bool(parents.get(key, set()) & known_parents) for key in test["key"]]
+    return {
+        "test": len(test),
+        "nearest_within": {f"{limit:.0%}": _share(distances.min(axis=1) < limit) for limit in NEAR},
+        "shared_parents": _share(share_parent),
+        "shared_systems": _share(test["chemical_system"].isin(set(train["chemical_system"]))),
+        "nearest_composition_probe": _probe_scores(train, test, copied_K),
+    }
+
+
+def _fraction_matrix(materials: pd.DataFrame) -> Matrix:
+    """Atomic fractions, (materials, elements); half the L1 distance of two rows is `formula_distance`."""
+    shares = pd.DataFrame([fractions(parse_formula(formula)) for formula in materials["formula"]])
+    return shares.fillna(0.0).to_numpy(float)
+
+
+def _share(flags: Any) -> float:
+    return round(float(np.mean(flags)), 4)
+
+
+def _probe_scores(train: pd.DataFrame, test: pd.DataFrame, copied_K: Matrix) -> dict[str, dict[str, float]]:
+    """Scores of copying, over all of the test and over its superconductors."""
+    tc_K = test["tc"].to_numpy(float)
+    median_K = float(train["tc"].median())
+    subsets = {"all": np.ones(len(tc_K), dtype=bool), "tc_above_zero": tc_K > 0}
+    return {name: score(tc_K[rows], copied_K[rows], median_K) for name, rows in subsets.items() if rows.any()}
+
+
+def parents_of(rows: pd.DataFrame) -> dict[str, set[str]]:
+    """Parent structures of each composition, through any of its structures."""
+    known = rows[(rows["key"] != "") & (rows["parent"] != "")]
+    return {str(key): set(group) for key, group in known.groupby("key")["parent"]}
+
+
+def neighbourhood(materials: pd.DataFrame) -> dict[str, float]:
+    """Share of the materials that share their chemical system, or a chain of parents, with another one."""
+    return {column: _share(materials[column].duplicated(keep=False)) for column in ("chemical_system", "parent_group")}

@@ -1,0 +1,79 @@
+"""What was done to whom and why: report.json, and a few lines of it for the terminal."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data.policy import merged_compositions
+from data.tables import REJECTED
+from tc_common.splits import SPLITS, TC_EDGES_K, splits_sha256
+
+ROWS_SHOWN = 10
+
+
+def rows_report(rows: pd.DataFrame) -> dict[str, Any]:
+    """What became of every row of the source: counts, and each one that was rejected, altered or merged."""
+    fates = rows["fate"].replace("", "used").value_counts().sort_index()
+    columns = ["row", "material_id", "formula", "reason"]
+    altered = rows[(rows["fate"] == "") & (rows["remark"] != "")]
+    return {
+        "rows": {"in source": len(rows), **{str(fate): int(count) for fate, count in fates.items()}},
+        "rejected": rows[rows["fate"] == REJECTED].sort_values("row")[columns].to_dict("records"),
+        "altered": altered.sort_values("row")[[*columns[:3], "remark"]].to_dict("records"),
+        "merged": merged_compositions(rows),
+    }
+
+
+def ledger(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every row of the source once, in its order, with its fate: nothing is lost without being listed."""
+    return rows.sort_values("row")[["row", "material_id", "formula", "tc", "fate", "reason"]].replace(
+        {"fate": {"": "used"}}
+    )
+
+
+def split_report(splits: dict[str, pd.DataFrame], leakage: dict[str, Any]) -> dict[str, Any]:
+    """Sizes, balance, fingerprint and leakage of one division."""
+    return {
+        "materials": {name: len(splits[name]) for name in SPLITS},
+        "balance": {name: balance(splits[name]) for name in SPLITS},
+        "splits_sha256": splits_sha256(splits),
+        "leakage": leakage,
+    }
+
+
+def balance(materials: pd.DataFrame) -> dict[str, float]:
+    """Mean Tc (K) and the share of each range of Tc."""
+    tc_K = materials["tc"]
+    edges = [*TC_EDGES_K, float("inf")]
+    shares = {f"above {low:g} K": float(((tc_K > low) & (tc_K <= high)).mean()) for low, high in zip(edges, edges[1:])}  # noqa: B905
+    return {"mean_tc_K": round(float(tc_K.mean()), 3), "at 0 K": float((tc_K == 0).mean())} | shares
+
+
+def show_rows(report: dict[str, Any], out: Path) -> None:
+    """The rows' fates, and the first rejected and altered ones."""
+    print("rows: " + ", ".join(f"{count} {what}" for what, count in report["rows"].items()))
+    for kind, text in (("rejected", "reason"), ("altered", "remark")):
+        for entry in report[kind][:ROWS_SHOWN]:
+            print(f"  {kind} row {entry['row']:>6}  {entry['material_id'][:44]:<44}  {entry[text]}")
+        if len(report[kind]) > ROWS_SHOWN:
+            print(f"  {len(report[kind]) - ROWS_SHOWN} more {kind} rows in {out / 'report.json'}")
+    for entry in report["merged"][:ROWS_SHOWN]:
+        print(f"  merged {' = '.join(entry['formulas'])}: Tc {entry['tc_min_K']:g} to {entry['tc_max_K']:g} K")
+
+
+def show_split(name: str, report: dict[str, Any]) -> None:
+    """Sizes and the audit of one division, on three lines."""
+    leakage = report["leakage"]
+    probe = leakage["nearest_composition_probe"]["all"]
+    sizes = ", ".join(f"{part} {count}" for part, count in report["materials"].items())
+    near = ", ".join(f"{share:.1%} within {limit}" for limit, share in leakage["nearest_within"].items())
+    print(f"{name}: {sizes}; sha256 {report['splits_sha256'][:12]}")
+    print(
+        f"  test known from train: {near} of a training composition; {leakage['shared_parents']:.1%} share a parent, "
+        f"{leakage['shared_systems']:.1%} a chemical system"
+    )
+    print(
+        f"  copying the nearest composition's Tc: MAE {probe['mae_K']:.2f} K, R2 {probe['r2']:.3f}, MSLE "
+        f"{probe['msle']:.3f} (training median: MAE {probe['median_mae_K']:.2f} K)"
+    )
