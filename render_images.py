@@ -142,10 +142,10 @@ def report(out: Path, finished: dict[tuple[str, str], Rendered]) -> None:
 def write_contact_sheet(
     path: Path, splits: dict[str, pd.DataFrame], drawn: set[tuple[str, str]], config: RenderConfig
 ) -> None:
-    """Write a sheet of materials evenly spread over the ranks of Tc."""
+    """Write a sheet of materials evenly spread over the ranks of the different Tc."""
     table = pd.concat([table.assign(split=name) for name, table in splits.items()])
     table = table[[key in drawn for key in zip(table["split"], table["material_id"], strict=True)]]
-    ranked = table.sort_values(["tc", "material_id"], ignore_index=True)
+    ranked = table.sort_values(["tc", "material_id"]).drop_duplicates("tc", ignore_index=True)
     chosen = np.unique(np.linspace(0, len(ranked) - 1, config.contact_sheet).round().astype(int))
     materials = [
         SheetMaterial(

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from pymatgen.core import Structure
 
@@ -12,6 +11,7 @@ from dinov3_pipeline.render_options import RenderOptions, view_names
 from dinov3_pipeline.rendering import views
 
 THUMBNAIL_PX = 112
+PITCH_PX = 114
 BLOCKS_ACROSS = 2
 GAP_PX = 24
 HEADING_PX = 30
@@ -41,8 +41,8 @@ def contact_sheet(materials: Sequence[SheetMaterial], options: RenderOptions) ->
     small = replace(options, image_size=THUMBNAIL_PX)
     directions = list(dict.fromkeys(name.split("_")[1] for name in view_names(small)))
     block = (
-        LABEL_PX + len(directions) * THUMBNAIL_PX + GAP_PX,
-        HEADING_PX + len(small.supercells) * THUMBNAIL_PX + GAP_PX,
+        LABEL_PX + len(directions) * PITCH_PX + GAP_PX,
+        HEADING_PX + len(small.supercells) * PITCH_PX + GAP_PX,
     )
     across = min(BLOCKS_ACROSS, len(materials))
     down = -(-len(materials) // across)
@@ -60,17 +60,17 @@ def _block(
     left, top = corner[0] + LABEL_PX, corner[1] + HEADING_PX
     text = ImageDraw.Draw(sheet)
     text.text((left, corner[1]), material.formula, WHITE, ImageFont.load_default(18))
-    end = left + len(directions) * THUMBNAIL_PX
+    end = left + len(directions) * PITCH_PX
     text.text((end, corner[1]), f"Tc = {material.tc_K:g} K", WHITE, ImageFont.load_default(18), anchor="ra")
     for row, supercell in enumerate(options.supercells):
-        middle = top + row * THUMBNAIL_PX + THUMBNAIL_PX // 2
-        text.text((left - 8, middle), supercell.replace("x", "×"), GREY, ImageFont.load_default(12), anchor="rm")
+        middle = top + row * PITCH_PX + THUMBNAIL_PX // 2
+        text.text((left - 8, middle), supercell, GREY, ImageFont.load_default(12), anchor="rm")
         names = [f"{supercell}_{direction}" for direction in directions]
         images = views(material.structure, material_id=material.material_id, options=options, names=names)
-        strip = Image.fromarray(np.concatenate(list(images), axis=1))
-        sheet.paste(strip, (left, top + row * THUMBNAIL_PX))
+        for column, image in enumerate(images):
+            sheet.paste(Image.fromarray(image), (left + column * PITCH_PX, top + row * PITCH_PX))
     for column, direction in enumerate(directions):
-        text.text((left + column * THUMBNAIL_PX + 4, top + 2), direction, GREY, ImageFont.load_default(12))
+        text.text((left + column * PITCH_PX + 4, top + 2), direction, GREY, ImageFont.load_default(12))
 
 
 def _legend(draw: ImageDraw.ImageDraw, left: int, top: int) -> None:

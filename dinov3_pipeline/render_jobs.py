@@ -107,7 +107,7 @@ def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
-    encoded_well, encoded = cv2.imencode(".png", image[..., ::-1], PNG)  # cv2 takes BGR
+    encoded_well, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), PNG)
     assert encoded_well, path
     temporary = path.with_name(f".{os.getpid()}.tmp")
     try:

@@ -26,6 +26,8 @@ from tc_common.crystals import check_crystal
 BOND_GREY = 80
 BLACK = (0, 0, 0)
 FALLBACK_RADIUS_A = 1.5
+# Hydrogen's 0.25 Å would vanish beneath its own bonds.
+SMALLEST_RADIUS_A = 0.5
 FARTHEST_BRIGHTNESS = 0.35
 # Below a thousandth of a pixel positions are round-off; ties are always broken upwards, on every machine.
 TIE = 1e-4
@@ -107,7 +109,7 @@ def _site_radius_A(occupancies: dict[str, float]) -> float:
     """Atomic radius (Slater, else calculated) averaged over the site's elements; a vacancy does not shrink it."""
     elements = [Element(symbol) for symbol in occupancies]
     radii_A = [float(e.atomic_radius or e.atomic_radius_calculated or FALLBACK_RADIUS_A) for e in elements]
-    return float(np.average(radii_A, weights=list(occupancies.values())))
+    return max(SMALLEST_RADIUS_A, float(np.average(radii_A, weights=list(occupancies.values()))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,8 @@ def draw_views(
         if repetitions not in scenes:
             scenes[repetitions] = repeat(geometry, repetitions)
         rotation = view_rotation(geometry.lattice_A, direction, (options.seed, material_id, name))
-        _paint(image, scenes[repetitions], place(scenes[repetitions], rotation, options.image_size), options.depth_cue)
+        scene = scenes[repetitions]
+        paint(image, scene, place(scene, rotation, options.image_size), depth_cue=options.depth_cue)
     return images
 
 
@@ -255,8 +258,8 @@ def _brightness(towards_viewer: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 - (1 - FARTHEST_BRIGHTNESS) * behind / max(behind.max(), 1e-9)
 
 
-def _paint(image: NDArray[np.uint8], scene: Scene, placement: Placement, depth_cue: bool) -> None:
-    """An atom's half-bonds, then a black rim, then its disc; then the next nearer atom.
+def paint(image: NDArray[np.uint8], scene: Scene, placement: Placement, *, depth_cue: bool) -> None:
+    """Paint onto black: an atom's half-bonds, then a black rim, then its disc; then the next nearer atom.
 
     Each half of a bond is drawn just behind its own atom, which puts the nearer half in front of what lies between.
     """

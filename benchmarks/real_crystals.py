@@ -1,0 +1,48 @@
+"""The real crystals that benchmarks run on, and the machine they run on."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data.archives import unpack
+from data.tables import rows_3dsc
+
+
+def unpack_3dsc(folder: Path) -> Path | None:
+    """Unpack the 3DSC archive below `$SUPERVISION_DATA` into a new folder; say why and give None where it is absent."""
+    root = os.environ.get("SUPERVISION_DATA")
+    if not root:
+        print("skipped: set SUPERVISION_DATA to the folder that holds 3dsc/3DSC_MP.tar.gz")
+        return None
+    archive = Path(root) / "3dsc" / "3DSC_MP.tar.gz"
+    if not archive.is_file():
+        print(f"skipped: {archive} is absent")
+        return None
+    unpack(archive, folder)
+    return folder
+
+
+def sample_3dsc(folder: Path, crystals: int, seed: int) -> pd.DataFrame:
+    """Random formulas of 3DSC, one structure each (the first by id): `material_id, formula, tc, cif, mp_id, doped`."""
+    rows = rows_3dsc(folder).sort_values("material_id").drop_duplicates("formula", ignore_index=True)
+    chosen = np.random.default_rng(seed).choice(len(rows), size=min(crystals, len(rows)), replace=False)
+    return rows.loc[np.sort(chosen)].reset_index(drop=True)
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, load and versions, for the record beside every number."""
+    cpu = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    return {
+        "cpu": cpu[0] if cpu else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average_1_min": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "opencv-python-headless", "pymatgen", "scipy")},
+    }
