@@ -27,7 +27,7 @@ Bonds: TypeAlias = tuple[Indices, Indices, Indices, NDArray[np.float64]]
 """Source (E,), target (E,), lattice image of the target (E, 3), length in angstrom (E,)."""
 
 CLOSEST_ATOMS_A = 0.5
-LARGEST_LINE_GRAPH = 400_000
+LARGEST_LINE_GRAPH = 100_000
 # Bumped whenever the same crystal and options give another graph, so that old caches are not read.
 RECIPE = 1
 

@@ -14,7 +14,7 @@ from gat_pipeline.composition import CompositionStatistics
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.network import Alignn, NetworkShape, shape_of
-from gat_pipeline.weights import part
+from gat_pipeline.weights import Weights, load_strictly, part, read_weights
 from tc_common.checkpoints import load_checkpoint, load_weights
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
@@ -120,12 +120,15 @@ def _head(kind: HeadKind, width: int) -> nn.Module:
 
 
 def load_model(path: Path | str) -> AlignnTc:
-    """Rebuild a trained model from its checkpoint alone, ready to predict.
+    """Rebuild a trained model from its checkpoint, or from shipped weights and their card, ready to predict.
 
     Raises:
         UserError: no checkpoint of the graph pipeline.
     """
-    content = load_checkpoint(Path(path))
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return model_of(read_weights(path, f"file:{path.name}"))
+    content = load_checkpoint(path)
     config = cast(dict[str, Any], content["config"])
     try:
         model = create_alignn_model(
@@ -136,5 +139,27 @@ def load_model(path: Path | str) -> AlignnTc:
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no checkpoint of the graph pipeline ({error})") from error
-    load_weights(model, content, Path(path))
+    load_weights(model, content, path)
+    return model.eval()
+
+
+def model_of(weights: Weights) -> AlignnTc:
+    """A whole trained model from weights that include a head, ready to predict.
+
+    Raises:
+        UserError: there is no head, or the network is another one.
+    """
+    if not weights.head:
+        raise UserError(f"{weights.origin} has no head; it can be trained further, but predicts nothing")
+    model = create_alignn_model(
+        shape=weights.shape,
+        options=weights.options,
+        head="linear" if "weight" in weights.head else "mlp",
+        target=TargetTransform(weights.target["kind"]),
+    )
+    load_strictly(model.backbone, weights.backbone, weights.origin)
+    load_strictly(model.head, weights.head, weights.origin)
+    for name in ("mean", "std"):
+        if name in weights.target:
+            model.target.get_buffer(name).fill_(float(weights.target[name]))
     return model.eval()

@@ -126,9 +126,9 @@ class EdgeGatedConvolution(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Update nodes (N, D) and edges (E, D); without `keep_edges` the new edges are not computed."""
         from_source, from_target, message, own = self._node_products(nodes)
-        gate_input = from_source[source] + from_target[target] + self.edge_gate(edges)
+        gate_input = self.edge_gate(edges) + from_source.index_select(0, source) + from_target.index_select(0, target)
         gate = torch.sigmoid(gate_input)
-        gathered = torch.zeros_like(own).index_add_(0, target, gate * message[source])
+        gathered = torch.zeros_like(own).index_add_(0, target, gate * message.index_select(0, source))
         weight = torch.zeros_like(own).index_add_(0, target, gate)
         new_nodes = nodes + functional.silu(self.bn_nodes(own + gathered / (weight + 1e-6)))
         return new_nodes, edges + functional.silu(self.bn_edges(gate_input)) if keep_edges else None

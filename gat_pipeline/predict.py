@@ -1,0 +1,25 @@
+"""Predictions of a trained model for every graph of a dataset."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gat_pipeline.batching import bounded_pieces
+from gat_pipeline.dataset import GraphDataset, collator
+from gat_pipeline.model import AlignnTc
+
+ANGLES_AT_ONCE = 200_000
+
+
+@torch.inference_mode()
+def predict_all(model: AlignnTc, dataset: GraphDataset, batch_size: int = 32) -> NDArray[np.float64]:
+    """Tc in kelvin of every graph, in the dataset's order, computed in float32 on the model's device."""
+    device = next(model.parameters()).device
+    collate = collator(dataset.options)
+    order = np.argsort(dataset.angles, kind="stable").tolist()  # alike sizes share a batch
+    predicted_K = np.empty(len(dataset))
+    for piece in bounded_pieces(dataset.angles, order, batch_size, ANGLES_AT_ONCE):
+        batch = collate([dataset[index] for index in piece])
+        moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
+        predicted_K[piece] = model(moved).double().cpu().numpy()
+    return predicted_K

@@ -1,0 +1,160 @@
+"""Train the network on the JARVIS superconductors and write the weights that the project ships.
+
+    python -m gat_pipeline.pretrain --source-dir DIR    # DIR holds train.csv and val.csv: material_id,tc,cif (text)
+
+JARVIS-DFT Tc (Allen-Dynes formula, density functional theory; Choudhary & Garrity 2022,
+doi 10.1038/s41524-022-00933-1) is what the published jv_supercon_tc_alignn learned. Cost and result of the shipped
+weights stand in their card, `models/pretrained/alignn_jarvis_supercon.json`.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gat_pipeline.allocator import keep_freed_memory
+from gat_pipeline.dataset import GraphDataset
+from gat_pipeline.model import AlignnTc, load_model
+from gat_pipeline.predict import predict_all
+from gat_pipeline.train import GraphTrainConfig, build_model, describe, task_of
+from gat_pipeline.weights import SHIPPED
+from tc_common.cli import parse, run
+from tc_common.crystals import CrystalError, parse_crystal
+from tc_common.errors import UserError
+from tc_common.files import atomic_write, read_csv, sha256, write_json, write_text
+from tc_common.logs import log, set_up_log
+from tc_common.runs import run_training
+from tc_common.schedules import ScheduleKind
+
+SOURCE = "JARVIS-DFT superconductors, Choudhary & Garrity 2022, doi 10.1038/s41524-022-00933-1"
+SETTINGS_TOLD = ("epochs", "batch_size", "schedule", "lr_head", "weight_decay", "loss", "target", "precision", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(GraphTrainConfig):
+    """Settings of the pretraining; the network's sizes and graphs must stay those of the fine-tuning."""
+
+    source_dir: Path = Path("data/raw/jarvis_supercon")
+    """Folder with train.csv and val.csv, columns material_id, tc (K) and cif (text)."""
+    output: Path = SHIPPED
+    """The weights to write (.safetensors); their card goes beside them (.json)."""
+    models_dir: Path = Path("runs/pretrain")
+    """Folder for checkpoints and unpacked crystals."""
+    results_dir: Path = Path("runs/pretrain")
+    """Folder for history and metrics."""
+    init: str = "random"
+    """Where the first weights come from."""
+    epochs: int = 60
+    """Passes over the training set (>= 1)."""
+    batch_size: int = 16
+    """Crystals computed at once (>= 2)."""
+    schedule: ScheduleKind = "onecycle"
+    """How the learning rate changes."""
+    patience: int = 1000
+    """Epochs without a better validation MAE before training stops (>= 1); one cycle is worth finishing."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output.suffix != ".safetensors":
+            raise ValueError(f"--output must end in .safetensors, got {self.output}")
+
+
+def main(config: PretrainConfig) -> None:
+    """Train, write the weights, read them back and state what the written file achieves."""
+    set_up_log(config.log_file)
+    keep_freed_memory()
+    splits = {name: read_materials(config, name) for name in ("train", "val")}
+    splits["test"] = splits["val"]  # the loop wants three tables; JARVIS's own test third is not used here
+    model = build_model(config, None, splits["train"])
+    sets = {name: GraphDataset(splits[name], config.graph, config.cache_dir) for name in ("train", "val")}
+    sets["test"] = sets["val"]
+    log.info(describe(config, model, sets))
+    task = task_of(config, model, None, splits, sets)
+    task.name = task.stem = "alignn_jarvis"
+    metrics = run_training(task, config)
+    write_weights(config.output, model)
+    write_card(config, model, splits, sets["val"], metrics)
+
+
+def read_materials(config: PretrainConfig, split: str) -> pd.DataFrame:
+    """One JARVIS table as a split table; its CIF texts become files, refused crystals are named in the log."""
+    table = read_csv(config.source_dir / f"{split}.csv", ("material_id", "tc", "cif"), "the JARVIS download")
+    rows = [_unpack(row.material_id, float(row.tc), row.cif, config.models_dir / "cifs") for row in table.itertuples()]
+    kept = pd.DataFrame([row for row in rows if row is not None])
+    if kept.empty:
+        raise UserError(f"{config.source_dir / split}.csv holds no usable crystal")
+    return kept.sort_values("material_id", ignore_index=True).head(config.limit or len(kept))
+
+
+def _unpack(material_id: str, tc_K: float, cif: str, folder: Path) -> dict[str, Any] | None:
+    if not re.fullmatch(r"[\w-]+", material_id) or not np.isfinite(tc_K) or tc_K < 0:
+        raise UserError(
+            f"material {material_id!r} with Tc {tc_K}: an id of letters and digits and a Tc >= 0 K are needed"
+        )
+    path = folder / f"{material_id}.cif"
+    try:
+        formula = parse_crystal(cif).composition.reduced_formula
+    except CrystalError as error:
+        log.info(f"left out {material_id}: {error}")
+        return None
+    if not path.exists() or path.read_text(encoding="utf-8") != cif:
+        write_text(path, cif)
+    return {"material_id": material_id, "formula": formula, "tc": tc_K, "cif": str(path)}
+
+
+def write_weights(path: Path, model: AlignnTc) -> None:
+    """Backbone and head as safetensors, matrices in half precision: 8 MB instead of 17."""
+    tensors = {**_named("backbone", model.backbone), **_named("head", model.head)}
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def _named(prefix: str, module: torch.nn.Module) -> dict[str, Tensor]:
+    state = {f"{prefix}.{name}": value.detach().cpu() for name, value in module.state_dict().items()}
+    return {name: (value.half() if value.ndim > 1 else value).contiguous() for name, value in state.items()}
+
+
+def write_card(
+    config: PretrainConfig,
+    model: AlignnTc,
+    splits: dict[str, pd.DataFrame],
+    val: GraphDataset,
+    metrics: dict[str, Any],
+) -> None:
+    """The facts about the written weights, and the error of the file as written on the validation materials."""
+    card = {
+        "name": config.output.stem,
+        "sha256": sha256(config.output),
+        "data": SOURCE,
+        "command": "python -m gat_pipeline.pretrain --source-dir DIR",
+        "settings": {name: getattr(config, name) for name in SETTINGS_TOLD},
+        "graph": config.graph.plain(),
+        "shape": config.shape.plain(),
+        "target": {"kind": config.target, "mean": float(model.target.mean), "std": float(model.target.std)},
+        "n_train": len(splits["train"]),
+        "n_val": len(splits["val"]),
+        "epochs_run": metrics["epochs"],
+        "train_seconds": metrics["train_seconds"],
+        "git_commit": metrics["git_commit"],
+    }
+    write_json(config.output.with_suffix(".json"), card)
+    predicted_K = predict_all(load_model(config.output), val, config.batch_size)
+    tc_K, median_K = splits["val"]["tc"].to_numpy(), float(splits["train"]["tc"].median())
+    errors = {
+        "val_mae_K": float(np.abs(predicted_K - tc_K).mean()),
+        "val_mae_of_training_median_K": float(np.abs(median_K - tc_K).mean()),
+        "val_note": "the best epoch was chosen on these validation materials",
+    }
+    write_json(config.output.with_suffix(".json"), {**card, **errors})
+    log.info(f"{config.output}: validation MAE {errors['val_mae_K']:.3f} K, "
+             f"of the training median {errors['val_mae_of_training_median_K']:.3f} K")  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(lambda: main(parse(PretrainConfig, prog="python -m gat_pipeline.pretrain", description=__doc__ or "")))
