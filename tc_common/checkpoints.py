@@ -1,16 +1,19 @@
 """Checkpoints that survive: written beside, read back, compared, and only then put in place."""
 
 import hashlib
+import os
 import pickle
 import random
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from tc_common.errors import UserError
-from tc_common.files import atomic_write, sha256
+from tc_common.files import atomic_write, sha256, sync
 
 REQUIRED = ("epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss")
 
@@ -39,9 +42,27 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     with atomic_write(path) as temporary:
         with temporary.open("wb") as stream:
             hashing = _HashingStream(stream)
-            torch.save(content, cast(IO[bytes], hashing))
+            _serialise(content, hashing)
+        sync(temporary)
+        _forget_cached(temporary)
         if sha256(temporary) != hashing.digest.hexdigest():
             raise UserError(f"{path}: the disk returned other bytes than were written; the old checkpoint is kept")
+
+
+def _serialise(content: dict[str, Any], stream: _HashingStream) -> None:
+    try:
+        torch.save(content, cast(IO[bytes], stream))
+    except RuntimeError as error:  # torch hides the disk's own error behind one of its writer
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
+def _forget_cached(path: Path) -> None:
+    """Ask the system (Linux) to drop its copy of a file, so that reading it back really asks the disk."""
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
@@ -71,13 +92,47 @@ def remove_stale(folder: Path, stem: str) -> None:
         left_over.unlink(missing_ok=True)
 
 
+def frozen_identity(model: nn.Module, names: Collection[str]) -> dict[str, Any]:
+    """What a checkpoint says about weights that it does not repeat: their names and the sha256 over their bytes."""
+    weights = model.state_dict()
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        digest.update(f"{name}\t{weights[name].dtype}\t{tuple(weights[name].shape)}\n".encode())
+        digest.update(weights[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return {"names": sorted(names), "sha256": digest.hexdigest() if names else ""}
+
+
+def load_weights(model: nn.Module, content: dict[str, Any], path: Path) -> None:
+    """Put a checkpoint's weights into `model`, which must already hold those that the checkpoint does not repeat.
+
+    Raises:
+        UserError: a weight is missing, unknown or of another shape, or the frozen weights are not those of the run.
+    """
+    frozen = content.get("frozen", {"names": [], "sha256": ""})
+    ours = model.state_dict()
+    try:
+        differs = frozen_identity(model, frozen["names"])["sha256"] != frozen["sha256"]
+        if not differs:
+            kept: dict[str, Tensor] = {name: ours[name] for name in frozen["names"]}
+            model.load_state_dict({**content["model_state_dict"], **kept}, strict=True)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} does not fit this model: {reason}") from error
+    if differs:
+        origin = content.get("init", "unknown weights")
+        raise UserError(
+            f"{path} was trained on other frozen weights ({origin}, sha256 {frozen['sha256'][:12]}) than --init "
+            "brings now; give it the same weights"
+        )
+
+
 def random_state() -> dict[str, Any]:
     """Every generator that a training may draw from, as values that load without code."""
     name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - saved, never drawn from
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {
         "torch": torch.get_rng_state(),
-        "cuda": cuda,
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps": [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else [],
         "python": random.getstate(),
         "numpy": (str(name), torch.from_numpy(np.asarray(keys).copy()), int(position), int(has_gauss), float(cached)),
     }
@@ -86,8 +141,10 @@ def random_state() -> dict[str, Any]:
 def restore_random_state(state: dict[str, Any]) -> None:
     """Put every generator back where `random_state` saw it."""
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
+    if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+    if state["mps"] and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"][0])
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy(), *rest))  # noqa: NPY002

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from accelerate import PartialState
+from torch import nn
 
 from tc_common.errors import UserError
 
@@ -25,6 +26,27 @@ class Placement:
     def is_main(self) -> bool:
         """Whether this process writes the files."""
         return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """What every process holds, by rank, on every process."""
+        values: list[Any] = [value] * self.world
+        if self.world > 1:
+            torch.distributed.all_gather_object(values, value)
+        return values
+
+    def largest(self, *values: float) -> list[float]:
+        """The largest that any process holds of each value: how the processes agree what to do next."""
+        if self.world == 1:
+            return list(values)
+        held = torch.tensor(values, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(held, torch.distributed.ReduceOp.MAX)
+        return [float(value) for value in held]
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every process the first one's buffers (running means of batch normalisation)."""
+        if self.world > 1:
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context in which matrix products run in bf16 (or nothing, in fp32)."""

@@ -5,11 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SECONDS_TO_OUTLIVE = 8
+
+
+class Stopped(SystemExit):
+    """The run leaves because a signal asked it to; exit status 128 + its number, as a shell expects."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+
 
 class Interruption:
-    """Remembers the first signal that asked the run to stop; `number` is None until then."""
+    """Remembers the first signal that asked the run to stop; `number` is 0 until then."""
 
-    number: int | None = None
+    number: int = 0
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """Signal handler."""
@@ -18,7 +27,7 @@ class Interruption:
 
 @contextmanager
 def heed_signals() -> Iterator[Interruption]:
-    """Inside the block SIGINT and SIGTERM are noted instead of obeyed; a process leaves with 128 + their number."""
+    """Inside the block SIGINT and SIGTERM are noted instead of obeyed; whoever reads the wish raises `Stopped`."""
     wish = Interruption()
     before = {number: signal.signal(number, wish.note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -26,3 +35,15 @@ def heed_signals() -> Iterator[Interruption]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def outlive_the_trainer_briefly(worker: int) -> None:
+    """Start-up of a loader process: a signal to the whole process group must not take the trainer's samples away
+    before it has saved; the trainer ends its loaders itself, and one that it forgot ends after some seconds."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_soon)
+
+
+def _end_soon(number: int, frame: FrameType | None) -> None:
+    signal.alarm(SECONDS_TO_OUTLIVE)

@@ -6,20 +6,38 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from tc_common.errors import UserError
 from tc_common.files import write_json
 
+OWNER_FILE = ".trainer.json"
 # Loader processes outlive a killed trainer for a few seconds, and hold its lock until they notice.
 SECONDS_TO_WAIT_FOR_A_DEAD_OWNER = 15.0
+# Between taking the lock and signing it an owner has no name yet.
+SECONDS_TO_WAIT_FOR_A_NAME = 2.0
+
+
+@dataclass
+class Owner:
+    """The trainer that holds a folder, and the note beside the lock in which it says who it is and how far it is."""
+
+    folder: Path
+    start: str
+
+    def tell(self, **facts: Any) -> None:
+        """Renew the note: pid, host and start, and whatever a watcher may want to know."""
+        who = {"pid": os.getpid(), "host": socket.gethostname(), "start": self.start}
+        write_json(self.folder / OWNER_FILE, {**who, **facts})
 
 
 @contextmanager
-def own_folder(folder: Path) -> Iterator[None]:
+def own_folder(folder: Path) -> Iterator[Owner]:
     """Hold the folder until the block ends; the operating system frees it if the process dies in between.
 
     Raises:
@@ -32,50 +50,58 @@ def own_folder(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or error}; pick another --models-dir") from error
     try:
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "start": datetime.now(timezone.utc).isoformat()}
-        write_json(folder / ".trainer.json", owner)
-        yield
+        owner = Owner(folder, datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        owner.tell()
+        yield owner
     finally:
-        (folder / ".trainer.json").unlink(missing_ok=True)
+        (folder / OWNER_FILE).unlink(missing_ok=True)
         lock.release()
 
 
+def read_owner(folder: Path) -> dict[str, Any]:
+    """Who says to hold the folder, and how far it is; empty where nobody does."""
+    try:
+        owner = json.loads((folder / OWNER_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
 def _acquire(lock: FileLock, folder: Path) -> None:
-    deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_A_DEAD_OWNER
+    started = time.monotonic()
     while True:
         try:
             lock.acquire(timeout=0)
             return
         except Timeout:
-            owner = _owner(folder)
-            if not _is_dead(owner) or time.monotonic() > deadline:
+            owner, waited = read_owner(folder), time.monotonic() - started
+            if waited > _patience_seconds(owner):
                 raise UserError(_refusal(folder, owner)) from None
-            time.sleep(0.5)
+            time.sleep(0.2)
 
 
-def _owner(folder: Path) -> dict[str, object]:
-    """Who says to hold the folder; empty in the instant between taking the lock and signing it."""
-    try:
-        owner = json.loads((folder / ".trainer.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-    return owner if isinstance(owner, dict) else {}
+def _patience_seconds(owner: dict[str, Any]) -> float:
+    """How long to wait for a lock that is held: not at all if its owner lives."""
+    if not owner:
+        return SECONDS_TO_WAIT_FOR_A_NAME
+    return SECONDS_TO_WAIT_FOR_A_DEAD_OWNER if _is_dead(owner) else -1.0
 
 
-def _is_dead(owner: dict[str, object]) -> bool:
+def _is_dead(owner: dict[str, Any]) -> bool:
     """Whether the owner ran on this host and runs no more."""
     pid = owner.get("pid")
     if owner.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
         return False
     try:
-        os.kill(pid, 0)
+        os.kill(pid, 0)  # signal 0 only asks
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except (PermissionError, OverflowError):
         return False
     return False
 
 
-def _refusal(folder: Path, owner: dict[str, object]) -> str:
-    who = f"pid {owner['pid']} on {owner['host']} since {owner['start']}" if len(owner) == 3 else "another process"
+def _refusal(folder: Path, owner: dict[str, Any]) -> str:
+    named = all(key in owner for key in ("pid", "host", "start"))
+    who = f"pid {owner['pid']} on {owner['host']} since {owner['start']}" if named else "which has not signed yet"
     return f"{folder} is in use by a trainer ({who}); wait for it, stop it, or pick another --models-dir"

@@ -1,12 +1,15 @@
 """A whole run: own the folder, continue or begin, train, predict with the best weights, write the results."""
 
+import math
 import platform
 import resource
-import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +17,25 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tc_common.checkpoints import load_checkpoint, random_state, remove_stale, restore_random_state, save_checkpoint
+from tc_common.checkpoints import (
+    load_checkpoint,
+    load_weights,
+    random_state,
+    remove_stale,
+    restore_random_state,
+    save_checkpoint,
+)
 from tc_common.config import TrainConfig
 from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
 from tc_common.interruption import heed_signals
-from tc_common.lock import own_folder
+from tc_common.listeners import Console, Heartbeat, Listener, Scalars
+from tc_common.lock import Owner, own_folder
 from tc_common.logs import log
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
+from tc_common.provenance import git_commit
 from tc_common.splits import splits_sha256
 from tc_common.task import Task
 from tc_common.training import Trainer
@@ -31,8 +43,10 @@ from tc_common.training import Trainer
 # What may differ between a run and its continuation without changing its result.
 FREE_SETTINGS = {
     "models_dir", "results_dir", "data_dir", "images_dir", "num_workers", "log_file", "save_every_minutes", "resume",
-    "batch_size", "grad_accumulation",
+    "batch_size", "grad_accumulation", "init",
 }  # fmt: skip
+# Libraries whose release can change a number.
+LIBRARIES = ("torch", "numpy", "timm", "peft", "alignn", "dgl")
 
 
 @dataclass
@@ -58,26 +72,45 @@ class Run:
             del settings["epochs"]  # these schedules do not look at the end
         effective_batch = self.config.batch_size * self.config.grad_accumulation
         data = {"splits_sha256": splits_sha256(self.task.splits), "samples": self.task.fingerprint}
-        return {**settings, "effective_batch": effective_batch, **data}
+        return {**settings, "init": self.task.init, "effective_batch": effective_batch, **data}
+
+    def begin(self) -> None:
+        """Continue or start; write the settings and a first checkpoint, so that a bad folder is met before the work.
+
+        Raises:
+            UserError: see `restore`, or a folder cannot be written.
+        """
+        if self.trainer.placement.is_main:
+            remove_stale(self.config.models_dir, self.task.stem)
+            remove_stale(self.config.results_dir, self.task.name)
+        if not self.restore():
+            self.save("last")
+        if self.trainer.placement.is_main:
+            write_json(self.result("config.json"), self.config.plain())
 
     def save(self, kind: str) -> None:
-        """Write a checkpoint and the history that goes with it (the main process alone does)."""
+        """Write a checkpoint and the history that goes with it (every process calls, the main one writes)."""
+        random_states = self.trainer.placement.gather(random_state())
         if not self.trainer.placement.is_main:
             return
         content = {
             **self.trainer.state(),
-            "rng_state": random_state(),
+            "rng_state": random_states,
             "config": self.config.plain(),
             "identity": self.identity(),
             "init": self.task.init,
-            "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
+            "versions": versions(),
         }
         save_checkpoint(self.path(kind), content)
-        if kind == "last" and self.trainer.progress.history:
+        if kind == "last":
+            self._write_history()
+
+    def _write_history(self) -> None:
+        if self.trainer.progress.history:
             write_csv(self.result("history.csv"), pd.DataFrame(self.trainer.progress.history))
 
-    def restore(self) -> None:
-        """Continue from the checkpoint that `--resume` means, if there is one.
+    def restore(self) -> bool:
+        """Continue from the checkpoint that `--resume` means; False if there is none.
 
         Raises:
             UserError: it belongs to other settings or data (named), or cannot be read.
@@ -85,15 +118,15 @@ class Run:
         wanted = self.config.resume
         path = self.path("last") if wanted in ("auto", "force", "never") else Path(wanted)
         if wanted == "never" or (wanted in ("auto", "force") and not path.exists()):
-            return
+            return False
         content = load_checkpoint(path)
         if wanted != "force":
             self._refuse_other_run(path, content.get("identity", {}))
-        self.trainer.load_state(content)
-        restore_random_state(content["rng_state"])
-        progress = self.trainer.progress
-        inside = f" and {progress.step} steps" if progress.step else ""
-        log.info(f"resumed {path} after epoch {progress.epoch}{inside}")
+        self.trainer.load_state(content, path)
+        self._adopt_best(path)
+        self._restore_random_state(content["rng_state"])
+        self._say_resumed(path, content)
+        return True
 
     def _refuse_other_run(self, path: Path, theirs: dict[str, Any]) -> None:
         ours = self.identity()
@@ -105,16 +138,40 @@ class Run:
                 "--resume force to continue nevertheless, or another --models-dir"
             )
 
+    def _adopt_best(self, last: Path) -> None:
+        """Take the best weights from beside the resumed checkpoint; where there are none, the next epoch's are."""
+        progress, best = self.trainer.progress, last.with_name(self.path("best").name)
+        if not best.exists():
+            progress.best_val_mae = progress.best_val_loss = math.inf
+        elif self.trainer.placement.is_main and best.resolve() != self.path("best").resolve():
+            save_checkpoint(self.path("best"), load_checkpoint(best))
+
+    def _restore_random_state(self, states: list[dict[str, Any]]) -> None:
+        placement = self.trainer.placement
+        if len(states) == placement.world:
+            restore_random_state(states[placement.rank])
+        else:
+            log.info(f"saved by {len(states)} processes, continued by {placement.world}: dropout will differ")
+
+    def _say_resumed(self, path: Path, content: dict[str, Any]) -> None:
+        progress, now = self.trainer.progress, versions()
+        inside = f" and {progress.step} steps" if progress.step else ""
+        log.info(f"resumed {path} after epoch {progress.epoch}{inside}")
+        then = content.get("versions", {})
+        changed = [f"{name} {then.get(name)} -> {now.get(name)}" for name in now if now[name] != then.get(name)]
+        if changed:
+            log.info(f"begun with other releases ({', '.join(changed)}): numbers may differ in their last digits")
+
     def report(self) -> dict[str, Any]:
         """Predict validation and test materials with the best weights and write every result file."""
-        self.task.model.load_state_dict(load_checkpoint(self.path("best"))["model_state_dict"], strict=True)
+        load_weights(self.task.model, load_checkpoint(self.path("best")), self.path("best"))
         self._predict("val", "val_predictions.csv")
         started = time.monotonic()
         test = self._predict("test", "predictions.csv")
         metrics = self._metrics(test, time.monotonic() - started)
         if self.trainer.placement.is_main:
             write_json(self.result("metrics.json"), metrics)
-            write_json(self.result("config.json"), self.config.plain())
+            self._write_history()
         return metrics
 
     def _predict(self, split: str, ending: str) -> pd.DataFrame:
@@ -150,26 +207,45 @@ def run_training(task: Task, config: TrainConfig) -> dict[str, Any]:
     """Train `task` to the end, resumably, and return the metrics that were written.
 
     Raises:
-        UserError: see `own_folder`, `Run.restore`, `Trainer.fit`.
+        UserError: see `own_folder`, `Run.begin`, `Trainer.fit`.
+        Stopped: SIGINT or SIGTERM came; the same command continues.
     """
     placement = place(config.device, config.precision)
-    ownership = own_folder(config.models_dir) if placement.is_main else nullcontext()
-    with ownership, heed_signals() as wish:
+    with ExitStack() as stack:
+        owner = stack.enter_context(own_folder(config.models_dir)) if placement.is_main else None
+        wish = stack.enter_context(heed_signals())
         run = Run(task, config, Trainer(task, config, placement, wish))
-        remove_stale(config.models_dir, task.stem)
-        run.restore()
+        run.begin()
+        if owner:
+            run.trainer.listeners = stack.enter_context(listening(run, owner))
         run.trainer.fit(run.save)
         return run.report()
 
 
-def git_commit() -> str:
-    """Commit of the project that runs, or "unknown" outside a clone."""
-    root = Path(__file__).parent.parent
+@contextmanager
+def listening(run: Run, owner: Owner) -> Iterator[list[Listener]]:
+    """Terminal, TensorBoard and the owner's note, closed when the run ends."""
+    epochs, folder = run.config.epochs, run.config.results_dir / "tensorboard" / run.task.name
+    scalars = Scalars(folder, run.trainer.progress.total_steps)
+    listeners = [Console(epochs), scalars, Heartbeat(owner, epochs)]
     try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Releases of Python and of the libraries that can change a number; "absent" for one that is not installed."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}}
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 def peak_memory_MB(device: torch.device) -> int:

@@ -3,7 +3,7 @@
 Legend: B samples in a batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -38,7 +38,7 @@ class Task:
     model: nn.Module
     """Maps a batch to kelvin (B,) and holds its `target` transform."""
     optimizer: Optimizer
-    datasets: dict[str, MaterialDataset]
+    datasets: Mapping[str, MaterialDataset]
     """`train`, `val`, `test`."""
     splits: dict[str, pd.DataFrame]
     """The rows behind the datasets (`tc_common.splits`)."""
@@ -52,6 +52,9 @@ class Task:
     """Training indices of every optimiser step of an epoch, a pure function of the epoch."""
     micro_batches: Callable[[MaterialDataset, Sequence[int]], list[list[int]]]
     """Cuts indices into pieces that fit the memory."""
+    frozen: Collection[str] = ()
+    """Names in `model.state_dict()` that never change and that `init` brings back: checkpoints hold their sha256
+    instead of them. Leave it empty where the weights cannot be had again (`--init random`)."""
     before_epoch: Callable[[int], None] = lambda epoch: None
     """Called with the number (from 0) of an epoch that begins or is resumed, for unfreezing and the like."""
 

@@ -1,0 +1,98 @@
+"""Runs of the toy pipeline: whole ones, and ones that a signal interrupts at a chosen moment."""
+
+import math
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tc_common.checkpoints import load_checkpoint
+from tc_common.config import TrainConfig
+from tc_common.interruption import Stopped
+from tc_common.runs import run_training
+from tc_common.task import Task
+
+# What differs between two runs of the same settings: where their files are, and how long they took.
+INCIDENTAL = {"train_seconds", "config"}
+
+MakeTask = Callable[[TrainConfig], Task]
+
+
+def checkpoint(config: TrainConfig, kind: str = "last") -> dict[str, Any]:
+    """All that a run ended with, but for the incidental."""
+    content = load_checkpoint(config.models_dir / f"toy_{kind}.pth")
+    return {name: value for name, value in content.items() if name not in INCIDENTAL}
+
+
+def run_interrupted(make_task: MakeTask, config: TrainConfig, arm: Callable[[Task], None], status: int = 143) -> None:
+    """Run until the signal that `arm` has set up."""
+    task = make_task(config)
+    arm(task)
+    with pytest.raises(Stopped) as stop:
+        run_training(task, config)
+    assert stop.value.code == status
+
+
+def after_step(number: int, by: int = signal.SIGTERM) -> Callable[[Task], None]:
+    """Send a signal when the optimiser has taken its `number`-th step."""
+
+    def arm(task: Task) -> None:
+        taken = 0
+
+        def count(*_: Any) -> None:
+            nonlocal taken
+            taken += 1
+            if taken == number:
+                signal.raise_signal(by)
+
+        task.optimizer.register_step_post_hook(count)
+
+    return arm
+
+
+def at_forward(number: int) -> Callable[[Task], None]:
+    """Send SIGTERM in the `number`-th call of the model (batches of training and validation, from 1)."""
+
+    def arm(task: Task) -> None:
+        calls = 0
+
+        def count(*_: Any) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                signal.raise_signal(signal.SIGTERM)
+
+        task.model.register_forward_hook(count)
+
+    return arm
+
+
+def differences(one: Any, other: Any, where: str = "") -> list[str]:
+    """Every place where two nested values are not the very same bits."""
+    if type(one) is not type(other):
+        return [where]
+    if isinstance(one, dict):
+        inner = [differences(one.get(key), other.get(key), f"{where}/{key}") for key in {**one, **other}]
+        return [place for places in inner for place in places]
+    if isinstance(one, list | tuple):
+        pairs = enumerate(zip(one, other, strict=False))
+        inner = [differences(a, b, f"{where}/{index}") for index, (a, b) in pairs]
+        return [place for places in inner for place in places] + [f"{where}/length"] * (len(one) != len(other))
+    return [] if _same(one, other) else [where]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, float) and math.isnan(one):
+        return math.isnan(other)
+    return bool(one == other)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Content of every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
