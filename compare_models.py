@@ -1,20 +1,30 @@
 """Compare all models of a results folder on the same test materials.
 
-    python compare_models.py --results-dir results
+    python compare_models.py --results-dir results --ensemble
 
-reads every `<model>_predictions.csv` there and writes `comparison.json`, `comparison.md` and `plots/` beside them.
+reads every `<model>_predictions.csv` there and writes `comparison.{json,md,html}` and `plots/` beside them.
+
+    python compare_models.py --runs 'results/seed*' --results-dir results/seeds
+
+compares the same models over several runs (training seeds, or folds), and
+
+    python compare_models.py --results-dir results --update-readme README.md
+
+puts the table of an earlier comparison into the README.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from comparison.bootstrap import IntervalMethod
-from comparison.evaluate import Cluster, Uncertainty, evaluate, plain
+from comparison.documents import runs_terminal, terminal
+from comparison.ensemble import with_ensembles, write_ensembles
+from comparison.evaluate import Cluster, Uncertainty, evaluate
 from comparison.gather import gather
-from comparison.plots import parity, save_png
-from comparison.text import markdown, terminal
+from comparison.readme import update_readme
+from comparison.repeats import read_runs, summarise
+from comparison.report import write_comparison, write_runs
 from tc_common.cli import parse, run
-from tc_common.files import write_json, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,41 +44,74 @@ class CompareConfig:
     level: float = 0.95
     """Confidence of the intervals (0.5 to 0.999)."""
     cluster: Cluster = "material"
-    """What is drawn: single materials, or whole chemical systems."""
+    """What is resampled: single materials, or whole chemical systems."""
     weighted: bool = False
     """Count each material with the weight of its split file."""
+    ensemble: bool = False
+    """Also combine all models that have validation predictions, by weights fitted on those."""
+    stacked_ridge: bool = False
+    """With --ensemble: also combine them by ridge regression."""
+    coverage: float = 0.9
+    """Share of materials that prediction intervals shall hold (0.5 to 0.99)."""
     seed: int = 42
     """Seed of the resamples (>= 0)."""
+    runs: str | None = None
+    """Compare over the result folders that this pattern matches, e.g. 'results/seed*'."""
+    update_readme: Path | None = None
+    """Only put the table of <results-dir>/comparison.json between the markers of this file."""
 
     def __post_init__(self) -> None:
         if self.resamples < 100:
             raise ValueError(f"--resamples must be at least 100, got {self.resamples}")
         if not 0.5 <= self.level <= 0.999:
             raise ValueError(f"--level must lie between 0.5 and 0.999, got {self.level}")
+        if not 0.5 <= self.coverage <= 0.99:
+            raise ValueError(f"--coverage must lie between 0.5 and 0.99, got {self.coverage}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"--limit must be at least 1, got {self.limit}")
         if self.seed < 0:
             raise ValueError(f"--seed must be at least 0, got {self.seed}")
+        if self.stacked_ridge and not self.ensemble:
+            raise ValueError("--stacked-ridge goes with --ensemble")
+
+    def uncertainty(self) -> Uncertainty:
+        """How intervals are made."""
+        return Uncertainty(
+            resamples=self.resamples, method=self.interval, level=self.level, cluster=self.cluster, seed=self.seed
+        )
+
+
+def compare_folder(config: CompareConfig) -> None:
+    """Compare the models of one results folder."""
+    results = gather(config.results_dir, config.data_dir, config.limit)
+    if config.ensemble:
+        names = ["ensemble", "ensemble_ridge"] if config.stacked_ridge else ["ensemble"]
+        results = with_ensembles(results, names, config.seed)
+        write_ensembles(results, config.results_dir, config.coverage)
+    comparison = evaluate(results, config.uncertainty(), config.coverage, config.weighted)
+    written = write_comparison(config.results_dir, results, comparison)
+    print(terminal(comparison))
+    print("\nwrote " + "\n      ".join(map(str, written)))
+
+
+def compare_runs(config: CompareConfig, pattern: str) -> None:
+    """Compare the models over several results folders."""
+    runs, same_materials = read_runs(pattern)
+    comparison = summarise(runs, same_materials, config.level)
+    written = write_runs(config.results_dir, runs, comparison)
+    print(runs_terminal(comparison))
+    print("\nwrote " + "\n      ".join(map(str, written)))
 
 
 def main() -> None:
-    """Read, score, write, print."""
+    """Parse, compare, print."""
     config = parse(CompareConfig, prog="compare_models.py", description="Compare the models of a results folder.")
-    results = gather(config.results_dir, config.data_dir, config.limit)
-    uncertainty = Uncertainty(
-        resamples=config.resamples,
-        method=config.interval,
-        level=config.level,
-        cluster=config.cluster,
-        seed=config.seed,
-    )
-    comparison = plain(evaluate(results, uncertainty, config.weighted))
-    write_json(config.results_dir / "comparison.json", comparison)
-    write_text(config.results_dir / "comparison.md", markdown(comparison))
-    for model in results.test:
-        save_png(parity(results, model), config.results_dir / "plots" / f"parity_{model}.png")
-    print(terminal(comparison))
-    print(f"\nwrote {config.results_dir}/comparison.json, comparison.md and plots/")
+    if config.update_readme:
+        print(f"{config.update_readme}: {update_readme(config.update_readme, config.results_dir)}")
+    elif config.runs:
+        compare_runs(config, config.runs)
+    else:
+        compare_folder(config)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pandas as pd
 
 from baselines.features import composition_features
 from baselines.models import BASELINES
+from tc_common.conformal import conformal_intervals
 from tc_common.files import write_json
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
@@ -19,6 +20,8 @@ from tc_common.splits import splits_sha256
 # The better of these on validation materials enters the comparison as `composition`.
 CANDIDATES = ("extra_trees", "gradient_boosting")
 NAME = "composition"
+# Share of materials that `tc_lower` to `tc_upper` shall hold.
+COVERAGE = 0.9
 
 
 def run_baselines(splits: dict[str, pd.DataFrame], seed: int) -> dict[str, dict[str, Any]]:
@@ -89,6 +92,8 @@ def write_baselines(results_dir: Path, outcome: dict[str, dict[str, Any]]) -> No
 
 
 def _write(folder: Path, name: str, entry: dict[str, Any]) -> None:
+    bounds = conformal_intervals(entry["val"], entry["test"], COVERAGE)
+    test = entry["test"] if bounds is None else entry["test"].join(bounds)
     write_predictions(folder / f"{name}_val_predictions.csv", entry["val"])
-    write_predictions(folder / f"{name}_predictions.csv", entry["test"])
+    write_predictions(folder / f"{name}_predictions.csv", test)
     write_json(folder / f"{name}_metrics.json", entry["metrics"])

@@ -5,9 +5,10 @@ from itertools import combinations
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from comparison.bootstrap import METRICS, Distribution, IntervalMethod, bootstrap, holm
+from comparison.calibration import calibration
+from comparison.cost import costs
 from comparison.gather import UNKNOWN, Results
 from comparison.verdicts import verdict
 from tc_common.metrics import correlation, errors_by_group, score, tc_range, tc_ranges
@@ -26,10 +27,13 @@ class Uncertainty:
     seed: int = 42
 
 
-def evaluate(results: Results, uncertainty: Uncertainty, weighted: bool = False) -> dict[str, Any]:
+def evaluate(
+    results: Results, uncertainty: Uncertainty, coverage: float = 0.9, weighted: bool = False
+) -> dict[str, Any]:
     """All numbers of the comparison, models ordered by MAE.
 
     Args:
+        coverage: what the prediction intervals promise.
         weighted: count each material with the weight of its split file instead of 1.
     """
     weights = results.column("weight").astype(float) if weighted else None
@@ -49,10 +53,15 @@ def evaluate(results: Results, uncertainty: Uncertainty, weighted: bool = False)
                 "score": scores[name],
                 "interval": {metric: intervals[metric][:, column].tolist() for metric in METRICS},
                 **_details(results, name),
+                "calibration": calibration(results, name, coverage),
+                "cost": costs(results.metrics[name]),
+                "init": results.metrics[name].get("init"),
             }
             for column, name in enumerate(order)
         },
         "differences": _differences(distributions["mae_K"], order, uncertainty),
+        "worst": worst_misses(results, order[0]),
+        "ensembles": results.ensembles,
     }
 
 
@@ -123,25 +132,15 @@ def _differences(mae: Distribution, order: list[str], uncertainty: Uncertainty) 
     return rows
 
 
-def plain(value: Any) -> Any:
-    """The same numbers as JSON knows them: no numpy, NaN becomes null."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def worst_misses(results: Results, models: list[str], count: int = 20) -> list[dict[str, Any]]:
-    """The materials with the largest absolute error, averaged over `models` (K)."""
+def worst_misses(results: Results, model: str, count: int = 20) -> list[dict[str, Any]]:
+    """The materials that `model` misses by most, with what every model predicted (K)."""
     table = results.truth["test"][["material_id", "formula", "family", "tc"]].reset_index(drop=True)
-    predicted = pd.DataFrame({name: results.test[name]["tc_pred"].to_numpy() for name in models})
-    mean_error = predicted.sub(table["tc"], axis=0).abs().mean(axis=1)
-    worst = table.assign(mean_absolute_error_K=mean_error).join(predicted.add_prefix("pred_"))
-    return (
-        worst.sort_values(["mean_absolute_error_K", "material_id"], ascending=[False, True])
-        .head(count)
-        .to_dict("records")
+    predicted = {name: predictions["tc_pred"].to_numpy() for name, predictions in results.test.items()}
+    error_K = (predicted[model] - table["tc"]).abs()
+    order = (
+        table.assign(error_K=error_K).sort_values(["error_K", "material_id"], ascending=[False, True]).index[:count]
     )
+    return [
+        {**table.loc[row].to_dict(), "tc_pred": {name: float(values[row]) for name, values in predicted.items()}}
+        for row in order
+    ]

@@ -39,6 +39,8 @@ class Results:
     """Median Tc of the training set; NaN where the split files are unknown."""
     training_size: int | None = None
     splits_sha256: str = ""
+    ensembles: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Members and weights of the ensembles made by the comparison."""
     notes: tuple[str, ...] = ()
     """What the reader of the numbers must know."""
 
@@ -57,7 +59,7 @@ def gather(results_dir: Path, data_dir: Path | None = None, limit: int | None = 
     Raises:
         UserError: no predictions, differing or repeated materials, or numbers from different splits.
     """
-    paths = _prediction_files(results_dir)
+    paths = prediction_files(results_dir)
     tables = {name: read_predictions(path) for name, path in paths.items()}
     splits = _splits_of(next(iter(tables.values())), data_dir, limit)
     test_truth = splits["test"] if splits else _truth_of(next(iter(tables.values())))
@@ -68,17 +70,22 @@ def gather(results_dir: Path, data_dir: Path | None = None, limit: int | None = 
         truth={"test": test_truth, **({"val": val_truth} if val_truth is not None else {})},
         test=test,
         val=val,
-        metrics={name: _read_metrics(results_dir / f"{name}_metrics.json") for name in tables},
+        metrics={name: read_metrics(results_dir / f"{name}_metrics.json") for name in tables},
         history=_histories(results_dir, list(tables)),
     )
     return _with_splits(results, splits)
 
 
-def _prediction_files(results_dir: Path) -> dict[str, Path]:
-    """Path of each model's test predictions, by model name."""
+def prediction_files(results_dir: Path, ensembles: bool = False) -> dict[str, Path]:
+    """Path of each model's test predictions, by model name; with or without those that a comparison made.
+
+    Raises:
+        UserError: there are none.
+    """
     found = [path for path in sorted(results_dir.glob(f"*{ENDING}")) if not path.name.endswith(VAL_ENDING)]
     paths = {path.name.removesuffix(ENDING): path for path in found}
-    paths = {name: path for name, path in paths.items() if name not in OWN_MODELS}
+    if not ensembles:
+        paths = {name: path for name, path in paths.items() if name not in OWN_MODELS}
     if not paths:
         raise UserError(
             f"{results_dir} holds no <model>{ENDING}; train a model or run: python composition_baseline.py"
@@ -115,8 +122,12 @@ def _validation(
     return {name: align(table, truth, paths[name], truth_name) for name, table in tables.items()}, truth
 
 
-def _read_metrics(path: Path) -> dict[str, Any]:
-    """Content of a metrics file, empty where the model wrote none."""
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Content of a metrics file, empty where the model wrote none.
+
+    Raises:
+        UserError: it is there and cannot be read.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,35 +1,207 @@
-"""Pictures of the comparison: readable by a colour-blind person, printed at 300 dpi."""
+"""Figures of the comparison. Each function builds one; `comparison.style.draw` writes it."""
 
-from pathlib import Path
+from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from comparison.gather import Results
-from comparison.verdicts import display
-from tc_common.files import atomic_write
+from comparison.style import INK, model_styles, sequential
+from comparison.wording import display
+from tc_common.splits import TC_EDGES_K
 
-PRINT_DPI = 300
+WIDE, SQUARE = (7.2, 3.6), (7.2, 3.4)
+# Below this, logarithmic axes become linear: many materials have a Tc of 0 K.
+LINEAR_BELOW_K = 1.0
 
 
 def parity(results: Results, model: str) -> Figure:
-    """Predicted over measured Tc (K), one dot a material."""
-    tc_K, pred_K = results.column("tc"), results.test[model]["tc_pred"]
-    figure, axes = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
-    top = max(tc_K.max(), pred_K.max(), 1.0) * 1.05
-    axes.plot([0, top], [0, top], color="0.5", linewidth=1, linestyle="--")
-    axes.scatter(tc_K, pred_K, s=12, alpha=0.5, color="#0072B2", linewidths=0)
-    axes.set(xlabel="measured Tc (K)", ylabel="predicted Tc (K)", title=display(model), aspect="equal")
-    axes.set(xlim=(-0.03 * top, top), ylim=(min(pred_K.min(), -0.03 * top), top))
+    """Predicted over measured Tc (K), linear and logarithmic, as density of materials."""
+    tc_K, pred_K = results.column("tc"), np.maximum(results.test[model]["tc_pred"].to_numpy(), 0)
+    figure = Figure(figsize=SQUARE, layout="constrained")
+    linear, log = figure.subplots(1, 2)
+    top = max(float(tc_K.max()), float(pred_K.max()), 10.0) * 1.05
+    shown = _hexagons(linear, tc_K, pred_K, (0, top))
+    linear.set(xlim=(0, top), ylim=(0, top))
+    _hexagons(log, np.log10(tc_K + 1), np.log10(pred_K + 1), (0, np.log10(top + 1)))
+    ticks = [0, 1, 3, 10, 30, 100]
+    log.set_xticks(np.log10(np.array(ticks) + 1), [str(tick) for tick in ticks])
+    log.set_yticks(np.log10(np.array(ticks) + 1), [str(tick) for tick in ticks])
+    for axes, title in ((linear, "linear"), (log, "log(1 + Tc)")):
+        axes.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle="--")
+        axes.set(
+            xlabel="measured Tc (K)", ylabel="predicted Tc (K)", title=f"{display(model)}, {title}", aspect="equal"
+        )
+    figure.colorbar(shown, ax=[linear, log], label="materials", shrink=0.8)
     return figure
 
 
-def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure at print resolution, whole or not at all, and close it."""
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=PRINT_DPI)
-    plt.close(figure)
+def _hexagons(axes: Axes, x: Any, y: Any, extent: tuple[float, float]) -> Any:
+    return axes.hexbin(
+        x, y, gridsize=32, extent=(*extent, *extent), bins="log", mincnt=1, cmap=sequential(), linewidths=0.2
+    )
+
+
+def residuals(results: Results, models: list[str]) -> Figure:
+    """Histogram of prediction - measurement (K), one panel a model; the outermost bins hold all that lies beyond."""
+    columns = min(len(models), 3)
+    rows = -(-len(models) // columns)
+    figure = Figure(figsize=(7.2, 1.0 + 1.5 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    errors = {name: results.test[name]["tc_pred"].to_numpy() - results.column("tc") for name in models}
+    reach = max(5.0, float(np.quantile(np.abs(np.concatenate(list(errors.values()))), 0.95)))
+    edges = np.linspace(-reach, reach, 42).tolist()
+    for axes, (name, look) in zip(panels, model_styles(models).items(), strict=False):
+        axes.hist(np.clip(errors[name], -reach, reach), edges, color=look["color"])
+        axes.set(title=display(name), yscale="log")
+    for axes in panels[len(models) :]:
+        axes.set_visible(False)
+    figure.supxlabel("prediction − measurement (K)", fontsize=9)
+    figure.supylabel("materials", fontsize=9)
+    return figure
+
+
+def cumulative_error(results: Results, models: list[str]) -> Figure:
+    """Share of materials whose absolute error (K) is below the value on the axis."""
+    figure = Figure(figsize=WIDE, layout="constrained")
+    axes = figure.subplots()
+    share = (np.arange(len(results.column("tc"))) + 1) / len(results.column("tc"))
+    for name, look in model_styles(models).items():
+        error = np.sort(np.abs(results.test[name]["tc_pred"].to_numpy() - results.column("tc")))
+        axes.step(np.maximum(error, 0.01), 100 * share, where="post", label=display(name), **_line(look))
+    axes.set(xlabel="absolute error (K)", ylabel="materials below (%)", xscale="log", ylim=(0, 100), xlim=(0.05, None))
+    axes.xaxis.set_major_formatter(_plain_kelvins())
+    axes.legend(loc="upper left")
+    return figure
+
+
+def error_by_group(comparison: dict[str, Any], key: str) -> Figure:
+    """MAE (K) of each model in each group; `key` is `by_range` or `by_family`."""
+    models = list(comparison["models"])
+    groups = comparison["models"][models[0]][key]
+    figure = Figure(figsize=(7.2, 1.4 + 0.34 * len(groups)), layout="constrained")
+    axes = figure.subplots()
+    rows = np.arange(len(groups))
+    for position, (name, look) in enumerate(model_styles(models).items()):
+        mae_K = [max(row["mae_K"], 0.01) for row in comparison["models"][name][key]]
+        shift = 0.6 * ((position + 0.5) / len(models) - 0.5)
+        axes.plot(mae_K, rows + shift, label=display(name), markersize=5, **look | {"linestyle": "none"})
+    axes.set_yticks(rows, [f"{row['group']} (n = {row['n']})" for row in groups])
+    axes.set(xlabel="MAE (K)", xscale="log", ylim=(len(groups) - 0.4, -0.6))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(_plain_kelvins())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    figure.legend(loc="outside upper center", ncols=min(len(models), 4))
+    return figure
+
+
+def training_curves(results: Results, models: list[str]) -> Figure:
+    """Validation MAE (K) over epochs."""
+    figure = Figure(figsize=WIDE, layout="constrained")
+    axes = figure.subplots()
+    for name, look in model_styles(models).items():
+        if name in results.history and "val_mae_K" in results.history[name]:
+            history = results.history[name]
+            every = max(1, len(history) // 10)
+            axes.plot(
+                history["epoch"], history["val_mae_K"], label=display(name), markevery=every, markersize=4, **look
+            )
+    axes.set(xlabel="epoch", ylabel="validation MAE (K)", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(_plain_kelvins())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.legend()
+    return figure
+
+
+def coverage(comparison: dict[str, Any]) -> Figure:
+    """Share of materials inside the prediction intervals, by range of Tc, against what was promised (dashed)."""
+    calibrated = {name: model["calibration"] for name, model in comparison["models"].items() if model["calibration"]}
+    figure = Figure(figsize=WIDE, layout="constrained")
+    axes = figure.subplots()
+    names = list(comparison["models"])
+    for position, (name, look) in enumerate(model_styles(names).items()):
+        if name not in calibrated:
+            continue
+        rows = [calibrated[name]["overall"], *calibrated[name]["by_range"]]
+        place = np.arange(len(rows)) + 0.5 * ((position + 0.5) / len(names) - 0.5)
+        share = np.array([row["coverage"] for row in rows])
+        bounds = np.array([row["coverage_interval"] for row in rows]).T
+        reach = np.maximum([share - bounds[0], bounds[1] - share], 0)
+        style = look | {"linestyle": "none"}
+        axes.errorbar(place, 100 * share, 100 * reach, label=display(name), markersize=5, capsize=2, **style)
+        axes.set_xticks(range(len(rows)), [f"{row['group']}\nn = {row['n']}" for row in rows])
+        axes.axhline(100 * calibrated[name]["promised"], color=INK, linestyle="--", linewidth=0.8)
+    axes.set(ylabel="inside the interval (%)", ylim=(0, 102))
+    axes.legend(loc="lower left")
+    return figure
+
+
+def compression(results: Results, models: list[str]) -> Figure:
+    """Median predicted over median measured Tc (K) in each range of Tc; below the dashed line Tc is underestimated."""
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    tc_K = results.column("tc")
+    ranges = np.digitize(tc_K, [edge for edge in TC_EDGES_K if edge > 0])
+    present = [number for number in np.unique(ranges) if np.any(ranges == number)]
+    measured = [float(np.median(tc_K[ranges == number])) for number in present]
+    for name, look in model_styles(models).items():
+        pred_K = results.test[name]["tc_pred"].to_numpy()
+        axes.plot(
+            measured, [float(np.median(pred_K[ranges == number])) for number in present], label=display(name), **look
+        )
+    top = 1.2 * max(measured[-1], 1.0)
+    axes.plot([0, top], [0, top], color=INK, linewidth=0.8, linestyle="--")
+    axes.set_xscale("symlog", linthresh=LINEAR_BELOW_K)
+    axes.set_yscale("symlog", linthresh=LINEAR_BELOW_K)
+    axes.xaxis.set_major_formatter(_plain_kelvins())
+    axes.yaxis.set_major_formatter(_plain_kelvins())
+    axes.set(xlabel="median measured Tc of the range (K)", ylabel="median predicted Tc (K)")
+    axes.legend()
+    return figure
+
+
+def accuracy_over_cost(comparison: dict[str, Any]) -> Figure:
+    """MAE (K) with its interval over the time to train and the time to predict."""
+    figure = Figure(figsize=WIDE, layout="constrained")
+    columns = (("train_seconds", "training (s)"), ("inference_ms_per_sample", "prediction (ms / material)"))
+    for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), columns, strict=True):
+        for name, look in model_styles(list(comparison["models"])).items():
+            model = comparison["models"][name]
+            if model["cost"][key] is None:
+                continue
+            mae_K, (low, high) = model["score"]["mae_K"], model["interval"]["mae_K"]
+            reach = [[max(mae_K - low, 0)], [max(high - mae_K, 0)]]
+            style = look | {"linestyle": "none"}
+            axes.errorbar(max(model["cost"][key], 1e-3), mae_K, reach, label=display(name), capsize=2, **style)
+        axes.set(xlabel=label, xscale="log", ylim=(0, None))
+    figure.axes[0].set(ylabel="MAE (K)")
+    figure.axes[0].legend(loc="best")
+    return figure
+
+
+def _line(look: dict[str, Any]) -> dict[str, Any]:
+    """A model's look for lines without markers."""
+    return {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 1.6}
+
+
+def _plain_kelvins() -> FuncFormatter:
+    """0.1, 1, 10, 100 instead of powers of ten."""
+    return FuncFormatter(lambda value, _: f"{value:g}")
+
+
+def scores_over_runs(runs: pd.DataFrame, models: list[str]) -> Figure:
+    """MAE (K) of every run, one dot each, and their mean."""
+    figure = Figure(figsize=(7.2, 1.2 + 0.4 * len(models)), layout="constrained")
+    axes = figure.subplots()
+    for row, (name, look) in enumerate(model_styles(models).items()):
+        mae_K = runs.loc[runs["model"] == name, "mae_K"].to_numpy()
+        place = row + np.linspace(-0.2, 0.2, len(mae_K))
+        axes.plot(mae_K, place, markersize=5, alpha=0.8, **look | {"linestyle": "none"})
+        axes.vlines(mae_K.mean(), row - 0.35, row + 0.35, color=look["color"], linewidth=2)
+    axes.set_yticks(range(len(models)), [display(name) for name in models])
+    axes.set(xlabel="MAE (K)", xlim=(0, None), ylim=(len(models) - 0.5, -0.5))
+    return figure

@@ -1,19 +1,11 @@
-"""The comparison as plain text: a table for the terminal (100 columns) and `comparison.md`."""
+"""The comparison as plain text: tables for the terminal (100 columns) and `comparison.md`."""
 
 from typing import Any
 
-from comparison.verdicts import display
+from comparison.wording import NOT_KNOWN, display, number
 
 WIDTH = 100
-NOT_KNOWN = "–"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number, or a dash where it is not known; never `-0.00`."""
-    if value is None or value != value:
-        return NOT_KNOWN
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+Rows = list[list[str]]
 
 
 def with_interval(model: dict[str, Any], metric: str, digits: int = 2) -> str:
@@ -22,53 +14,119 @@ def with_interval(model: dict[str, Any], metric: str, digits: int = 2) -> str:
     return f"{number(model['score'][metric], digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
-def score_rows(comparison: dict[str, Any]) -> list[list[str]]:
+def score_rows(comparison: dict[str, Any]) -> Rows:
     """Head and one row per model: MAE, RMSE, R² with intervals, skill."""
     head = ["model", "MAE (K)", "RMSE (K)", "R²", "skill"]
     return [head] + [
-        [
-            display(name),
-            with_interval(model, "mae_K"),
-            with_interval(model, "rmse_K"),
-            with_interval(model, "r2"),
-            number(model["score"]["skill"]),
+        [display(name), *(with_interval(model, metric) for metric in ("mae_K", "rmse_K", "r2"))]
+        + [number(model["score"]["skill"])]
+        for name, model in comparison["models"].items()
+    ]
+
+
+def further_rows(comparison: dict[str, Any]) -> Rows:
+    """Head and one row per model: the other numbers, and those of the superconductors (Tc > 0) alone."""
+    head = ["model", "MSLE", "median |error|", "bias ± SD (K)", "Pearson", "Spearman", "MAE, Tc > 0 (K)", "R², Tc > 0"]
+    rows = [head]
+    for name, model in comparison["models"].items():
+        score, positive = model["score"], model["superconductors"]
+        spread = f"{number(score['bias_K'], sign=True)} ± {number(score['residual_sd_K'])}"
+        rows.append(
+            [display(name), number(score["msle"], 3), number(score["median_absolute_error_K"]), spread]
+            + [number(score["pearson"]), number(score["spearman"])]
+            + [number(positive.get("mae_K")), number(positive.get("r2"))]
+        )
+    return rows
+
+
+def group_rows(comparison: dict[str, Any], key: str) -> Rows:
+    """Head and one row per model: MAE (and bias) in each group; `key` is `by_range` or `by_family`."""
+    models = comparison["models"]
+    groups = [(row["group"], row["n"]) for row in next(iter(models.values()))[key]]
+    head = ["MAE (bias), K"] + [f"{group}, n={count}" for group, count in groups]
+    return [head] + [
+        [display(name)] + [f"{number(row['mae_K'])} ({number(row['bias_K'], sign=True)})" for row in model[key]]
+        for name, model in models.items()
+    ]
+
+
+def family_rows(comparison: dict[str, Any]) -> Rows:
+    """Head and one row per family: count, then MAE (bias) of every model, with the best one's share of its error."""
+    models = comparison["models"]
+    best = next(iter(models))
+    rows = [["family", "n", *(display(name) for name in models), f"share of error, {display(best)}"]]
+    for position, group in enumerate(models[best]["by_family"]):
+        entries = [model["by_family"][position] for model in models.values()]
+        cells = [f"{number(entry['mae_K'])} ({number(entry['bias_K'], sign=True)})" for entry in entries]
+        rows.append([group["group"], str(group["n"]), *cells, f"{100 * group['error_share']:.0f} %"])
+    return rows
+
+
+def coverage_rows(comparison: dict[str, Any]) -> Rows:
+    """Head and one row per model that has intervals: coverage (mean width) overall and by range of Tc."""
+    calibrated = {name: m["calibration"] for name, m in comparison["models"].items() if m["calibration"]}
+    if not calibrated:
+        return []
+    first = next(iter(calibrated.values()))
+    head = ["coverage (mean width)", *(row["group"] for row in [first["overall"], *first["by_range"]])]
+    return [head] + [
+        [display(name)]
+        + [
+            f"{100 * row['coverage']:.0f} % ({number(row['mean_width_K'], 1)} K)"
+            for row in [calibration["overall"], *calibration["by_range"]]
+        ]
+        for name, calibration in calibrated.items()
+    ]
+
+
+def miss_rows(comparison: dict[str, Any]) -> Rows:
+    """Head and one row per material that the best model misses by most."""
+    models = list(comparison["models"])
+    head = ["formula", "family", "Tc (K)", *(f"{display(name)} (K)" for name in models)]
+    return [head] + [
+        [row["formula"], row["family"], number(row["tc"], 1), *(number(row["tc_pred"][name], 1) for name in models)]
+        for row in comparison["worst"]
+    ]
+
+
+def compression_rows(comparison: dict[str, Any]) -> Rows:
+    """Head and one row per model: how far its predictions are pulled together, and where its weights came from."""
+    head = ["model", "SD of predictions / SD of Tc", "slope of predictions over Tc", "weights from"]
+    return [head] + [
+        [display(name), number(model["compression"]["sd_ratio"]), number(model["compression"]["slope"])]
+        + [model["init"] or NOT_KNOWN]
+        for name, model in comparison["models"].items()
+    ]
+
+
+def run_rows(comparison: dict[str, Any]) -> Rows:
+    """Head and one row per model: mean ± SD over runs."""
+    head = ["model", "MAE (K)", "RMSE (K)", "R²", "MSLE", "skill"]
+    metrics = (("mae_K", 2), ("rmse_K", 2), ("r2", 3), ("msle", 3), ("skill", 3))
+    return [head] + [
+        [display(name)]
+        + [
+            f"{number(model[metric]['mean'], digits)} ± {number(model[metric]['sd'], digits)}"
+            for metric, digits in metrics
         ]
         for name, model in comparison["models"].items()
     ]
 
 
-def range_rows(comparison: dict[str, Any]) -> list[list[str]]:
-    """Head and one row per model: MAE (and bias) in each range of Tc."""
-    models = comparison["models"]
-    groups = [(row["group"], row["n"]) for row in next(iter(models.values()))["by_range"]]
-    head = ["MAE (bias), K"] + [f"{group}, n={count}" for group, count in groups]
-    return [head] + [
-        [display(name)] + [f"{number(row['mae_K'])} ({row['bias_K']:+.2f})" for row in model["by_range"]]
-        for name, model in models.items()
-    ]
-
-
-def aligned(rows: list[list[str]]) -> str:
-    """A table in columns of equal width, first one to the left, the others to the right, cut to `WIDTH`."""
+def aligned(rows: Rows) -> str:
+    """A table in columns, the first to the left, the others to the right; the first is cut to keep to `WIDTH`."""
     room = WIDTH - sum(2 + max(map(len, column)) for column in list(zip(*rows, strict=True))[1:])
     rows = [[_shortened(row[0], max(room, 8)), *row[1:]] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines)
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def markdown_table(rows: list[list[str]]) -> str:
+def markdown_table(rows: Rows) -> str:
     """A table of GitHub's markdown."""
     escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
     rule = ["---"] + ["---:"] * (len(rows[0]) - 1)
@@ -86,29 +144,33 @@ def caption(comparison: dict[str, Any]) -> str:
     )
 
 
-def terminal(comparison: dict[str, Any]) -> str:
-    """What `compare_models.py` prints."""
-    parts = [caption(comparison), aligned(score_rows(comparison)), aligned(range_rows(comparison))]
-    verdicts = [f"- {row['verdict']}" for row in comparison["differences"]]
-    if verdicts:
-        parts.append("\n".join(["Paired differences in MAE:", *verdicts]))
-    notes = [f"note: {note}" for note in comparison["notes"]]
-    return "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
+def runs_caption(comparison: dict[str, Any]) -> str:
+    """How many runs, what differs between them, and what ± and the brackets mean."""
+    count, sizes = comparison["runs"], comparison["n"]
+    size = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
+    if comparison["same_materials"]:
+        return f"{count} runs on the same {size} test materials; ± is the SD over runs (training seeds)"
+    ratio = comparison["test_train_ratio"]
+    corrected = (
+        "not corrected for training materials that runs share (n_train is unknown)"
+        if ratio is None
+        else f"widened for shared training materials (test / training = {ratio:.2f})"
+    )
+    return f"{count} splits with {size} test materials each; ± is the SD over splits; paired intervals are {corrected}"
 
 
-def markdown(comparison: dict[str, Any]) -> str:
-    """Content of `comparison.md`."""
-    parts = [
-        "# Comparison",
-        caption(comparison) + ".",
-        *comparison["notes"],
-        markdown_table(score_rows(comparison)),
-        "## Error by range of Tc",
-        markdown_table(range_rows(comparison)),
-    ]
-    if comparison["differences"]:
-        parts += [
-            "## Paired differences in MAE",
-            "\n".join(f"- {row['verdict']}" for row in comparison["differences"]),
-        ]
-    return "\n\n".join(parts) + "\n"
+def verdict_list(comparison: dict[str, Any]) -> list[str]:
+    """The sentences that follow from the numbers."""
+    return [row["verdict"] for row in comparison["differences"]]
+
+
+def ensemble_sentences(comparison: dict[str, Any]) -> list[str]:
+    """What each ensemble is made of."""
+    sentences = []
+    for name, facts in comparison["ensembles"].items():
+        weights = facts.get("weights")
+        parts = [f"{display(m)} {weights[m]:.2f}" if weights else display(m) for m in facts["members"]]
+        left_out = ", ".join(display(model) for model in facts["left_out"])
+        tail = f"; without validation predictions, hence left out: {left_out}" if left_out else ""
+        sentences.append(f"{display(name)}: {', '.join(parts)} (fitted on validation materials{tail})")
+    return sentences

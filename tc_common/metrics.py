@@ -71,9 +71,9 @@ def weighted_median(values: Kelvins, weight: Kelvins) -> float:
     """Value that half of the weight lies below, averaged with the next one where it splits the weight evenly."""
     order = np.argsort(values, kind="stable")
     share = np.cumsum(weight[order]) / weight.sum()
-    low = np.searchsorted(share, 0.5 - 1e-12)
-    high = np.searchsorted(share, 0.5 + 1e-12, side="right")
-    return float(values[order[[low, min(high, len(values) - 1)]]].mean())
+    low = int(np.searchsorted(share, 0.5 - 1e-12))
+    high = int(np.searchsorted(share, 0.5 + 1e-12, side="right"))
+    return float((values[order[low]] + values[order[min(high, len(values) - 1)]]) / 2)
 
 
 def correlation(a: Kelvins, b: Kelvins, weight: Kelvins) -> float:

@@ -1,0 +1,67 @@
+"""The README's results table, generated from `comparison.json` so that it cannot say anything else."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from comparison.text import caption, markdown_table, run_rows, runs_caption, score_rows
+from tc_common.errors import UserError
+from tc_common.files import write_text
+
+END = "<!-- results:end -->"
+# `<!-- results:begin FOLDER -->`, FOLDER relative to the README; a block without one gets the folder in use.
+BLOCK = re.compile(r"<!-- results:begin *(?P<folder>\S*) *-->.*?" + re.escape(END), re.DOTALL)
+
+
+def update_readme(readme: Path, results_dir: Path) -> str:
+    """Fill every block between markers anew; returns what was done.
+
+    Raises:
+        UserError: no file, no markers, or no comparison to fill them from.
+    """
+    text = _read(readme)
+    filled = fill(text, readme.parent, results_dir)
+    if filled == text:
+        return "already up to date"
+    write_text(readme, filled)
+    return f"wrote {len(BLOCK.findall(text))} table(s)"
+
+
+def fill(text: str, root: Path, results_dir: Path | None = None) -> str:
+    """`text` with each block's table from the folder it names, or from `results_dir`; folders are relative to `root`.
+
+    Raises:
+        UserError: no markers, or no comparison to fill them from.
+    """
+    if not BLOCK.search(text):
+        raise UserError(f"no '<!-- results:begin -->' … '{END}' to fill; put both markers where the table belongs")
+    return BLOCK.sub(lambda block: _block(block["folder"], root, results_dir), text)
+
+
+def _block(named: str, root: Path, results_dir: Path | None) -> str:
+    if not named and results_dir is None:
+        raise UserError("a results block of the README names no folder; name one with --results-dir")
+    folder = root / named if named else Path(str(results_dir))
+    shown = named or Path(os.path.relpath(folder, root)).as_posix()
+    comparison = _comparison(folder / "comparison.json")
+    over_runs = "runs" in comparison
+    rows, words = (run_rows, runs_caption) if over_runs else (score_rows, caption)
+    lines = [f"<!-- results:begin {shown} -->", f"{words(comparison)}.", "", markdown_table(rows(comparison)), ""]
+    source = f"From [`{shown}/comparison.json`]({shown}/comparison.json), by `python compare_models.py`."
+    return "\n".join([*lines, source, END])
+
+
+def _comparison(path: Path) -> dict[str, Any]:
+    content = json.loads(_read(path))
+    if "models" not in content:
+        raise UserError(f"{path} is no comparison; make it with: python compare_models.py")
+    return dict(content)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); make it first, or name another") from error

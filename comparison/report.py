@@ -1,0 +1,90 @@
+"""Write a comparison down: JSON, markdown, one HTML page, figures, intervals of every material."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from comparison import plots
+from comparison.calibration import intervals_of
+from comparison.documents import markdown, runs_markdown, runs_sections, sections
+from comparison.gather import Results
+from comparison.page import page
+from comparison.periodic_table import error_map
+from comparison.plain import plain
+from comparison.style import draw
+from comparison.text import caption, runs_caption
+from tc_common.files import write_csv, write_json, write_text
+
+
+def write_comparison(folder: Path, results: Results, comparison: dict[str, Any]) -> list[Path]:
+    """Write every file of one comparison into `folder`; returns what was written."""
+    comparison = plain(comparison)
+    figures = _draw_all(folder, figures_of(results, comparison))
+    html = page("Comparison of Tc models", caption(comparison), comparison["notes"], sections(comparison), figures)
+    write_json(folder / "comparison.json", comparison)
+    write_text(folder / "comparison.md", markdown(comparison))
+    write_text(folder / "comparison.html", html)
+    intervals = _all_intervals(results, comparison)
+    if intervals is not None:
+        write_csv(folder / "comparison_intervals.csv", intervals)
+    names = ["comparison.json", "comparison.md", "comparison.html"]
+    names += ["comparison_intervals.csv"] if intervals is not None else []
+    return [folder / name for name in names] + [folder / "plots" / f"{name}.png" for name in figures]
+
+
+def write_runs(folder: Path, runs: pd.DataFrame, comparison: dict[str, Any]) -> list[Path]:
+    """Write the comparison over several runs into `folder`; returns what was written."""
+    comparison = plain(comparison)
+    figures = _draw_all(folder, {"runs": partial(plots.scores_over_runs, runs, list(comparison["models"]))})
+    html = page("Comparison over runs", runs_caption(comparison), [], runs_sections(comparison), figures)
+    write_csv(folder / "runs.csv", runs)
+    write_json(folder / "comparison.json", comparison)
+    write_text(folder / "comparison.md", runs_markdown(comparison))
+    write_text(folder / "comparison.html", html)
+    return [folder / name for name in ("runs.csv", "comparison.json", "comparison.md", "comparison.html")]
+
+
+def figures_of(results: Results, comparison: dict[str, Any]) -> dict[str, Callable[[], Figure]]:
+    """Builders of the figures that these results can fill, by file name."""
+    models = list(comparison["models"])
+    best = comparison["models"][models[0]]
+    figures: dict[str, Callable[[], Figure]] = {
+        **{f"parity_{name}": partial(plots.parity, results, name) for name in models},
+        "error_by_range": partial(plots.error_by_group, comparison, "by_range"),
+        "residuals": partial(plots.residuals, results, models),
+        "cumulative_error": partial(plots.cumulative_error, results, models),
+        "compression": partial(plots.compression, results, models),
+        f"error_map_{models[0]}": partial(error_map, results, models[0]),
+    }
+    if best["by_family"]:
+        figures["error_by_family"] = partial(plots.error_by_group, comparison, "by_family")
+    if any(model["calibration"] for model in comparison["models"].values()):
+        figures["coverage"] = partial(plots.coverage, comparison)
+    if any(model["cost"]["train_seconds"] is not None for model in comparison["models"].values()):
+        figures["accuracy_over_cost"] = partial(plots.accuracy_over_cost, comparison)
+    if any("val_mae_K" in history for history in results.history.values()):
+        figures["training_curves"] = partial(plots.training_curves, results, models)
+    return figures
+
+
+def _draw_all(folder: Path, figures: dict[str, Callable[[], Figure]]) -> dict[str, str]:
+    """Write every figure as PNG under `plots/` and return it as SVG."""
+    return {name: draw(build, folder / "plots" / f"{name}.png") for name, build in figures.items()}
+
+
+def _all_intervals(results: Results, comparison: dict[str, Any]) -> pd.DataFrame | None:
+    """Prediction intervals of all models, one below the other; None where no model has any."""
+    tables = []
+    for name, model in comparison["models"].items():
+        if model["calibration"]:
+            table = intervals_of(results, name, model["calibration"]["promised"])
+            assert table is not None, name
+            tables.append(table.assign(model=name))
+    if not tables:
+        return None
+    columns = ["model", "material_id", "formula", "tc", "tc_pred", "tc_lower", "tc_upper"]
+    return pd.concat(tables)[columns]

@@ -1,0 +1,29 @@
+"""Names and numbers as people write them."""
+
+NOT_KNOWN = "–"
+DISPLAY_NAMES = {
+    "dinov3": "DINOv3",
+    "alignn": "ALIGNN",
+    "pretrained_alignn": "ALIGNN zero-shot",
+    "composition": "composition trees",
+    "ensemble": "ensemble",
+    "ensemble_ridge": "ensemble (ridge)",
+}
+
+
+def display(model: str) -> str:
+    """A model's name as people write it."""
+    return DISPLAY_NAMES.get(model, model.replace("_", " "))
+
+
+def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
+    """A number, or a dash where it is not known; never `-0.00`; minus as typeset."""
+    if value is None or value != value:
+        return NOT_KNOWN
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return (text.lstrip("+-") if float(text) == 0 else text).replace("-", "−")
+
+
+def format_p(p: float) -> str:
+    """p to two digits, never rounded to 0."""
+    return f"{p:.2f}" if p >= 0.095 else f"{p:.3f}" if p >= 0.00095 else f"{p:.0e}"
