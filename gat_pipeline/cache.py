@@ -78,6 +78,12 @@ def graph_or_reason(cif: Path, options: GraphOptions) -> CrystalGraph | str:
         return f"{cif}: {error}"
 
 
+def elements_of(cifs: Iterable[str]) -> list[list[str]]:
+    """Symbols of the elements in each of these CIFs."""
+    structures = (read_crystal(Path(cif)) for cif in cifs)
+    return [sorted({element.symbol for element in structure.composition.elements}) for structure in structures]
+
+
 def _digest(cifs: Sequence[Path], options: GraphOptions) -> str:
     digest = hashlib.sha256(json.dumps([RECIPE, options.plain()], sort_keys=True).encode())
     for cif in cifs:

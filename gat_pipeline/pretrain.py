@@ -19,11 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gat_pipeline.allocator import keep_freed_memory
+from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.model import AlignnTc, load_model
 from gat_pipeline.predict import predict_all
 from gat_pipeline.train import GraphTrainConfig, build_model, describe, task_of
 from gat_pipeline.weights import SHIPPED
+from gat_pipeline.zero_shot import distribution
 from tc_common.cli import parse, run
 from tc_common.crystals import CrystalError, parse_crystal
 from tc_common.errors import UserError
@@ -137,7 +139,7 @@ def write_card(
         "graph": config.graph.plain(),
         "shape": config.shape.plain(),
         "target": {"kind": config.target, "mean": float(model.target.mean), "std": float(model.target.std)},
-        "n_train": len(splits["train"]),
+        "training": distribution(splits["train"]["tc"], elements_of(splits["train"]["cif"])),
         "n_val": len(splits["val"]),
         "epochs_run": metrics["epochs"],
         "train_seconds": metrics["train_seconds"],

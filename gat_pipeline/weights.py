@@ -4,7 +4,7 @@ import io
 import json
 import pickle
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Weights:
     """Graphs it was trained on, where known."""
     target: dict[str, Any]
     """Kind, mean and SD of the target transform (`kelvin` where nothing else is said)."""
+    training: dict[str, Any] | None = None
+    """Tc and elements of what it learned from (`gat_pipeline.zero_shot.distribution`), where a card says it."""
 
     @property
     def shape(self) -> NetworkShape:
@@ -57,7 +59,7 @@ def find_weights(init: str, download_dir: Path) -> Weights | None:
         return read_weights(SHIPPED, f"pretrained:{SHIPPED.stem}")
     if init in PUBLISHED:
         weights = read_weights(fetch(init, download_dir), f"pretrained:{init}")
-        return Weights(weights.origin, weights.backbone, weights.head, PUBLISHED[init].options, weights.target)
+        return replace(weights, options=PUBLISHED[init].options)
     path = Path(init)
     if not path.is_file():
         known = ", ".join(("pretrained", "random", *PUBLISHED))
@@ -82,10 +84,10 @@ def _from_safetensors(path: Path, origin: str) -> Weights:
     try:
         tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
         card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        options, target = GraphOptions(**card["graph"]), dict(card["target"])
+        options, target, training = GraphOptions(**card["graph"]), dict(card["target"]), card["training"]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} or its card (.json beside it) cannot be read: {error}") from error
-    return Weights(origin, part(tensors, "backbone."), part(tensors, "head."), options, target)
+    return Weights(origin, part(tensors, "backbone."), part(tensors, "head."), options, target, training)
 
 
 def _from_checkpoint(content: dict[str, Any], origin: str) -> Weights:

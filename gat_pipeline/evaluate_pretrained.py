@@ -1,0 +1,166 @@
+"""Zero-shot study: what weights predict for the test split without having seen any of the training split.
+
+    python -m gat_pipeline.evaluate_pretrained                                   # the shipped weights
+    python -m gat_pipeline.evaluate_pretrained --weights jv_supercon_tc_alignn   # the published ones (download)
+
+Writes `results/pretrained_alignn_{predictions,val_predictions}.csv`, `pretrained_alignn_metrics.json`,
+`pretrained_alignn_analysis.json` and, where the weights' card says what they learned from, two plots.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gat_pipeline.cache import elements_of
+from gat_pipeline.dataset import GraphDataset
+from gat_pipeline.model import AlignnTc, model_of
+from gat_pipeline.predict import predict_all
+from gat_pipeline.published import PUBLISHED
+from gat_pipeline.weights import Weights, find_weights
+from gat_pipeline.zero_shot import analyse, compare_distributions, distribution
+from gat_pipeline.zero_shot_plots import plot_elements, plot_tc
+from tc_common.cli import parse, run
+from tc_common.devices import place
+from tc_common.errors import UserError
+from tc_common.files import write_json
+from tc_common.logs import log, set_up_log
+from tc_common.metrics import score
+from tc_common.predictions import write_predictions
+from tc_common.runs import git_commit
+from tc_common.splits import read_splits, splits_sha256
+
+NAME = "pretrained_alignn"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotConfig:
+    """Settings of the zero-shot study."""
+
+    weights: str = "pretrained"
+    """pretrained (shipped), jv_supercon_tc_alignn, tc_supercon_radius, alex_supercon_Tc (downloaded), or a file."""
+    data_dir: Path = Path("data/processed")
+    """Folder with train.csv, val.csv and test.csv (Tc in K)."""
+    models_dir: Path = Path("models")
+    """Folder for downloads."""
+    results_dir: Path = Path("results")
+    """Folder for predictions, metrics, analysis and plots."""
+    cache_dir: Path = Path("data/cache/graphs")
+    """Folder for built graphs."""
+    batch_size: int = 32
+    """Crystals computed at once (>= 1)."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    limit: int | None = None
+    """Use only the first N materials of each split (>= 1)."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or (self.limit is not None and self.limit < 1):
+            raise ValueError("--batch-size and --limit must be at least 1")
+
+
+def main(config: ZeroShotConfig) -> None:
+    """Predict, score, analyse, draw."""
+    set_up_log(None)
+    splits = read_splits(config.data_dir, config.limit)
+    weights = trained_on_tc(config.weights, config.models_dir / "downloads")
+    model = model_of(weights).to(place(config.device, "fp32").device)
+    predict(config, model, splits["val"], "val_predictions")
+    started = time.monotonic()
+    test = predict(config, model, splits["test"], "predictions")
+    seconds = time.monotonic() - started
+    write_json(config.results_dir / f"{NAME}_metrics.json", metrics_of(test, splits, weights, seconds))
+    analysis = analyse(test["tc"].to_numpy(), test["tc_pred"].to_numpy())
+    analysis["distributions"] = study_distributions(config, weights, splits["test"])
+    write_json(config.results_dir / f"{NAME}_analysis.json", analysis)
+    log.info(summary(analysis))
+
+
+def trained_on_tc(name: str, download_dir: Path) -> Weights:
+    """Weights whose head predicts Tc in kelvin.
+
+    Raises:
+        UserError: there are none, or they predict something else.
+    """
+    if name in PUBLISHED and not PUBLISHED[name].property.startswith("Tc"):
+        raise UserError(f"--weights {name} predicts {PUBLISHED[name].property}, not Tc; it can only be fine-tuned")
+    weights = find_weights(name, download_dir)
+    if weights is None:
+        raise UserError("--weights random predicts nothing; name weights that were trained on Tc")
+    return weights
+
+
+def predict(config: ZeroShotConfig, model: AlignnTc, materials: pd.DataFrame, ending: str) -> pd.DataFrame:
+    """Predictions of one split, written to `results/pretrained_alignn_<ending>.csv`."""
+    dataset = GraphDataset(materials, model.options, config.cache_dir)
+    table = materials[["material_id", "formula", "tc"]].assign(tc_pred=predict_all(model, dataset, config.batch_size))
+    write_predictions(config.results_dir / f"{NAME}_{ending}.csv", table)
+    return table
+
+
+def metrics_of(
+    test: pd.DataFrame, splits: dict[str, pd.DataFrame], weights: Weights, seconds: float
+) -> dict[str, Any]:
+    """The metrics file that every model has."""
+    median_K = float(np.median(splits["train"]["tc"]))
+    return {
+        "model": NAME,
+        **score(test["tc"].to_numpy(), test["tc_pred"].to_numpy(), median_K),
+        "seed": None,
+        "init": weights.origin,
+        "train_seconds": 0.0,
+        "inference_ms_per_sample": round(1000 * seconds / len(test), 3),
+        "git_commit": git_commit(),
+        "splits_sha256": splits_sha256(splits),
+    }
+
+
+def study_distributions(config: ZeroShotConfig, weights: Weights, test: pd.DataFrame) -> dict[str, Any] | None:
+    """What the weights learned from beside what they are asked, with two plots; None where no card says it."""
+    if weights.training is None:
+        log.info(f"{weights.origin} has no card that says what it learned from: no comparison of distributions")
+        return None
+    tested = distribution(test["tc"], elements_of(test["cif"]))
+    plots = config.results_dir / "plots"
+    plot_tc(plots / f"{NAME}_tc.png", weights.training, tested)
+    plot_elements(plots / f"{NAME}_elements.png", weights.training, tested)
+    return {
+        "training": weights.training,
+        "test": tested,
+        "comparison": compare_distributions(weights.training, tested),
+    }
+
+
+def summary(analysis: dict[str, Any]) -> str:
+    """The analysis in a few lines."""
+    measured, predicted = analysis["measured"], analysis["predicted"]
+    lines = [f"{'':12}{'range (K)':>16}{'mean':>8}{'SD':>8}{'> 20 K':>9}{'> 40 K':>9}"]
+    for name, side in (("measured", measured), ("predicted", predicted)):
+        extent = f"{side['least_K']:.1f} to {side['most_K']:.1f}"
+        shares = f"{side['share_above_20_K']:>9.1%}{side['share_above_40_K']:>9.1%}"
+        lines.append(f"{name:12}{extent:>16}{side['mean_K']:>8.1f}{side['sd_K']:>8.1f}{shares}")
+    ratio, r = _number(analysis["variance_ratio"]), _number(analysis["pearson_above_40_K"])
+    lines.append(f"variance of predictions / measurements {ratio}, bias {analysis['bias_K']:+.1f} K, r above 40 K {r}")
+    return "\n".join([*lines, *map(_range_line, analysis["ranges"])])
+
+
+def _range_line(row: dict[str, Any]) -> str:
+    low, high = row["above_K"], row["up_to_K"]
+    name = "0 K" if low is None else f"> {low:g} K" if high is None else f"{low:g} to {high:g} K"
+    errors = f"MAE {row['mae_K']:6.1f} K  bias {row['bias_K']:+6.1f} K  {row['share_of_error']:6.1%} of the error"
+    return f"{name:12} n {row['n']:<5} {errors}"
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    run(
+        lambda: main(
+            parse(ZeroShotConfig, prog="python -m gat_pipeline.evaluate_pretrained", description=__doc__ or "")
+        )
+    )
