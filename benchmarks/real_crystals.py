@@ -14,7 +14,7 @@ from data.tables import rows_3dsc
 
 
 def unpack_3dsc(folder: Path) -> Path | None:
-    """Unpack the 3DSC archive below `$SUPERVISION_DATA` into a new folder; say why and give None where it is absent."""
+    """Unpack the 3DSC archive below `$SUPERVISION_DATA` into a new folder; where it is absent, say so: None."""
     root = os.environ.get("SUPERVISION_DATA")
     if not root:
         print("skipped: set SUPERVISION_DATA to the folder that holds 3dsc/3DSC_MP.tar.gz")

@@ -1,6 +1,7 @@
 """What decides the pixels of a picture, and the names of the views."""
 
 import hashlib
+import json
 import re
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -53,7 +54,8 @@ class RenderOptions:
 
     def fingerprint(self) -> str:
         """Hex digest (16 characters) of all that decides the pixels of a structure."""
-        return hashlib.sha256(repr((RENDERER_VERSION, sorted(asdict(self).items()))).encode()).hexdigest()[:16]
+        settings = json.dumps([RENDERER_VERSION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 
 def view_names(options: RenderOptions) -> tuple[str, ...]:

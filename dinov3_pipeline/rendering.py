@@ -9,6 +9,7 @@ No anti-aliasing: every pixel is an atom's exact colour, the bonds' grey or blac
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -182,7 +183,7 @@ def view_rotation(lattice_A: Matrix, direction: str, source: tuple[int, str, str
 
 def generator(seed: int, material_id: str, view: str) -> np.random.Generator:
     """A generator that depends on nothing but its three arguments."""
-    digest = hashlib.sha256(repr((seed, material_id, view)).encode()).digest()
+    digest = hashlib.sha256(json.dumps([seed, material_id, view]).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, dtype="<u4"))
 
 

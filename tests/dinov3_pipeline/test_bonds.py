@@ -1,0 +1,91 @@
+"""Bonds against a search over periodic images by brute force, and CrystalNN's failures in the open."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from pymatgen.analysis.local_env import CrystalNN
+from pymatgen.core import Structure
+
+from dinov3_pipeline.bonds import COVALENT_TOLERANCE_A, BondMode, Bonds, covalent_radius_A, find_bonds
+from tests.dinov3_pipeline.crystals import cuprate, random_crystal, rock_salt
+
+Directed = set[tuple[int, int, int, int, int]]
+
+
+def as_set(bonds: Bonds) -> Directed:
+    columns = (bonds.center, bonds.neighbor, *bonds.image.T)
+    return {(i, j, a, b, c) for i, j, a, b, c in zip(*(column.tolist() for column in columns), strict=True)}
+
+
+def brute_force(structure: Structure, reach: int) -> Directed:
+    """Covalent bonds by trying every pair in every neighbouring cell."""
+    found: Directed = set()
+    for i, j in product(range(len(structure)), repeat=2):
+        limit_A = sum(covalent_radius_A(structure[k].specie.symbol) for k in (i, j)) + COVALENT_TOLERANCE_A
+        for a, b, c in product(range(-reach, reach + 1), repeat=3):
+            offset = structure[j].frac_coords + (a, b, c) - structure[i].frac_coords
+            if 0.5 < np.linalg.norm(offset @ structure.lattice.matrix) <= limit_A:
+                found.add((i, j, a, b, c))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_covalent_bonds_are_those_found_by_brute_force(seed: int) -> None:
+    structure = random_crystal(np.random.default_rng(seed))
+    found = as_set(find_bonds(structure, "covalent"))
+    assert found == brute_force(structure, reach=5)
+    assert len(found) > 10
+
+
+def test_vectors_have_the_length_of_the_bonds() -> None:
+    structure = rock_salt()
+    bonds = find_bonds(structure, "crystal-nn")
+    lengths_A = np.linalg.norm(bonds.vectors_A(structure), axis=1)
+    assert lengths_A == pytest.approx(np.full(8 * 6, 2.82))
+
+
+def test_every_bond_is_listed_from_both_ends() -> None:
+    bonds = as_set(find_bonds(cuprate(0), "crystal-nn"))
+    assert bonds == {(j, i, -a, -b, -c) for i, j, a, b, c in bonds}
+
+
+def test_a_doped_crystal_keeps_the_bonds_of_its_parent() -> None:
+    with pytest.raises((AttributeError, ValueError)):  # CrystalNN itself cannot read a shared site
+        CrystalNN().get_nn_info(cuprate(0.2), 0)
+    modes: list[BondMode] = ["crystal-nn", "covalent"]
+    for mode in modes:
+        doped = find_bonds(cuprate(0.2), mode)
+        assert as_set(doped) == as_set(find_bonds(cuprate(0), mode)) != set()
+        assert not doped.failures
+
+
+def test_a_site_that_crystal_nn_fails_on_is_listed_and_the_others_keep_their_bonds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = CrystalNN.get_nn_info
+
+    def failing(self: CrystalNN, structure: Structure, n: int) -> list[dict[str, object]]:
+        if structure[n].specie.symbol == "Na":
+            raise RuntimeError("No Voronoi neighbors found\nfor site")
+        return original(self, structure, n)
+
+    monkeypatch.setattr(CrystalNN, "get_nn_info", failing)
+    bonds = find_bonds(rock_salt(), "crystal-nn")
+    assert len(bonds.failures) == 4
+    assert bonds.failures[0] == "site 0 (Na): No Voronoi neighbors found for site"
+    assert len(bonds.center) == 48  # each Na still hangs on its Cl neighbours' bonds
+
+
+def test_an_unforeseen_error_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: CrystalNN, structure: Structure, n: int) -> None:
+        raise AttributeError("a defect")
+
+    monkeypatch.setattr(CrystalNN, "get_nn_info", broken)
+    with pytest.raises(AttributeError):
+        find_bonds(rock_salt(), "crystal-nn")
+
+
+def test_no_bonds_when_none_are_asked_for() -> None:
+    bonds = find_bonds(rock_salt(), "none")
+    assert bonds.vectors_A(rock_salt()).shape == (0, 3)
