@@ -76,14 +76,22 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; train first, or name another checkpoint") from error
     except pickle.UnpicklingError as error:
-        reason = next((line for line in str(error).splitlines() if "rror:" in line), "not a torch file").strip()
-        raise UserError(f"{path} is refused: it is no plain checkpoint of this project ({reason})") from error
+        raise UserError(
+            f"{path} is refused: it holds more than tensors and plain values ({_reason(error)})"
+        ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}; the file is cut or damaged") from error
     missing = [key for key in REQUIRED if not isinstance(content, dict) or key not in content]
     if missing:
         raise UserError(f"{path} is no checkpoint of this project: it lacks {', '.join(missing)}")
     return content
+
+
+def _reason(error: pickle.UnpicklingError) -> str:
+    """The one line of torch's page of advice that says what it met."""
+    advice = ("Weights only load failed", "Please file an issue", "Check the documentation")
+    met = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(advice)]
+    return met[0][:200] if met else "not a torch file"
 
 
 def remove_stale(folder: Path, stem: str) -> None:

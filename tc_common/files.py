@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
             f"cannot write {path}: {error.strerror or error}; free space or pick another folder"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder that could not be written may not let go either
+            temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

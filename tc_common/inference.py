@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -46,9 +47,14 @@ def _sample_rows(
 
 
 def average_samples(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per material, by id: mean prediction over its samples and, where there are several, their SD (K)."""
-    by_material = rows.groupby("material_id", sort=True)
-    averaged = by_material.agg(tc=("tc", "first"), tc_pred=("tc_pred", "mean")).reset_index()
-    if by_material.size().max() > 1:
-        averaged["tc_std"] = by_material["tc_pred"].std(ddof=0).to_numpy()
+    """One row per material, by id: mean prediction over its samples and, where there are several, their SD (K).
+
+    A prediction that is not finite makes its material's mean not finite (pandas' own mean would leave it out).
+    """
+    material, ids = pd.factorize(rows["material_id"], sort=True)
+    pred_K, samples = rows["tc_pred"].to_numpy(), np.bincount(material)
+    mean_K = np.bincount(material, weights=pred_K) / samples
+    averaged = pd.DataFrame({"material_id": ids, "tc": rows.groupby(material)["tc"].first(), "tc_pred": mean_K})
+    if samples.max() > 1:
+        averaged["tc_std"] = np.sqrt(np.bincount(material, weights=(pred_K - mean_K[material]) ** 2) / samples)
     return averaged

@@ -11,24 +11,24 @@ import torch
 from torch import Tensor
 
 from tc_common.checkpoints import load_checkpoint
-from tc_common.config import TrainConfig
 from tc_common.interruption import Stopped
 from tc_common.runs import run_training
 from tc_common.task import Task
+from tests.tc_common.toy import ToyConfig
 
 # What differs between two runs of the same settings: where their files are, and how long they took.
 INCIDENTAL = {"train_seconds", "config"}
 
-MakeTask = Callable[[TrainConfig], Task]
+MakeTask = Callable[[ToyConfig], Task]
 
 
-def checkpoint(config: TrainConfig, kind: str = "last") -> dict[str, Any]:
+def checkpoint(config: ToyConfig, kind: str = "last") -> dict[str, Any]:
     """All that a run ended with, but for the incidental."""
     content = load_checkpoint(config.models_dir / f"toy_{kind}.pth")
     return {name: value for name, value in content.items() if name not in INCIDENTAL}
 
 
-def run_interrupted(make_task: MakeTask, config: TrainConfig, arm: Callable[[Task], None], status: int = 143) -> None:
+def run_interrupted(make_task: MakeTask, config: ToyConfig, arm: Callable[[Task], None], status: int = 143) -> None:
     """Run until the signal that `arm` has set up."""
     task = make_task(config)
     arm(task)

@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ import pytest
 import torch
 
 from tc_common.checkpoints import load_checkpoint, save_checkpoint
-from tc_common.config import TrainConfig
 from tc_common.errors import UserError
 from tc_common.runs import run_training
 from tc_common.task import Task
 from tests.tc_common.runs import after_step, at_forward, checkpoint, differences, files, run_interrupted
-from tests.tc_common.toy import toy_config, toy_task
+from tests.tc_common.toy import ToyConfig, toy_config, toy_task
 
 STEPS_PER_EPOCH = 10  # 40 samples in groups of 4
 VALIDATION_BATCHES = 3  # 12 samples in batches of 4
@@ -33,14 +31,14 @@ POINTS: dict[str, Callable[[Task], None]] = {
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> ToyConfig:
     config = toy_config(tmp_path_factory.mktemp("undisturbed"))
     run_training(toy_task(config), config)
     return config
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_resumed_run_is_bit_identical(point: str, undisturbed: TrainConfig, tmp_path: Path) -> None:
+def test_resumed_run_is_bit_identical(point: str, undisturbed: ToyConfig, tmp_path: Path) -> None:
     config = toy_config(tmp_path)
     run_interrupted(toy_task, config, POINTS[point])
     run_training(toy_task(config), config)
@@ -50,7 +48,7 @@ def test_resumed_run_is_bit_identical(point: str, undisturbed: TrainConfig, tmp_
         assert (config.results_dir / name).read_bytes() == (undisturbed.results_dir / name).read_bytes()
 
 
-def test_a_run_stopped_many_times_is_bit_identical(undisturbed: TrainConfig, tmp_path: Path) -> None:
+def test_a_run_stopped_many_times_is_bit_identical(undisturbed: ToyConfig, tmp_path: Path) -> None:
     config = toy_config(tmp_path)
     for _ in range(9):
         run_interrupted(toy_task, config, after_step(3))
@@ -61,15 +59,14 @@ def test_a_run_stopped_many_times_is_bit_identical(undisturbed: TrainConfig, tmp
 @pytest.mark.parametrize("schedule", ["plateau", "onecycle", "constant"])
 def test_resume_is_exact_under_every_schedule(schedule: Any, tmp_path: Path) -> None:
     # a rate that overshoots: the validation error rises, and the plateau schedule halves the rate
-    make_task = partial(toy_task, schedule=schedule, learning_rate=1.0)
-    changes = {"epochs": 6, "plateau_patience": 0}
+    changes = {"epochs": 6, "plateau_patience": 0, "schedule": schedule, "learning_rate": 1.0}
     whole, halved = toy_config(tmp_path / "whole", **changes), toy_config(tmp_path / "halved", **changes)
-    run_training(make_task(whole), whole)
+    run_training(toy_task(whole), whole)
     rates = [row["lr"] for row in checkpoint(whole)["history"]]
     dropped = next((epoch for epoch, rate in enumerate(rates) if rate < rates[0]), 3)
     assert schedule != "plateau" or rates[dropped] == 0.5
-    run_interrupted(make_task, halved, after_step(STEPS_PER_EPOCH * dropped + 3))
-    run_training(make_task(halved), halved)
+    run_interrupted(toy_task, halved, after_step(STEPS_PER_EPOCH * dropped + 3))
+    run_training(toy_task(halved), halved)
     assert differences(checkpoint(whole), checkpoint(halved)) == []
 
 
@@ -85,7 +82,7 @@ def test_stopping_inside_a_group_goes_back_to_its_beginning(batch: int, tmp_path
     assert differences(checkpoint(whole), checkpoint(halved)) == []
 
 
-def test_the_comparison_sees_another_random_state(undisturbed: TrainConfig, tmp_path: Path) -> None:
+def test_the_comparison_sees_another_random_state(undisturbed: ToyConfig, tmp_path: Path) -> None:
     config = toy_config(tmp_path)
     run_interrupted(toy_task, config, after_step(15))
     path = config.models_dir / "toy_last.pth"
@@ -98,7 +95,7 @@ def test_the_comparison_sees_another_random_state(undisturbed: TrainConfig, tmp_
     assert "/rng_state/0/torch" in found
 
 
-def test_a_finished_run_is_only_reported_again(undisturbed: TrainConfig) -> None:
+def test_a_finished_run_is_only_reported_again(undisturbed: ToyConfig) -> None:
     before = files(undisturbed.models_dir)
     run_training(toy_task(undisturbed), undisturbed)
     assert files(undisturbed.models_dir) == before
@@ -110,14 +107,14 @@ def test_interrupt_from_the_keyboard_leaves_with_130(tmp_path: Path) -> None:
     assert checkpoint(config)["step"] == 2
 
 
-def test_the_number_of_workers_changes_nothing(undisturbed: TrainConfig, tmp_path: Path) -> None:
+def test_the_number_of_workers_changes_nothing(undisturbed: ToyConfig, tmp_path: Path) -> None:
     config = toy_config(tmp_path, num_workers=2)
     run_interrupted(toy_task, config, after_step(13))
     run_training(toy_task(config), config)
     assert differences(checkpoint(undisturbed), checkpoint(config)) == []
 
 
-def refused(config: TrainConfig, make_task: Callable[[TrainConfig], Task] = toy_task) -> str:
+def refused(config: ToyConfig, make_task: Callable[[ToyConfig], Task] = toy_task) -> str:
     """The refusal to continue under `config`; no file changes."""
     before = files(config.models_dir)
     with pytest.raises(UserError) as error:
@@ -138,12 +135,12 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
     config = toy_config(tmp_path)
     run_interrupted(toy_task, config, after_step(4))
 
-    def with_another_tc(config: TrainConfig) -> Task:
+    def with_another_tc(config: ToyConfig) -> Task:
         task = toy_task(config)
         task.splits["train"].loc[3, "tc"] += 1e-6
         return task
 
-    def with_other_samples(config: TrainConfig) -> Task:
+    def with_other_samples(config: ToyConfig) -> Task:
         task = toy_task(config)
         task.fingerprint = "other"
         return task
@@ -152,7 +149,7 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
     assert "samples toy -> other" in refused(config, with_other_samples)
 
 
-def test_force_continues_and_never_starts_afresh(undisturbed: TrainConfig, tmp_path: Path) -> None:
+def test_force_continues_and_never_starts_afresh(undisturbed: ToyConfig, tmp_path: Path) -> None:
     run_interrupted(toy_task, toy_config(tmp_path), after_step(14))
     forced = toy_config(tmp_path, loss="mse", resume="force")
     run_training(toy_task(forced), forced)
@@ -172,7 +169,7 @@ def test_never_makes_the_folder_its_own_at_once(tmp_path: Path) -> None:
     assert (checkpoint(config)["epoch"], checkpoint(config)["step"]) == (0, 2)
 
 
-def test_a_checkpoint_elsewhere_is_continued_with_its_best(undisturbed: TrainConfig, tmp_path: Path) -> None:
+def test_a_checkpoint_elsewhere_is_continued_with_its_best(undisturbed: ToyConfig, tmp_path: Path) -> None:
     there, here = toy_config(tmp_path / "there"), tmp_path / "here"
     run_interrupted(toy_task, there, after_step(24))
     config = toy_config(here, resume=str(there.models_dir / "toy_last.pth"))
@@ -182,12 +179,11 @@ def test_a_checkpoint_elsewhere_is_continued_with_its_best(undisturbed: TrainCon
 
 
 def test_halved_batches_and_doubled_accumulation_end_alike(tmp_path: Path) -> None:
-    make_task = partial(toy_task, dropout=0.0)
-    whole, halved = toy_config(tmp_path / "whole"), toy_config(tmp_path / "halved")
-    run_training(make_task(whole), whole)
-    run_interrupted(make_task, halved, after_step(7))
-    smaller = toy_config(tmp_path / "halved", batch_size=2, grad_accumulation=2, num_workers=0)
-    run_training(make_task(smaller), smaller)
+    whole, halved = toy_config(tmp_path / "whole", dropout=0.0), toy_config(tmp_path / "halved", dropout=0.0)
+    run_training(toy_task(whole), whole)
+    run_interrupted(toy_task, halved, after_step(7))
+    smaller = toy_config(tmp_path / "halved", batch_size=2, grad_accumulation=2, dropout=0.0)
+    run_training(toy_task(smaller), smaller)
     ours, theirs = checkpoint(smaller)["model_state_dict"], checkpoint(whole)["model_state_dict"]
     worst = max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
     assert worst < 1e-5
