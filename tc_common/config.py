@@ -1,5 +1,6 @@
 """Flags that every trainer has."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,10 +60,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not value >= least:  # NaN is not
                 raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
-        if self.save_every_minutes <= 0:
-            raise ValueError(f"--save-every-minutes must be > 0, got {self.save_every_minutes}")
+        if not 0 < self.save_every_minutes < math.inf:
+            raise ValueError(f"--save-every-minutes must be > 0 and finite, got {self.save_every_minutes}")
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON-ready values."""

@@ -17,9 +17,7 @@ from tc_common.errors import UserError
 from tc_common.files import write_json
 
 OWNER_FILE = ".trainer.json"
-# Loader processes outlive a killed trainer for a few seconds, and hold its lock until they notice.
-SECONDS_TO_WAIT_FOR_A_DEAD_OWNER = 15.0
-# Between taking the lock and signing it an owner has no name yet.
+# Between taking the lock and signing it an owner has no name yet, or that of its dead predecessor.
 SECONDS_TO_WAIT_FOR_A_NAME = 2.0
 
 
@@ -75,16 +73,10 @@ def _acquire(lock: FileLock, folder: Path) -> None:
             return
         except Timeout:
             owner, waited = read_owner(folder), time.monotonic() - started
-            if waited > _patience_seconds(owner):
+            unnamed = not owner or _is_dead(owner)
+            if not unnamed or waited > SECONDS_TO_WAIT_FOR_A_NAME:
                 raise UserError(_refusal(folder, owner)) from None
-            time.sleep(0.2)
-
-
-def _patience_seconds(owner: dict[str, Any]) -> float:
-    """How long to wait for a lock that is held: not at all if its owner lives."""
-    if not owner:
-        return SECONDS_TO_WAIT_FOR_A_NAME
-    return SECONDS_TO_WAIT_FOR_A_DEAD_OWNER if _is_dead(owner) else -1.0
+            time.sleep(0.1)
 
 
 def _is_dead(owner: dict[str, Any]) -> bool:

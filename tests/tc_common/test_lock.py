@@ -1,0 +1,113 @@
+"""One folder, one trainer: who comes second is told who was first, and a dead owner holds nobody up."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tc_common import lock
+from tc_common.errors import UserError
+from tc_common.lock import own_folder, read_owner
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from tc_common.lock import own_folder
+with own_folder(Path(sys.argv[1])):
+    if sys.argv[2] == "child" and os.fork() == 0:
+        time.sleep(60)
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def holder(folder: Path, kind: str = "alone") -> Iterator[subprocess.Popen[str]]:
+    """Another process that owns the folder."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, folder, kind], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "mine\n"
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_second_is_told_who_is_first_at_once(tmp_path: Path) -> None:
+    with holder(tmp_path) as first:
+        began = time.monotonic()
+        with pytest.raises(UserError) as error, own_folder(tmp_path):
+            pass
+        assert time.monotonic() - began < 1
+        assert f"(pid {first.pid} on {socket.gethostname()} since 20" in str(error.value)
+        assert read_owner(tmp_path)["pid"] == first.pid
+
+
+def test_a_killed_owner_is_succeeded(tmp_path: Path) -> None:
+    with holder(tmp_path) as first:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        assert read_owner(tmp_path)["pid"] == first.pid
+        with own_folder(tmp_path):
+            assert read_owner(tmp_path)["pid"] == os.getpid()
+
+
+def test_the_loaders_of_a_killed_owner_do_not_hold_its_folder(tmp_path: Path) -> None:
+    with holder(tmp_path, "child") as first:
+        (loader,) = psutil.Process(first.pid).children()
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        try:
+            with own_folder(tmp_path):
+                assert loader.is_running()
+        finally:
+            loader.kill()
+
+
+def test_an_owner_that_has_not_signed_yet_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with holder(tmp_path):
+        (tmp_path / lock.OWNER_FILE).unlink()
+        monkeypatch.setattr(lock, "SECONDS_TO_WAIT_FOR_A_NAME", 0.3)
+        with pytest.raises(UserError, match="which has not signed yet"), own_folder(tmp_path):
+            pass
+
+
+def test_a_folder_is_free_again_afterwards(tmp_path: Path) -> None:
+    for _ in range(2):
+        with own_folder(tmp_path / "models") as owner:
+            owner.tell(epoch=3)
+            assert read_owner(tmp_path / "models")["epoch"] == 3
+        assert read_owner(tmp_path / "models") == {}
+
+
+@pytest.mark.parametrize("note", ["", "[1]", "{", '{"pid": 1e400}', '{"pid": -1}', '{"pid": 99999999999999999999}'])
+def test_whatever_the_note_says_the_lock_decides(note: str, tmp_path: Path) -> None:
+    (tmp_path / lock.OWNER_FILE).write_text(note)
+    with own_folder(tmp_path):
+        assert read_owner(tmp_path)["pid"] == os.getpid()
+
+
+def test_a_dead_owner_is_only_known_on_its_own_host() -> None:
+    finished = subprocess.Popen([sys.executable, "-c", ""])
+    finished.wait()
+    assert lock._is_dead({"pid": finished.pid, "host": socket.gethostname()})
+    assert not lock._is_dead({"pid": finished.pid, "host": "another"})
+    assert not lock._is_dead({"pid": os.getpid(), "host": socket.gethostname()})
+    assert not lock._is_dead({"pid": 10**20, "host": socket.gethostname()})
+
+
+def test_a_folder_that_cannot_be_made_is_a_users_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match="cannot write .*another --models-dir"),
+        own_folder(tmp_path / "file" / "models"),
+    ):
+        pass
