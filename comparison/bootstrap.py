@@ -38,7 +38,7 @@ class Distribution:
         """Bounds (2, M) that hold the true value in `level` of all experiments."""
         z = norm.ppf([(1 - level) / 2, (1 + level) / 2])[:, None]
         bias, acceleration = self._corrections(method)
-        ranks = norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z)))
+        ranks = np.nan_to_num(norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z))))  # an unknown stays NaN
         columns = range(len(self.point))
         return np.stack([np.quantile(self.resampled[:, column], ranks[:, column]) for column in columns], axis=1)
 

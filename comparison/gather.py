@@ -61,16 +61,17 @@ def gather(results_dir: Path, data_dir: Path | None = None, limit: int | None = 
     """
     paths = prediction_files(results_dir)
     tables = {name: read_predictions(path) for name, path in paths.items()}
-    splits = _splits_of(next(iter(tables.values())), data_dir, limit)
-    test_truth = splits["test"] if splits else _truth_of(next(iter(tables.values())))
-    test_name = "test.csv" if splits else next(iter(paths.values())).name
-    test = {name: align(table, test_truth, paths[name], test_name) for name, table in tables.items()}
+    metrics = {name: read_metrics(results_dir / f"{name}_metrics.json") for name in tables}
+    first = next(iter(tables))
+    splits = read_splits(data_dir, limit) if data_dir else _default_splits(tables[first], metrics, limit)
+    truth, truth_name = (splits["test"], "test.csv") if splits else (_truth_of(tables[first]), paths[first].name)
+    test = {name: align(table, truth, paths[name], truth_name) for name, table in tables.items()}
     val, val_truth = _validation(results_dir, list(tables), splits)
     results = Results(
-        truth={"test": test_truth, **({"val": val_truth} if val_truth is not None else {})},
+        truth={"test": truth, **({"val": val_truth} if val_truth is not None else {})},
         test=test,
         val=val,
-        metrics={name: read_metrics(results_dir / f"{name}_metrics.json") for name in tables},
+        metrics=metrics,
         history=_histories(results_dir, list(tables)),
     )
     return _with_splits(results, splits)
@@ -93,14 +94,16 @@ def prediction_files(results_dir: Path, ensembles: bool = False) -> dict[str, Pa
     return paths
 
 
-def _splits_of(predictions: pd.DataFrame, data_dir: Path | None, limit: int | None) -> Predictions | None:
-    """The split files, or None where none were named and those at hand hold entirely other materials."""
-    if data_dir is not None:
-        return read_splits(data_dir, limit)
+def _default_splits(
+    predictions: pd.DataFrame, metrics: dict[str, dict[str, Any]], limit: int | None
+) -> Predictions | None:
+    """`data/processed` if these predictions are about it: by its fingerprint in a metrics file, or by their ids."""
     if not all((DEFAULT_DATA_DIR / f"{name}.csv").exists() for name in SPLITS):
         return None
     splits = read_splits(DEFAULT_DATA_DIR, limit)
-    return splits if set(splits["test"]["material_id"]) & set(predictions["material_id"]) else None
+    fingerprints = {content.get("splits_sha256") for content in metrics.values()}
+    same_ids = set(splits["test"]["material_id"]) == set(predictions["material_id"])
+    return splits if same_ids or splits_sha256(splits) in fingerprints else None
 
 
 def _truth_of(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -29,11 +29,11 @@ def page(title: str, caption: str, notes: list[str], parts: list[Section], figur
     links = "".join(f'<a href="#{_anchor(part)}">{escape(part.heading)}</a>' for part in parts)
     warned = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
     body = "\n".join(_section(part, figures) for part in parts)
+    head = f'<h1>{escape(title)}</h1>\n<p class="caption">{escape(caption)}</p>\n<nav>{links}</nav>'
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<style>\n{CSS.read_text("utf-8")}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n<p class="caption">{escape(caption)}</p>\n<nav>{links}</nav>\n'
-        f"{warned}\n{body}\n</body>\n</html>\n"
+        f"<style>\n{CSS.read_text('utf-8')}</style>\n</head>\n<body>\n{head}\n{warned}\n{body}\n</body>\n</html>\n"
     )
 
 

@@ -1,5 +1,6 @@
 """Several runs of the same models: other training seeds, or other splits (folds)."""
 
+import os
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,9 @@ def read_runs(pattern: str) -> tuple[pd.DataFrame, bool]:
     folders = [folder for folder in matched if any(folder.glob(f"*{ENDING}"))]
     if len(folders) < 2:
         raise UserError(f"--runs {pattern!r} matches {len(folders)} folders with predictions; at least 2 are needed")
-    rows, materials = [], set()
+    rows, materials, common = [], set(), os.path.commonpath(folders)
     for folder in folders:
-        scored, ids = _read_run(folder)
+        scored, ids = _read_run(folder, run=folder.relative_to(common).as_posix())
         rows += scored
         materials.add(ids)
     runs = pd.DataFrame(rows)
@@ -40,7 +41,7 @@ def read_runs(pattern: str) -> tuple[pd.DataFrame, bool]:
     return runs, len(materials) == 1
 
 
-def _read_run(folder: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+def _read_run(folder: Path, run: str) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """One row of scores per model of a run, and the ids it was tested on."""
     paths = prediction_files(folder, ensembles=True)
     tables = {name: read_predictions(path) for name, path in paths.items()}
@@ -52,7 +53,7 @@ def _read_run(folder: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         scores = score(table["tc"], table["tc_pred"], float("nan"))
         median_mae_K = metrics.get("median_mae_K", float("nan"))
         scores |= {"median_mae_K": median_mae_K, "skill": 1 - scores["mae_K"] / median_mae_K}
-        rows.append({"run": folder.name, "model": name, **scores, "n_train": metrics.get("n_train", float("nan"))})
+        rows.append({"run": run, "model": name, **scores, "n_train": metrics.get("n_train", float("nan"))})
     return rows, tuple(truth["material_id"])
 
 

@@ -78,9 +78,11 @@ def weighted_median(values: Kelvins, weight: Kelvins) -> float:
 
 def correlation(a: Kelvins, b: Kelvins, weight: Kelvins) -> float:
     """Pearson's coefficient, 0 where one of the two does not vary."""
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return 0.0
     a, b = a - _mean(a, weight), b - _mean(b, weight)
+    largest_a, largest_b = np.abs(a).max(), np.abs(b).max()
+    if np.ptp(a) == 0 or np.ptp(b) == 0 or 0 in (largest_a, largest_b):
+        return 0.0
+    a, b = a / largest_a, b / largest_b  # squares of tiny values would vanish
     return _mean(a * b, weight) / (_mean(a**2, weight) * _mean(b**2, weight)) ** 0.5
 
 

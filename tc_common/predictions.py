@@ -54,7 +54,7 @@ def _check_kelvins(predictions: pd.DataFrame, column: str, path: Path) -> None:
     wrong = ~np.isfinite(pd.to_numeric(predictions[column], errors="coerce"))
     if wrong.any():
         row = predictions[wrong].iloc[0]
-        raise UserError(f"{path}: {column} of {row['material_id']} is {row[column]!r}, not a number of kelvins")
+        raise UserError(f"{path}: {column} of {row['material_id']} is {row[column]}, not a number of kelvins")
 
 
 def align(predictions: pd.DataFrame, truth: pd.DataFrame, path: Path, truth_name: str) -> pd.DataFrame:

@@ -1,0 +1,76 @@
+"""Made-up results: splits and the predictions of models with known errors."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from comparison.gather import Results, gather
+from tc_common.files import write_csv, write_json
+from tc_common.predictions import write_predictions
+from tc_common.splits import SPLITS, read_splits, splits_sha256, write_splits
+
+FORMULAS = ("Nb3Sn", "MgB2", "YBa2Cu3O7", "FeSe", "La1.85Sr0.15CuO4", "Pb", "CeCoIn5", "PdD")
+FAMILIES = ("A15", "MgB2-like", "cuprate", "iron-based", "cuprate", "element", "heavy fermion", "hydride")
+
+
+def make_splits(folder: Path, count: int = 60, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """`count` materials in each split, eight formulas in turn, a third of them not superconducting."""
+    random = np.random.default_rng(seed)
+    splits = {}
+    for name in SPLITS:
+        kind = np.arange(count) % len(FORMULAS)
+        tc_K = np.where(random.random(count) < 0.3, 0.0, random.lognormal(1.5, 1.3, count).clip(0, 130)).round(3)
+        splits[name] = pd.DataFrame(
+            {
+                "material_id": [f"{name}-{row:03d}" for row in range(count)],
+                "formula": [FORMULAS[k] for k in kind],
+                "tc": tc_K,
+                "cif": "x.cif",
+                "mp_id": "",
+                "chemical_system": [FORMULAS[k].rstrip("0123456789.") for k in kind],
+                "family": [FAMILIES[k] for k in kind],
+                "weight": 1.0,
+            }
+        )
+    write_splits(folder, splits)
+    return read_splits(folder)
+
+
+def make_model(
+    folder: Path, name: str, splits: dict[str, pd.DataFrame], noise_K: float, seed: int, **metrics: Any
+) -> None:
+    """Predictions whose error is a normal deviate of `noise_K`, on validation and test materials, and metrics."""
+    random = np.random.default_rng(seed)
+    for split, ending in (("val", "val_predictions"), ("test", "predictions")):
+        facts = splits[split][["material_id", "formula", "tc"]]
+        predicted = facts.assign(tc_pred=facts["tc"] + random.normal(0, noise_K, len(facts)))
+        write_predictions(folder / f"{name}_{ending}.csv", predicted)
+    written = {"model": name, "splits_sha256": splits_sha256(splits), "n_train": len(splits["train"]), **metrics}
+    write_json(folder / f"{name}_metrics.json", written)
+
+
+def make_results(folder: Path, noise_K: dict[str, float], count: int = 60, seed: int = 0) -> Results:
+    """Splits under `splits/` and one model per entry of `noise_K`, gathered."""
+    splits = make_splits(folder / "splits", count, seed)
+    for number, (name, noise) in enumerate(noise_K.items()):
+        costs = {"train_seconds": 10.0 * (number + 1), "inference_ms_per_sample": 2.0, "parameters": 100}
+        make_model(folder, name, splits, noise, 10 * seed + number, init="random", median_mae_K=8.0, **costs)
+    return gather(folder, folder / "splits")
+
+
+def make_history(folder: Path, name: str, epochs: int = 5) -> None:
+    """A validation error that falls."""
+    epoch = np.arange(1, epochs + 1)
+    write_csv(folder / f"{name}_history.csv", pd.DataFrame({"epoch": epoch, "val_mae_K": 10.0 / epoch}))
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file; NaN and Infinity, which are not JSON, are an error."""
+
+    def refuse(text: str) -> None:
+        raise ValueError(text)
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
