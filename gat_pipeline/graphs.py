@@ -255,7 +255,9 @@ def both_directions(bonds: Bonds) -> Bonds:
 def line_graph(source: Indices, target: Indices, atoms: int) -> tuple[Indices, Indices]:
     """Edges of the line graph: all pairs of a bond u→v and a bond v→w (w may be u), (A,) and (A,), by second bond.
 
-    Needs bonds sorted by target; then the bonds that end at an atom are one contiguous run.
+    A bond to an atom's own image may follow itself, straight on; DGL leaves that pair out, and a supercell, where the
+    two are different bonds, would then have another graph. Needs bonds sorted by target: those that end at an atom
+    are one contiguous run.
     """
     ending = np.bincount(target, minlength=atoms)
     start = np.cumsum(ending) - ending
