@@ -1,13 +1,16 @@
 """Unpacking archives from strangers: only plain files, only below one folder, only up to a stated size."""
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import shutil
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from tc_common.errors import UserError
 
@@ -18,7 +21,7 @@ LARGEST_UNPACKED_BYTES = 1_000_000_000
 LARGEST_SCANNED_BYTES = 5_000_000_000
 MOST_MEMBERS = 200_000
 BLOCK_BYTES = 1 << 20
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 
 
 class Member(NamedTuple):
@@ -100,13 +103,28 @@ def members(archive: Path) -> Iterator[Member]:
 
 def _tar_members(archive: Path) -> Iterator[Member]:
     scanned = 0
-    with tarfile.open(archive, mode="r|*") as tar:
+    with _decompressed(archive) as content, tarfile.open(fileobj=content, mode="r|") as tar:
         for number, info in enumerate(tar):
             scanned += info.size
             _refuse(archive, info.name, number, scanned, plain=info.isfile() or info.isdir())
             stream = tar.extractfile(info) if info.isfile() else None
             if stream is not None:
                 yield Member(info.name, stream)
+        # Read on to the end of the file: only there a compressed one tells that it is whole (checksum).
+        while block := content.read(BLOCK_BYTES):
+            scanned += len(block)
+            _refuse(archive, "", 0, scanned, plain=True)
+
+
+def _decompressed(archive: Path) -> IO[bytes]:
+    """Content of a file compressed by gzip, bzip2, xz or not at all, told by its first bytes."""
+    with archive.open("rb") as stream:
+        magic = stream.read(6)
+    if magic.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(archive))
+    if magic.startswith(b"BZh"):
+        return cast(IO[bytes], bz2.open(archive))
+    return cast(IO[bytes], lzma.open(archive)) if magic == b"\xfd7zXZ\x00" else archive.open("rb")
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:

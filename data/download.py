@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data.archives import LARGEST_SCANNED_BYTES, cifs_sha256
+from data.archives import cifs_sha256
 from tc_common.errors import UserError
 from tc_common.files import sha256, sync
 
@@ -32,6 +32,7 @@ CIFS_SHA256 = "1261d1aad5685c57594e7c01d6106a9ecd7a39f0ab40b9597150889b0abcd480"
 ATTEMPTS = 5
 PAUSE_S = 2.0  # before the second attempt, twice as long before each further one
 STALL_S = 30.0  # without a byte
+LARGEST_DOWNLOAD_BYTES = 2_000_000_000
 BLOCK_BYTES = 1 << 16
 USER_AGENT = "supervision-data/1"
 TRANSIENT = (OSError, http.client.HTTPException)  # URLError and timeouts are OSError
@@ -188,8 +189,8 @@ def _whole_size(answer: http.client.HTTPResponse, have: int) -> int | None:
 def _check_size(whole: int | None, published: int | None) -> None:
     if whole is not None and published is not None and whole != published:
         raise _Refused(f"has {whole} bytes, not the published {published}")
-    if whole is not None and whole > LARGEST_SCANNED_BYTES:
-        raise _Refused(f"has {whole} bytes; more than {LARGEST_SCANNED_BYTES}")
+    if whole is not None and whole > LARGEST_DOWNLOAD_BYTES:
+        raise _Refused(f"has {whole} bytes; more than {LARGEST_DOWNLOAD_BYTES}")
 
 
 def _append(answer: http.client.HTTPResponse, partial: Path, start: int, whole: int | None) -> int:
@@ -203,8 +204,8 @@ def _append(answer: http.client.HTTPResponse, partial: Path, start: int, whole: 
         while block := answer.read(BLOCK_BYTES):
             written += stream.write(block)
             bar.update(len(block))
-            if written > (LARGEST_SCANNED_BYTES if whole is None else whole):
-                raise _Refused(f"sends more than the {whole or LARGEST_SCANNED_BYTES} bytes it announced")
+            if written > (LARGEST_DOWNLOAD_BYTES if whole is None else whole):
+                raise _Refused(f"sends more than the {whole or LARGEST_DOWNLOAD_BYTES} bytes it announced")
         stream.truncate()
     return written
 

@@ -72,11 +72,15 @@ def add_keys(rows: pd.DataFrame) -> pd.DataFrame:
 def merge_tc(rows: pd.DataFrame, belongs_to: TcBelongsTo) -> pd.DataFrame:
     """Add `tc_min`, `tc_max`, `structures` per composition, and give its rows one Tc where Tc belongs to the formula.
 
+    The Tc as listed stays in `tc_listed`.
+
     A composition that is listed twice gets the median of its positive Tc: not having seen superconductivity down to
     some temperature is no measurement of 0 K, and must not be averaged with one (aimat-lab/3DSC issue 3).
     """
     by_key = used(rows).groupby("key")["tc"]
-    rows = rows.assign(tc_min=rows["key"].map(by_key.min()), tc_max=rows["key"].map(by_key.max()))
+    rows = rows.assign(
+        tc_listed=rows["tc"], tc_min=rows["key"].map(by_key.min()), tc_max=rows["key"].map(by_key.max())
+    )
     rows["structures"] = rows["key"].map(by_key.size()).fillna(0).astype(int)
     if belongs_to == "structure":
         return rows
@@ -86,18 +90,17 @@ def merge_tc(rows: pd.DataFrame, belongs_to: TcBelongsTo) -> pd.DataFrame:
     return rows.assign(tc=rows["tc"].where(rows["fate"] != "", merged))
 
 
-def merged_compositions(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Compositions whose rows disagreed on Tc, for the report."""
-    entries = used(rows)[used(rows)["tc_max"] > used(rows)["tc_min"]].groupby("key")
+def several_tc(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Compositions that are listed with more than one Tc, for the report."""
+    groups = rows[rows["tc_max"] > rows["tc_min"]].groupby("key")
     return [
         {
-            "composition": key,
             "formulas": sorted(set(group["formula"])),
-            "tc_K": float(group["tc"].iloc[0]),
-            "tc_min_K": float(group["tc_min"].iloc[0]),
-            "tc_max_K": float(group["tc_max"].iloc[0]),
+            "listed_K": sorted(set(group["tc_listed"])),
+            "spread_K": float(group["tc_max"].iloc[0] - group["tc_min"].iloc[0]),
+            "used_K": sorted(set(used(group)["tc"])),
         }
-        for key, group in entries
+        for _, group in groups
     ]
 
 

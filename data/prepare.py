@@ -25,7 +25,7 @@ from data.policy import (
     used,
 )
 from data.reading import default_workers, read_all
-from data.report import ledger, rows_report, show_rows, show_split, split_report
+from data.report import ledger, rows_report, show_division, show_folds, show_rows, split_report
 from data.sources import Source, open_source
 from data.splitting import Split, divide, divide_in_folds
 from data.tables import check_rows, limit_rows
@@ -111,7 +111,10 @@ def main(config: PrepareConfig) -> None:
         splits = {name: materials[names == name] for name in SPLITS}
         write_splits(config.out / folder, splits)
         report["divisions"][folder] = split_report(splits, audit(splits, parents))
-        show_split(str(config.out / folder), report["divisions"][folder])
+    if config.folds:
+        show_folds(config.out, report["divisions"])
+    else:
+        show_division(str(config.out), report["divisions"]["."])
     write_csv(config.out / "materials.csv", materials[list(MATERIAL_COLUMNS)])
     write_csv(config.out / "ledger.csv", ledger(rows))
     write_json(config.out / "report.json", report)

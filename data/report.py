@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from data.policy import merged_compositions
+from data.policy import several_tc
 from data.tables import REJECTED
 from tc_common.splits import SPLITS, TC_EDGES_K, splits_sha256
 
@@ -21,7 +21,7 @@ def rows_report(rows: pd.DataFrame) -> dict[str, Any]:
         "rows": {"in source": len(rows), **{str(fate): int(count) for fate, count in fates.items()}},
         "rejected": rows[rows["fate"] == REJECTED].sort_values("row")[columns].to_dict("records"),
         "altered": altered.sort_values("row")[[*columns[:3], "remark"]].to_dict("records"),
-        "merged": merged_compositions(rows),
+        "several_tc": several_tc(rows),
     }
 
 
@@ -46,8 +46,12 @@ def balance(materials: pd.DataFrame) -> dict[str, float]:
     """Mean Tc (K) and the share of each range of Tc."""
     tc_K = materials["tc"]
     edges = [*TC_EDGES_K, float("inf")]
-    shares = {f"above {low:g} K": float(((tc_K > low) & (tc_K <= high)).mean()) for low, high in zip(edges, edges[1:])}  # noqa: B905
-    return {"mean_tc_K": round(float(tc_K.mean()), 3), "at 0 K": float((tc_K == 0).mean())} | shares
+    ranges = {"at 0 K": tc_K == 0}
+    for low_K, high_K in zip(edges[:-1], edges[1:], strict=True):
+        ranges[f"{low_K:g} to {high_K:g} K"] = (tc_K > low_K) & (tc_K <= high_K)
+    return {"mean_tc_K": round(float(tc_K.mean()), 3)} | {
+        name: round(float(rows.mean()), 4) for name, rows in ranges.items()
+    }
 
 
 def show_rows(report: dict[str, Any], out: Path) -> None:
@@ -58,11 +62,11 @@ def show_rows(report: dict[str, Any], out: Path) -> None:
             print(f"  {kind} row {entry['row']:>6}  {entry['material_id'][:44]:<44}  {entry[text]}")
         if len(report[kind]) > ROWS_SHOWN:
             print(f"  {len(report[kind]) - ROWS_SHOWN} more {kind} rows in {out / 'report.json'}")
-    for entry in report["merged"][:ROWS_SHOWN]:
-        print(f"  merged {' = '.join(entry['formulas'])}: Tc {entry['tc_min_K']:g} to {entry['tc_max_K']:g} K")
+    for entry in report["several_tc"][:ROWS_SHOWN]:
+        print(f"  {' = '.join(entry['formulas'])} is listed with Tc {entry['listed_K']} K, used: {entry['used_K']} K")
 
 
-def show_split(name: str, report: dict[str, Any]) -> None:
+def show_division(name: str, report: dict[str, Any]) -> None:
     """Sizes and the audit of one division, on three lines."""
     leakage = report["leakage"]
     probe = leakage["nearest_composition_probe"]["all"]
@@ -77,3 +81,14 @@ def show_split(name: str, report: dict[str, Any]) -> None:
         f"  copying the nearest composition's Tc: MAE {probe['mae_K']:.2f} K, R2 {probe['r2']:.3f}, MSLE "
         f"{probe['msle']:.3f} (training median: MAE {probe['median_mae_K']:.2f} K)"
     )
+
+
+def show_folds(out: Path, divisions: dict[str, dict[str, Any]]) -> None:
+    """Mean and standard deviation over the folds of what `show_division` tells of one."""
+    audits = [division["leakage"] for division in divisions.values()]
+    probes = pd.DataFrame([audit["nearest_composition_probe"]["all"] for audit in audits])
+    shares = pd.DataFrame([{"parent": a["shared_parents"], "chemical system": a["shared_systems"]} for a in audits])
+    print(f"{out}: {len(audits)} folds of {min(a['test'] for a in audits)} to {max(a['test'] for a in audits)} tested")
+    print("  shared with train: " + ", ".join(f"{shares[what].mean():.1%} a {what}" for what in shares))
+    scores = (f"{key} {probes[key].mean():.3f} ± {probes[key].std():.3f}" for key in ("mae_K", "r2", "msle"))
+    print("  copying the nearest composition's Tc: " + ", ".join(scores))
