@@ -52,11 +52,15 @@ def create_backbone(name: str, image_size: int, init: str) -> tuple[nn.Module, s
 def build(name: str, image_size: int, **options: Any) -> nn.Module:
     """Build the architecture; its weights are drawn from torch's generator unless `options` bring some."""
     timm = _timm()
-    architecture = name.partition(".")[0]
-    if not architecture.startswith("vit_") or not timm.is_model(architecture):
-        known = ", ".join(timm.list_models("vit_*_patch16_dinov3"))
-        raise UserError(f"--backbone {name} is no vision transformer (vit_…) that timm knows; for example {known}")
-    backbone = timm.create_model(name, img_size=image_size, **{"num_classes": 0, **options})
+    if not timm.is_model(name.partition(".")[0]):
+        raise UserError(f"--backbone {name} is unknown to timm; for example {_examples()}")
+    _pretrained_cfg(name)
+    try:
+        backbone = timm.create_model(name, img_size=image_size, **{"num_classes": 0, **options})
+    except TypeError as error:  # convolutional networks take no img_size
+        raise UserError(f"--backbone {name} is no vision transformer; for example {_examples()}") from error
+    if not hasattr(backbone, "blocks"):
+        raise UserError(f"--backbone {name} is no plain vision transformer; for example {_examples()}")
     patch = backbone.patch_embed.patch_size[0]
     if image_size % patch:
         raise UserError(f"--image-size {image_size} is no multiple of the patch of {name}, {patch} pixels")
@@ -103,9 +107,12 @@ def download(name: str) -> Path:
     Raises:
         UserError: timm knows no pretrained weights of that name, or the hub cannot be reached or refuses.
     """
-    source = _timm().models.get_pretrained_cfg(name, allow_unregistered=False)
-    if source is None or not source.hf_hub_id:
+    source = _pretrained_cfg(name)
+    if not source.hf_hub_id:
         raise UserError(f"timm knows no pretrained weights for --backbone {name}; use --init random or --init PATH")
+    cached = huggingface_hub.try_to_load_from_cache(source.hf_hub_id, WEIGHTS_FILE)
+    if isinstance(cached, str):
+        return Path(cached)  # the same weights as last time, and no wait for the network
     try:
         return Path(huggingface_hub.hf_hub_download(source.hf_hub_id, WEIGHTS_FILE))
     except (OSError, ValueError) as error:  # what the hub's client raises for no network, no such file, no permission
@@ -118,12 +125,24 @@ def download(name: str) -> Path:
 
 def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and SD of the RGB channels (0 to 1) that the weights of this name were trained with."""
-    source = _timm().models.get_pretrained_cfg(name)
+    source = _pretrained_cfg(name)
     return (source.mean, source.std)
 
 
+def _pretrained_cfg(name: str) -> Any:
+    """What timm knows about the weights of that name (its default tag, unless one is given)."""
+    try:
+        return _timm().models.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
+        raise UserError(f"--backbone {name}: {error} For example {_examples()}") from error
+
+
+def _examples() -> str:
+    return ", ".join(_timm().list_models("vit_*_patch16_dinov3"))
+
+
 def _tagged(name: str) -> str:
-    source = _timm().models.get_pretrained_cfg(name)
+    source = _pretrained_cfg(name)
     return f"{source.architecture}.{source.tag}"
 
 

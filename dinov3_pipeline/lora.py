@@ -49,6 +49,7 @@ def add_adapters(backbone: nn.Module, lora: Lora) -> None:
         use_dora=lora.dora,
         bias="none",
     )
+    settings._register_custom_module({nn.Linear: _layer_class()})
     try:
         peft.inject_adapter_in_model(settings, backbone)
     except ValueError as error:
@@ -59,6 +60,13 @@ def adapters(backbone: nn.Module) -> list[tuple[str, Any]]:
     """The adapted layers (`peft.tuners.lora.LoraLayer`), by name."""
     kind = _peft().tuners.lora.LoraLayer
     return [(name, module) for name, module in backbone.named_modules() if isinstance(module, kind)]
+
+
+def _layer_class() -> type[nn.Module]:
+    declare_missing_operators()
+    from dinov3_pipeline.lora_linear import OneProductLinear
+
+    return OneProductLinear
 
 
 def _peft() -> Any:

@@ -187,7 +187,7 @@ def load_model(path: Path | str) -> DinoTcModel:
     """
     checkpoint = load_checkpoint(Path(path))
     try:
-        model = _rebuild(checkpoint["config"], checkpoint["init"])
+        model = restore_model(checkpoint["config"], checkpoint["init"])
         model.load_state_dict(checkpoint["model_state_dict"], strict=True)
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(
@@ -196,7 +196,8 @@ def load_model(path: Path | str) -> DinoTcModel:
     return model.eval()
 
 
-def _rebuild(config: Mapping[str, Any], origin: str) -> DinoTcModel:
+def restore_model(config: Mapping[str, Any], origin: str) -> DinoTcModel:
+    """The network that a trainer's settings describe, with weights that are still to be loaded."""
     name, image_size, target = config["backbone"], config["image_size"], TargetTransform(config["target"])
     with torch.random.fork_rng(devices=[]):
         vit = build(name, image_size)

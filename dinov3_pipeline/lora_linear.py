@@ -1,0 +1,27 @@
+"""PEFT's LoRA layer with the adapter added inside one matrix product.
+
+Import this only after `tc_common.torchvision_operators.declare_missing_operators()`: PEFT imports torchvision.
+"""
+
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear
+from torch import Tensor
+
+ADAPTER = "default"
+
+
+class OneProductLinear(Linear):  # type: ignore[misc]  # PEFT's classes are untyped
+    """W x + s B (A x), where PEFT scales and adds in two further passes over the widest activations."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """(…, in) to (…, out); merged, switched off or with DoRA, PEFT's own way is taken."""
+        if self.merged or self.disable_adapters or self.lora_variant:
+            merged_or_variant: Tensor = super().forward(x, *args, **kwargs)
+            return merged_or_variant
+        wide = self.base_layer(x, *args, **kwargs)
+        narrow = self.lora_A[ADAPTER](self.lora_dropout[ADAPTER](x))
+        up = self.lora_B[ADAPTER].weight.t()
+        summed = torch.addmm(wide.flatten(0, -2), narrow.flatten(0, -2), up, alpha=self.scaling[ADAPTER])
+        return summed.view(wide.shape)

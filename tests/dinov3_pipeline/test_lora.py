@@ -1,0 +1,110 @@
+"""Adapters are nothing at first, the only thing that learns afterwards, and really part of the network."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dinov3_pipeline.lora import Lora, adapters, check_adapters_act, merge, unmerge
+from dinov3_pipeline.model import DinoTcModel
+from tc_common.errors import UserError
+from tests.dinov3_pipeline.networks import SIZE, batch, noise, tiny_model
+
+VARIANTS = {
+    "plain": Lora(),
+    "wide": Lora(targets=("attn.qkv", "attn.proj", "mlp.fc1"), rank=4),
+    "rank-stabilised": Lora(rank_stabilised=True),
+    "dora": Lora(dora=True),
+}
+
+
+@pytest.fixture(params=list(VARIANTS))
+def lora(request: pytest.FixtureRequest) -> Lora:
+    return VARIANTS[request.param]
+
+
+def wake(model: DinoTcModel, size: float = 0.05) -> None:
+    """Give every adapter a B that is not zero."""
+    generator = torch.Generator().manual_seed(1)
+    for _, layer in adapters(model.backbone):
+        nn.init.normal_(layer.lora_B["default"].weight, std=size, generator=generator)
+
+
+@torch.inference_mode()
+def features(model: DinoTcModel) -> Tensor:
+    return model.eval().features(noise())
+
+
+def test_untrained_adapters_change_nothing(lora: Lora) -> None:
+    plain, adapted = features(tiny_model(tune="full")), features(tiny_model(lora=lora))
+    assert torch.allclose(plain, adapted, atol=1e-6)  # DoRA divides by a norm it multiplies with
+
+
+def test_a_non_zero_adapter_changes_the_output(lora: Lora) -> None:
+    model = tiny_model(lora=lora)
+    before = features(model)
+    wake(model)
+    assert (features(model) - before).abs().max() > 1e-3
+
+
+def test_gradients_reach_every_adapter_and_the_head_and_nothing_else(lora: Lora) -> None:
+    model = tiny_model(lora=lora)
+    wake(model)
+    model(batch()).sum().backward()
+    for name, parameter in model.named_parameters():
+        learns = "lora_" in name or name.startswith("head.")
+        assert (parameter.grad is not None) == learns, name
+        assert not learns or parameter.grad.abs().sum() > 0, name
+
+
+def test_merged_equals_unmerged(lora: Lora) -> None:
+    model = tiny_model(lora=lora)
+    wake(model)
+    apart = features(model)
+    merge(model.backbone)
+    merged = features(model)
+    assert all(layer.merged for _, layer in adapters(model.backbone))
+    unmerge(model.backbone)
+    assert (merged - apart).abs().max() < 1e-5
+    assert (features(model) - apart).abs().max() < 1e-5
+
+
+def test_one_product_is_what_peft_computes() -> None:
+    model = tiny_model(lora=Lora(dropout=0.0, alpha=7))
+    wake(model)
+    for _, layer in adapters(model.backbone):
+        x = torch.randn(2, 5, layer.in_features)
+        parent = type(layer).__mro__[1]
+        assert torch.allclose(layer(x), parent.forward(layer, x), atol=1e-5)
+
+
+def test_the_scale_is_alpha_over_r_or_its_root() -> None:
+    for lora, scale in ((Lora(rank=4, alpha=6), 1.5), (Lora(rank=4, alpha=6, rank_stabilised=True), 3.0)):
+        _, layer = adapters(tiny_model(lora=lora).backbone)[0]
+        assert layer.scaling["default"] == scale
+
+
+def test_saved_adapters_come_back_exactly(lora: Lora) -> None:
+    model, other = tiny_model(lora=lora), tiny_model(lora=lora, seed=7)
+    wake(model)
+    other.load_state_dict(model.state_dict(), strict=True)
+    assert torch.equal(features(model), features(other))
+
+
+@pytest.mark.parametrize("target", ["attn.kqv", "attn"])
+def test_a_wrong_target_is_refused(target: str) -> None:
+    with pytest.raises(UserError, match=f"--lora-targets {target}"):
+        tiny_model(lora=Lora(targets=("attn.proj", target)))
+
+
+def test_bypassed_adapters_are_noticed_at_the_start() -> None:
+    with pytest.raises(UserError, match=r"adapters on attn.qkv do not change the output"):
+        tiny_model(backbone="vit_small_patch16_dinov3_qkvb", lora=Lora(targets=("attn.proj", "attn.qkv")))
+
+
+def test_the_check_leaves_no_trace() -> None:
+    model = tiny_model()
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    check_adapters_act(model.backbone, SIZE, Lora())
+    assert model.backbone.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items() if name in before)

@@ -1,0 +1,165 @@
+"""The network's numbers: its size, its precision, its views, and that a checkpoint is all it takes to have it again."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dinov3_pipeline import model as model_module
+from dinov3_pipeline.lora import Lora
+from dinov3_pipeline.model import (
+    DinoTcModel,
+    as_images,
+    count_parameters,
+    create_dino_model,
+    load_model,
+    restore_model,
+)
+from dinov3_pipeline.render_options import RenderOptions
+from dinov3_pipeline.rendering import views
+from tc_common.checkpoints import random_state, save_checkpoint
+from tc_common.crystals import CrystalError, read_crystal
+from tc_common.errors import UserError
+from tc_common.targets import TargetTransform
+from tests.dinov3_pipeline.crystals import rock_salt
+from tests.dinov3_pipeline.networks import SIZE, TINY, batch, tiny_model
+
+SETTINGS: dict[str, Any] = {
+    "backbone": TINY,
+    "image_size": SIZE,
+    "tune": "lora",
+    "head_dropout": 0.1,
+    "target": "log1p",
+    "lora_rank": 4,
+    "lora_alpha": 8.0,
+    "lora_dropout": 0.0,
+    "lora_targets": ["attn.qkv", "attn.proj"],
+    "lora_rank_stabilised": True,
+    "lora_dora": False,
+}
+FEW_VIEWS = RenderOptions(image_size=64, bonds="none", supercells=("1x1x1",))
+
+
+@pytest.fixture
+def cif(tmp_path: Path) -> Path:
+    rock_salt().to(str(tmp_path / "NaCl.cif"), fmt="cif")
+    return tmp_path / "NaCl.cif"
+
+
+def test_the_studys_network_trains_1115137_parameters() -> None:
+    study = {**SETTINGS, "backbone": "vit_base_patch16_dinov3", "image_size": 224, "lora_rank": 16}
+    with torch.device("meta"):
+        model = restore_model({**study, "lora_targets": ["attn.qkv"]}, "random")
+    assert count_parameters(model) == (1_115_137, 85_641_216 + 1_115_137)
+
+
+@pytest.mark.parametrize(("tune", "trained"), [("head", "head."), ("full", "")])
+def test_head_or_all_of_it_is_trained(tune: Any, trained: str) -> None:
+    model = tiny_model(tune=tune)
+    assert all(p.requires_grad == name.startswith(trained) for name, p in model.named_parameters())
+    model(batch()).sum().backward()
+    assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
+
+
+def test_a_frozen_backbone_leaves_no_graph() -> None:
+    assert tiny_model(tune="head").features(batch()["images"]).grad_fn is None
+    assert tiny_model(tune="lora").features(batch()["images"]).grad_fn is not None
+
+
+def test_the_seed_alone_decides_the_weights() -> None:
+    torch.manual_seed(1)
+    first = tiny_model().state_dict()
+    state = torch.get_rng_state()
+    torch.manual_seed(2)
+    second, other = tiny_model().state_dict(), tiny_model(seed=7).state_dict()
+    tensors = [name for name, value in first.items() if isinstance(value, Tensor)]
+    assert all(torch.equal(first[name], second[name]) for name in tensors)
+    assert not torch.equal(first["head.0.weight"], other["head.0.weight"])
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state), "building a model draws from torch's own generator"
+
+
+def test_kelvins_are_not_rounded_to_bf16() -> None:
+    model = tiny_model(target=TargetTransform("kelvin")).eval()
+    torch.nn.init.constant_(model.head[-1].bias, 100.0)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        kelvin = model(batch())
+    assert kelvin.dtype == torch.float32
+    assert len(kelvin.unique()) == len(kelvin)  # bf16 knows nothing between 100 and 100.5
+
+
+def test_recomputed_activations_give_the_same_gradients() -> None:
+    gradients = []
+    for again in (False, True):
+        model = tiny_model(gradient_checkpointing=again, lora=Lora(dropout=0.0), head_dropout=0.0).train()
+        torch.nn.init.constant_(model.backbone.blocks[0].attn.qkv.lora_B["default"].weight, 0.1)
+        model(batch()).sum().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(torch.allclose(gradients[0][name], gradients[1][name], atol=1e-6) for name in gradients[0])
+
+
+def test_prediction_is_the_mean_over_the_rendered_views(cif: Path) -> None:
+    model = tiny_model().train()
+    model.render_options = FEW_VIEWS
+    pictures = views(read_crystal(cif), material_id="NaCl", options=FEW_VIEWS)
+    one_by_one = [model.eval()({"images": as_images(picture[None], SIZE)}).item() for picture in pictures]
+    model.train()
+    assert len(one_by_one) == 6
+    assert np.std(one_by_one) > 0
+    assert model.predict(cif) == pytest.approx(np.mean(one_by_one), abs=1e-5)
+    assert model.training, "a prediction in the midst of training leaves the model training"
+
+
+def test_a_broken_cif_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.cif").write_text("data_nothing")
+    with pytest.raises(CrystalError, match="bad.cif"):
+        tiny_model().predict(tmp_path / "bad.cif")
+
+
+def saved(model: DinoTcModel, path: Path, config: dict[str, Any]) -> Path:
+    unused = {"epoch": 1, "optimizer_state_dict": {}, "scheduler_state_dict": {}, "val_loss": 0.0}
+    content = {"model_state_dict": model.state_dict(), "config": config, "init": "file:x@0123456789ab"}
+    save_checkpoint(path, {**content, **unused, "rng_state": random_state()})
+    return path
+
+
+def test_a_checkpoint_is_enough_to_rebuild_the_model(tmp_path: Path, cif: Path) -> None:
+    target = TargetTransform("log1p", torch.tensor([1.0, 40.0, 90.0]))
+    lora = Lora(rank=4, alpha=8.0, dropout=0.0, targets=("attn.qkv", "attn.proj"), rank_stabilised=True)
+    model = tiny_model(lora=lora, target=target, seed=5)
+    torch.nn.init.constant_(model.backbone.blocks[3].attn.proj.lora_B["default"].weight, 0.1)
+    model.render_options = FEW_VIEWS
+    again = load_model(saved(model, tmp_path / "m.pth", SETTINGS))
+    assert again.predict(cif) == model.predict(cif)
+    assert again.init == "file:x@0123456789ab"
+    assert again.render_options == FEW_VIEWS
+
+
+@pytest.mark.parametrize("change", [{"lora_rank": 8}, {"backbone": "test_vit2"}, {"tune": "head"}])
+def test_a_checkpoint_of_another_network_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    lora = Lora(rank=4, alpha=8.0, targets=("attn.qkv", "attn.proj"), rank_stabilised=True)
+    path = saved(tiny_model(lora=lora), tmp_path / "m.pth", {**SETTINGS, **change})
+    with pytest.raises(UserError, match="m.pth holds no vision model"):
+        load_model(path)
+
+
+def test_a_checkpoint_of_the_other_pipeline_is_refused(tmp_path: Path) -> None:
+    path = saved(tiny_model(), tmp_path / "alignn.pth", {"hidden": 256})
+    with pytest.raises(UserError, match="alignn.pth holds no vision model"):
+        load_model(path)
+
+
+def test_attention_goes_unfused_on_a_cpu_in_bf16_only() -> None:
+    model = tiny_model()
+    for bf16, fused in ((True, False), (False, True)):
+        model.adapt_to(model_module.Placement(torch.device("cpu"), bf16))
+        assert {block.attn.fused_attn for block in model.backbone.blocks} == {fused}
+
+
+def test_shape_and_type_are_checked_at_the_door() -> None:
+    with pytest.raises(AssertionError, match="images are torch.float32"):
+        create_dino_model(backbone=TINY, image_size=SIZE, init="random").features(torch.zeros(1, 3, SIZE, SIZE))
