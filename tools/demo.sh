@@ -11,7 +11,7 @@ step $python -m data.prepare --source sample --out $out/processed
 step $python render_images.py --data-dir $out/processed --out $out/images --image-size 64
 step $python composition_baseline.py --data-dir $out/processed --results-dir $out/results
 step $python -m gat_pipeline.train --data-dir $out/processed --models-dir $out/models --results-dir $out/results \
-    --init random --epochs 20 --num-workers 0
+    --init random --hidden 64 --alignn-layers 2 --gcn-layers 2 --schedule onecycle --epochs 30
 step $python -m dinov3_pipeline.train --data-dir $out/processed --images-dir $out/images --models-dir $out/models \
     --results-dir $out/results --init random --backbone vit_small_patch16_dinov3 --image-size 64 --tune full \
     --epochs 5 --batch-size 32
