@@ -15,6 +15,7 @@ ROOMS = {
     "dinov3_pipeline": {"tc_common"},
     "gat_pipeline": {"tc_common"},
     "data": {"tc_common"},
+    "baselines": {"tc_common"},
     "comparison": {"tc_common"},
     "monitor": {"tc_common"},
 }
