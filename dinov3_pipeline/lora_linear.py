@@ -12,7 +12,7 @@ from torch import Tensor
 ADAPTER = "default"
 
 
-class OneProductLinear(Linear):  # type: ignore[misc]  # PEFT's classes are untyped
+class OneProductLinear(Linear):
     """W x + s B (A x), where PEFT scales and adds in two further passes over the widest activations."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -22,6 +22,6 @@ class OneProductLinear(Linear):  # type: ignore[misc]  # PEFT's classes are unty
             return merged_or_variant
         wide = self.base_layer(x, *args, **kwargs)
         narrow = self.lora_A[ADAPTER](self.lora_dropout[ADAPTER](x))
-        up = self.lora_B[ADAPTER].weight.t()
+        up: Tensor = self.lora_B[ADAPTER].weight.t()  # type: ignore[operator]
         summed = torch.addmm(wide.flatten(0, -2), narrow.flatten(0, -2), up, alpha=self.scaling[ADAPTER])
         return summed.view(wide.shape)

@@ -17,7 +17,7 @@ from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
 from dinov3_pipeline.pictures import Picture, resized
 from dinov3_pipeline.render_options import RenderOptions
 from dinov3_pipeline.rendering import views
-from tc_common.checkpoints import load_checkpoint
+from tc_common.checkpoints import load_checkpoint, load_weights
 from tc_common.crystals import read_crystal
 from tc_common.devices import Placement
 from tc_common.errors import UserError
@@ -105,6 +105,12 @@ class DinoTcModel(nn.Module):
         self.train(was_training)
         return kelvin.cpu()
 
+    def frozen(self) -> list[str]:
+        """Names in the state of weights that never change and that `init` brings back."""
+        if self.init == "random":
+            return []
+        return [f"backbone.{name}" for name, p in self.backbone.named_parameters() if not p.requires_grad]
+
     def get_extra_state(self) -> dict[str, Any]:
         """How the pictures were drawn, for the checkpoint."""
         options = asdict(self.render_options)
@@ -179,31 +185,37 @@ def _head(width: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(width, 1))
 
 
-def load_model(path: Path | str) -> DinoTcModel:
-    """Rebuild a trained network from its checkpoint alone, ready to predict.
+def load_model(path: Path | str, init: str | None = None) -> DinoTcModel:
+    """Rebuild a trained network from its checkpoint, ready to predict.
+
+    A checkpoint names the weights of a frozen backbone instead of repeating them (unless they were random): they come
+    from the Hugging Face cache or from the file that `--init` named, and their sha256 is checked.
+
+    Args:
+        init: where that file lies now, if it has moved.
 
     Raises:
-        UserError: missing, damaged or foreign checkpoint.
+        UserError: missing, damaged or foreign checkpoint, or frozen weights that cannot be had.
     """
-    checkpoint = load_checkpoint(Path(path))
+    path = Path(path)
+    checkpoint = load_checkpoint(path)
+    frozen = checkpoint.get("frozen", {}).get("names", [])
     try:
-        model = restore_model(checkpoint["config"], checkpoint["init"])
-        model.load_state_dict(checkpoint["model_state_dict"], strict=True)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise UserError(
-            f"{path} holds no vision model of this project: {' '.join(str(error).split())[:200]}"
-        ) from error
+        model = restore_model(checkpoint["config"], init=(init or checkpoint["config"]["init"]) if frozen else None)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is no checkpoint of the vision model: its settings lack {error}") from error
+    load_weights(model, checkpoint, path)
+    model.init = checkpoint["init"]
     return model.eval()
 
 
-def restore_model(config: Mapping[str, Any], origin: str) -> DinoTcModel:
-    """The network that a trainer's settings describe, with weights that are still to be loaded."""
+def restore_model(config: Mapping[str, Any], init: str | None = None) -> DinoTcModel:
+    """The network that a trainer's settings describe; the backbone's weights come from `init`, or are to be loaded."""
     name, image_size, target = config["backbone"], config["image_size"], TargetTransform(config["target"])
+    lora, head_dropout, tune = lora_of(config), config["head_dropout"], config["tune"]
     with torch.random.fork_rng(devices=[]):
-        vit = build(name, image_size)
-        return _assemble(
-            vit, name, image_size, config["tune"], lora_of(config), config["head_dropout"], target, origin
-        )
+        vit = build(name, image_size) if init is None else create_backbone(name, image_size, init)[0]
+        return _assemble(vit, name, image_size, tune, lora, head_dropout, target, init or "")
 
 
 def lora_of(config: Mapping[str, Any]) -> Lora:

@@ -192,6 +192,7 @@ def make_task(
         fingerprint=f"{model.render_options.fingerprint()}-{config.image_size}",
         groups=shuffled_groups(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
         micro_batches=pieces_of(config.batch_size),
+        frozen=model.frozen(),
     )
 
 

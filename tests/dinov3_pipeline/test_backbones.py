@@ -128,7 +128,7 @@ def test_a_refusing_hub_is_an_error_and_no_random_start(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("name", "size", "init", "message"),
     [
-        ("vit_nonsense", 32, "random", "--backbone vit_nonsense is unknown to timm; for example .*vit_base_patch16_dinov3"),
+        ("vit_nonsense", 32, "random", "vit_nonsense is unknown to timm; for example .*vit_base_patch16_dinov3"),
         ("test_resnet", 32, "random", "no vision transformer"),
         (TINY, 40, "random", "--image-size 40 is no multiple of the patch of test_vit, 16 pixels"),
         (TINY, 32, "no-such-file", "--init no-such-file is neither pretrained nor random, nor a file"),

@@ -1,4 +1,4 @@
-"""The network's numbers: its size, its precision, its views, and that a checkpoint is all it takes to have it again."""
+"""The network's numbers: its size, its precision, its views, and what it takes to have it again from a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from dinov3_pipeline import model as model_module
-from dinov3_pipeline.lora import Lora
+from dinov3_pipeline.backbones import build
+from dinov3_pipeline.lora import Lora, adapters
 from dinov3_pipeline.model import (
     DinoTcModel,
     as_images,
@@ -20,7 +21,7 @@ from dinov3_pipeline.model import (
 )
 from dinov3_pipeline.render_options import RenderOptions
 from dinov3_pipeline.rendering import views
-from tc_common.checkpoints import random_state, save_checkpoint
+from tc_common.checkpoints import frozen_identity, random_state, save_checkpoint
 from tc_common.crystals import CrystalError, read_crystal
 from tc_common.errors import UserError
 from tc_common.targets import TargetTransform
@@ -52,7 +53,7 @@ def cif(tmp_path: Path) -> Path:
 def test_the_studys_network_trains_1115137_parameters() -> None:
     study = {**SETTINGS, "backbone": "vit_base_patch16_dinov3", "image_size": 224, "lora_rank": 16}
     with torch.device("meta"):
-        model = restore_model({**study, "lora_targets": ["attn.qkv"]}, "random")
+        model = restore_model({**study, "lora_targets": ["attn.qkv"]})
     assert count_parameters(model) == (1_115_137, 85_641_216 + 1_115_137)
 
 
@@ -84,7 +85,7 @@ def test_the_seed_alone_decides_the_weights() -> None:
 
 def test_kelvins_are_not_rounded_to_bf16() -> None:
     model = tiny_model(target=TargetTransform("kelvin")).eval()
-    torch.nn.init.constant_(model.head[-1].bias, 100.0)
+    torch.nn.init.constant_(model.head.get_parameter("6.bias"), 100.0)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         kelvin = model(batch())
     assert kelvin.dtype == torch.float32
@@ -95,7 +96,7 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
     gradients = []
     for again in (False, True):
         model = tiny_model(gradient_checkpointing=again, lora=Lora(dropout=0.0), head_dropout=0.0).train()
-        torch.nn.init.constant_(model.backbone.blocks[0].attn.qkv.lora_B["default"].weight, 0.1)
+        torch.nn.init.constant_(model.backbone.get_parameter("blocks.0.attn.qkv.lora_B.default.weight"), 0.1)
         model(batch()).sum().backward()
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
@@ -122,34 +123,69 @@ def test_a_broken_cif_is_named(tmp_path: Path) -> None:
 
 def saved(model: DinoTcModel, path: Path, config: dict[str, Any]) -> Path:
     unused = {"epoch": 1, "optimizer_state_dict": {}, "scheduler_state_dict": {}, "val_loss": 0.0}
-    content = {"model_state_dict": model.state_dict(), "config": config, "init": "file:x@0123456789ab"}
-    save_checkpoint(path, {**content, **unused, "rng_state": random_state()})
+    weights, frozen = model.state_dict(), model.frozen()
+    content = {
+        "model_state_dict": {name: weights[name] for name in weights if name not in frozen},
+        "frozen": frozen_identity(model, frozen),
+        "config": config,
+        "init": model.init,
+    }
+    save_checkpoint(path, {**content, **unused, "rng_state": [random_state()]})
     return path
 
 
-def test_a_checkpoint_is_enough_to_rebuild_the_model(tmp_path: Path, cif: Path) -> None:
+def trained(init: str = "random") -> DinoTcModel:
+    """A network as `SETTINGS` describe it, whose adapters and views are no longer those of the start."""
     target = TargetTransform("log1p", torch.tensor([1.0, 40.0, 90.0]))
     lora = Lora(rank=4, alpha=8.0, dropout=0.0, targets=("attn.qkv", "attn.proj"), rank_stabilised=True)
-    model = tiny_model(lora=lora, target=target, seed=5)
-    torch.nn.init.constant_(model.backbone.blocks[3].attn.proj.lora_B["default"].weight, 0.1)
+    model = tiny_model(lora=lora, target=target, seed=5, init=init)
     model.render_options = FEW_VIEWS
-    again = load_model(saved(model, tmp_path / "m.pth", SETTINGS))
+    for _, layer in adapters(model.backbone):
+        torch.nn.init.constant_(layer.lora_B["default"].weight, 0.1)
+    return model
+
+
+def test_a_checkpoint_of_a_random_start_is_enough_to_rebuild_the_model(tmp_path: Path, cif: Path) -> None:
+    model = trained()
+    again = load_model(saved(model, tmp_path / "m.pth", {**SETTINGS, "init": "random"}))
     assert again.predict(cif) == model.predict(cif)
-    assert again.init == "file:x@0123456789ab"
-    assert again.render_options == FEW_VIEWS
+    assert (again.init, again.render_options) == ("random", FEW_VIEWS)
+
+
+def test_a_frozen_backbone_is_named_not_repeated(tmp_path: Path, cif: Path) -> None:
+    weights = tmp_path / "vit.pth"
+    torch.save(build(TINY, SIZE).state_dict(), weights)
+    model = trained(str(weights))
+    path = saved(model, tmp_path / "m.pth", {**SETTINGS, "init": str(weights)})
+    assert path.stat().st_size < weights.stat().st_size
+    again = load_model(path)
+    assert again.predict(cif) == model.predict(cif)
+    assert again.init == model.init
+    weights.rename(tmp_path / "moved.pth")
+    with pytest.raises(UserError, match="vit.pth"):
+        load_model(path)
+    assert load_model(path, init=str(tmp_path / "moved.pth")).predict(cif) == model.predict(cif)
+
+
+def test_other_frozen_weights_are_refused(tmp_path: Path) -> None:
+    for name in ("vit.pth", "other.pth"):
+        torch.save(build(TINY, SIZE).state_dict(), tmp_path / name)
+    model = trained(str(tmp_path / "vit.pth"))
+    path = saved(model, tmp_path / "m.pth", {**SETTINGS, "init": str(tmp_path / "other.pth")})
+    with pytest.raises(UserError, match="m.pth was trained on other frozen weights"):
+        load_model(path)
 
 
 @pytest.mark.parametrize("change", [{"lora_rank": 8}, {"backbone": "test_vit2"}, {"tune": "head"}])
 def test_a_checkpoint_of_another_network_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
-    lora = Lora(rank=4, alpha=8.0, targets=("attn.qkv", "attn.proj"), rank_stabilised=True)
-    path = saved(tiny_model(lora=lora), tmp_path / "m.pth", {**SETTINGS, **change})
-    with pytest.raises(UserError, match="m.pth holds no vision model"):
+    path = saved(trained(), tmp_path / "m.pth", {**SETTINGS, **change, "init": "random"})
+    with pytest.raises(UserError, match="m.pth does not fit this model"):
         load_model(path)
 
 
 def test_a_checkpoint_of_the_other_pipeline_is_refused(tmp_path: Path) -> None:
     path = saved(tiny_model(), tmp_path / "alignn.pth", {"hidden": 256})
-    with pytest.raises(UserError, match="alignn.pth holds no vision model"):
+    with pytest.raises(UserError, match="alignn.pth is no checkpoint of the vision model"):
         load_model(path)
 
 
@@ -157,7 +193,8 @@ def test_attention_goes_unfused_on_a_cpu_in_bf16_only() -> None:
     model = tiny_model()
     for bf16, fused in ((True, False), (False, True)):
         model.adapt_to(model_module.Placement(torch.device("cpu"), bf16))
-        assert {block.attn.fused_attn for block in model.backbone.blocks} == {fused}
+        chosen = [module.fused_attn for module in model.modules() if hasattr(module, "fused_attn")]
+        assert chosen == [fused] * 6
 
 
 def test_shape_and_type_are_checked_at_the_door() -> None:
