@@ -52,7 +52,7 @@ class PretrainConfig(GraphTrainConfig):
     """Folder for history and metrics."""
     init: str = "random"
     """Where the first weights come from."""
-    epochs: int = 60
+    epochs: int = 30
     """Passes over the training set (>= 1)."""
     batch_size: int = 16
     """Crystals computed at once (>= 2)."""

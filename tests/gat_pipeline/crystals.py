@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pymatgen.core import Lattice, Structure
+from torch import nn
 
 from gat_pipeline.graphs import CrystalGraph, GraphOptions, build_graph
 from tc_common.crystals import read_crystal
@@ -39,6 +41,16 @@ def _some(doped: str, number: int) -> list[Structure]:
 def sample_graphs(number: int = 24) -> tuple[CrystalGraph, ...]:
     """Their graphs."""
     return tuple(build_graph(structure, OPTIONS) for structure in sample_structures(number))
+
+
+def settle(network: nn.Module, batch: dict[str, Any]) -> None:
+    """Give normalisation layers the statistics of real crystals, instead of 0 and 1, in one pass."""
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm1d):
+            layer.momentum = 1.0
+    with torch.no_grad():
+        network.train()(batch)
+    network.eval()
 
 
 def cuprate(strontium: float = 0.075) -> Structure:

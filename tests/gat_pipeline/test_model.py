@@ -1,0 +1,177 @@
+"""The whole model: what must not change a prediction, and what must."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pymatgen.core import Structure
+from pymatgen.io.cif import CifWriter
+
+from gat_pipeline.dataset import join
+from gat_pipeline.graphs import GraphOptions, build_graph
+from gat_pipeline.model import AlignnTc, create_alignn_model, load_model
+from gat_pipeline.network import NetworkShape
+from tc_common.checkpoints import save_checkpoint
+from tc_common.errors import UserError
+from tc_common.targets import TargetTransform
+from tests.gat_pipeline.crystals import (
+    OPTIONS,
+    ROOT,
+    cuprate,
+    rotated,
+    sample_graphs,
+    sample_rows,
+    sample_structures,
+    settle,
+)
+
+SMALL = NetworkShape(hidden=32, embedding=16, alignn_layers=2, gcn_layers=2)
+SAME_K, DIFFERENT_K = 1e-3, 1e-2
+
+
+def settled(**choices: Any) -> AlignnTc:
+    """A model with realistic statistics whose predictions spread over tens of kelvins."""
+    model = create_alignn_model(shape=SMALL, seed=1, **choices)
+    settle(model, join(sample_graphs()))
+    with torch.no_grad():
+        model.head[-1].weight *= 500
+    return model
+
+
+@pytest.fixture(scope="module")
+def model() -> AlignnTc:
+    return settled()
+
+
+def kelvin(model: AlignnTc, *structures: Structure) -> list[float]:
+    with torch.inference_mode():
+        return model(join([build_graph(structure, model.options) for structure in structures])).tolist()
+
+
+def test_the_published_size() -> None:
+    model = create_alignn_model()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 4_125_313
+    assert [tuple(layer.weight.shape) for layer in model.head if hasattr(layer, "weight")] == [
+        (256, 256),
+        (128, 256),
+        (1, 128),
+    ]
+
+
+def test_predictions_differ_between_crystals(model: AlignnTc) -> None:
+    assert np.std(kelvin(model, *sample_structures())) > 5 * DIFFERENT_K
+
+
+@pytest.mark.parametrize("number", range(0, 24, 3))
+def test_what_must_not_change_a_prediction(model: AlignnTc, number: int) -> None:
+    structure = sample_structures()[number]
+    before = kelvin(model, structure)[0]
+    shifted = structure.copy().translate_sites(range(len(structure)), [0.13, 0.27, 0.41])
+    order = np.random.default_rng(number).permutation(len(structure))
+    permuted = Structure.from_sites([structure[int(site)] for site in order])
+    assert kelvin(model, shifted)[0] == pytest.approx(before, abs=SAME_K)
+    assert kelvin(model, rotated(structure, number))[0] == pytest.approx(before, abs=SAME_K)
+    assert kelvin(model, permuted)[0] == pytest.approx(before, abs=SAME_K)
+    assert kelvin(model, structure.make_supercell([2, 1, 1], in_place=False))[0] == pytest.approx(before, abs=SAME_K)
+
+
+def test_a_supercell_of_a_sheared_basis_is_the_same_crystal(model: AlignnTc) -> None:
+    sheared = cuprate().make_supercell([[1, 1, 0], [-1, 1, 0], [0, 0, 1]], in_place=False)
+    assert kelvin(model, sheared)[0] == pytest.approx(kelvin(model, cuprate())[0], abs=SAME_K)
+
+
+def test_control_what_must_change_a_prediction(model: AlignnTc) -> None:
+    before = kelvin(model, cuprate(0.075))[0]
+    moved, removed = cuprate(0.075), cuprate(0.075)
+    moved.translate_sites([4], [0, 0, 0.05])
+    removed.remove_sites([4])
+    strained = cuprate(0.075).apply_strain(0.03, inplace=False)
+    changed = {
+        "occupancy": cuprate(0.10), "moved atom": moved, "removed atom": removed, "strain": strained,
+        "dopant": cuprate(0.075).replace_species({"Sr": "Ba"}, in_place=False),
+    }  # fmt: skip
+    for name, structure in changed.items():
+        assert abs(kelvin(model, structure)[0] - before) > DIFFERENT_K, name
+
+
+def test_a_vacancy_changes_the_prediction(model: AlignnTc) -> None:
+    def with_oxygen(occupancy: float) -> Structure:
+        structure = cuprate()
+        structure.replace(4, {"O": occupancy})
+        return structure
+
+    full, less, least = kelvin(model, with_oxygen(1.0), with_oxygen(0.9), with_oxygen(0.5))
+    assert abs(full - less) > DIFFERENT_K and abs(less - least) > DIFFERENT_K
+
+
+def test_doping_series_are_all_different(model: AlignnTc) -> None:
+    series = kelvin(model, *(cuprate(x) for x in (0, 0.025, 0.05, 0.075, 0.1)))
+    assert (abs(np.diff(series)) > DIFFERENT_K).all()
+
+
+@pytest.mark.parametrize("head_features", ["none", "composition"])
+def test_alone_is_as_in_a_batch(head_features: Any) -> None:
+    model = settled(head_features=head_features)
+    structures = sample_structures()[:10]
+    together = kelvin(model, *structures)
+    assert [kelvin(model, structure)[0] for structure in structures] == pytest.approx(together, abs=SAME_K)
+
+
+def test_composition_features_reach_the_head() -> None:
+    model = settled(head_features="composition")
+    assert model.head[0].in_features == 32 + 100 + 2 * 92
+    batch = join([build_graph(cuprate(), OPTIONS)])
+    other = {**batch, "composition": batch["composition"].roll(1, dims=1)}
+    with torch.inference_mode():
+        assert abs(model(batch) - model(other)).item() > DIFFERENT_K
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    first, again, other = (create_alignn_model(shape=SMALL, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["head.0.weight"], other["head.0.weight"])
+
+
+def test_predict_reads_a_cif(model: AlignnTc, tmp_path: Path) -> None:
+    row = next(row for row in sample_rows() if row["doped"] == "True")
+    path = ROOT / row["cif"]
+    from tc_common.crystals import read_crystal
+
+    assert model.predict(path) == pytest.approx(kelvin(model, read_crystal(path))[0], abs=SAME_K)
+    assert isinstance(model.predict(str(path)), float) and not model.training
+    with pytest.raises(UserError, match="no-such.cif"):
+        model.predict(tmp_path / "no-such.cif")
+    lonely = Structure.from_dict(cuprate().as_dict())
+    lonely.scale_lattice(20_000)
+    CifWriter(lonely).write_file(tmp_path / "lonely.cif")
+    with pytest.raises(UserError, match=r"lonely\.cif"):
+        model.predict(tmp_path / "lonely.cif")
+
+
+def test_a_checkpoint_alone_rebuilds_the_model(tmp_path: Path) -> None:
+    options = GraphOptions(mixture_channels=True, neighbours=8)
+    target = TargetTransform("log1p", torch.tensor([1.0, 10.0, 90.0]))
+    shape = NetworkShape(hidden=32, embedding=16, alignn_layers=1, gcn_layers=2, atom_features=94)
+    model = create_alignn_model(shape=shape, options=options, head_features="composition", target=target)
+    config = {"graph": options.plain(), "head_features": "composition", "target": "log1p", "hidden": 32}
+    state = dict.fromkeys(("epoch", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss"), 0)
+    save_checkpoint(tmp_path / "a.pth", {**state, "model_state_dict": model.state_dict(), "config": config})
+    rebuilt = load_model(tmp_path / "a.pth")
+    assert rebuilt.options == options and not rebuilt.training
+    assert kelvin(rebuilt, cuprate()) == kelvin(model.eval(), cuprate())
+    save_checkpoint(tmp_path / "b.pth", {**state, "model_state_dict": model.state_dict(), "config": {}})
+    with pytest.raises(UserError, match=r"b\.pth is no checkpoint of the graph pipeline"):
+        load_model(tmp_path / "b.pth")
+
+
+def test_frozen_blocks_keep_their_statistics() -> None:
+    model = create_alignn_model(shape=SMALL)
+    frozen = model.blocks()[-1]
+    frozen.requires_grad_(False)
+    model.train()
+    assert not frozen.training and model.blocks()[0].training
+    before = {name: value.clone() for name, value in frozen.state_dict().items()}
+    model(join(sample_graphs()[:4]))
+    assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())

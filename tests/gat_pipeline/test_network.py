@@ -1,0 +1,136 @@
+"""The plain engine is the original network: same names, same numbers, same gradients."""
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gat_pipeline.dataset import join
+from gat_pipeline.graphs import GraphOptions, build_graph
+from gat_pipeline.network import Alignn, NetworkShape, shape_of
+from tc_common.errors import UserError
+from tests.gat_pipeline.crystals import sample_graphs, sample_structures, settle
+
+os.environ["DGLBACKEND"] = "pytorch"  # or DGL writes a settings file to the home folder
+SMALL = NetworkShape(hidden=32, embedding=16, alignn_layers=2, gcn_layers=2)
+
+
+def pair_of_engines(shape: NetworkShape, batch: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    pytest.importorskip("dgl")
+    from gat_pipeline.dgl_engine import DglAlignn
+
+    torch.manual_seed(0)
+    reference = DglAlignn(shape)
+    settle(reference, batch)
+    plain = Alignn(shape)
+    plain.load_state_dict(reference.state_dict(), strict=True)
+    return plain.eval(), reference
+
+
+def test_both_engines_agree_on_twenty_crystals() -> None:
+    graphs = sorted(sample_graphs(), key=lambda graph: graph.angles)[:20]
+    plain, reference = pair_of_engines(NetworkShape(), join(graphs[:10]))
+    with torch.no_grad():
+        ours, theirs = plain(join(graphs)), reference(join(graphs))
+    assert ours.shape == (20, 256) and theirs.std(dim=0).mean() > 0.01, "nothing to compare"
+    assert (ours - theirs).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_both_engines_have_the_same_gradients(training: bool) -> None:
+    batch = join(sample_graphs()[:8])
+    engines = pair_of_engines(SMALL, batch)
+    gradients = []
+    for engine in engines:
+        engine.train(training)
+        engine(batch).square().mean().backward()
+        gradients.append({name: value.grad for name, value in engine.named_parameters() if value.grad is not None})
+    ours, theirs = gradients
+    assert ours.keys() == theirs.keys() and max(value.abs().max() for value in theirs.values()) > 0.01
+    for name, gradient in ours.items():
+        assert (gradient - theirs[name]).abs().max() < 1e-4, name
+
+
+def test_names_are_alignns() -> None:
+    pytest.importorskip("dgl")
+    from alignn.models.alignn import ALIGNN, ALIGNNConfig
+
+    original = ALIGNN(ALIGNNConfig(name="alignn")).state_dict()
+    ours = Alignn(NetworkShape()).state_dict()
+    assert {name: value.shape for name, value in ours.items()} == {
+        name: value.shape for name, value in original.items() if not name.startswith("fc.")
+    }
+
+
+def test_layer_normalisation_is_alignn_two() -> None:
+    """Against alignn's own DGL-free network, on radius graphs with its angle cutoff, from its own builder."""
+    from alignn.models.alignn_atomwise_pure import ALIGNNAtomWisePure, ALIGNNAtomWisePureConfig
+    from alignn.torch_graph_builder import build_pure_torch_graph
+    from jarvis.core.atoms import Atoms
+
+    theirs = ALIGNNAtomWisePure(
+        ALIGNNAtomWisePureConfig(
+            name="alignn_atomwise_pure", atom_input_features=92, hidden_features=32, embedding_features=16,
+            calculate_gradient=False, use_penalty=False, energy_mult_natoms=False,
+        )
+    ).eval()  # fmt: skip
+    theirs.fc = nn.Identity()
+    ours = Alignn(NetworkShape(hidden=32, embedding=16, alignn_layers=2, gcn_layers=2, norm="layer")).eval()
+    ours.load_state_dict({k: v for k, v in theirs.state_dict().items() if k != "_species_table"}, strict=True)
+    options = GraphOptions(rule="radius", cutoff_A=5.0, angle_cutoff_A=3.5)
+    for structure in [structure for structure in sample_structures() if structure.is_ordered][:4]:
+        atoms = Atoms(
+            lattice_mat=structure.lattice.matrix.tolist(), coords=structure.frac_coords.tolist(),
+            elements=[site.specie.symbol for site in structure],
+        )  # fmt: skip
+        crystal, line = build_pure_torch_graph(atoms, two_body_cutoff=5.0, three_body_cutoff=3.5)
+        with torch.no_grad():
+            expected = theirs((crystal, line, None))["out"]
+            found = ours(join([build_graph(structure, options)], options.angle_cutoff_A))
+        assert found == pytest.approx(np.asarray(expected), abs=2e-5)
+
+
+def test_the_shape_is_read_off_the_weights() -> None:
+    shape = NetworkShape(hidden=48, embedding=24, alignn_layers=3, gcn_layers=1, atom_features=94, norm="layer")
+    assert shape_of(Alignn(shape).state_dict()) == shape
+    assert shape_of(Alignn(SMALL).state_dict()) == SMALL
+    with pytest.raises(UserError, match="no ALIGNN's: atom_embedding"):
+        shape_of({"conv1.weight": torch.zeros(3, 3)})
+
+
+def test_bfloat16_is_close() -> None:
+    batch = join(sample_graphs()[:8])
+    network = Alignn(SMALL)
+    settle(network, batch)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rough = network(batch)
+    with torch.no_grad():
+        exact = network(batch)
+    assert rough.dtype == torch.float32
+    assert 0 < (rough - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_unread_parameters_do_not_learn_and_all_others_do() -> None:
+    network = Alignn(SMALL)
+    network(join(sample_graphs()[:4])).square().sum().backward()
+    idle = {name for name, value in network.named_parameters() if value.grad is None}
+    assert idle == {name for name, value in network.named_parameters() if not value.requires_grad}
+    assert idle == {
+        f"{layer}.bn_edges.{kind}"
+        for layer in ("alignn_layers.1.edge_update", "gcn_layers.1")
+        for kind in ("weight", "bias")
+    }
+
+
+def test_a_batch_of_one_crystal_trains() -> None:
+    features: Tensor = Alignn(SMALL)(join(sample_graphs()[3:4]))
+    assert features.shape == (1, 32) and torch.isfinite(features).all()
+
+
+@pytest.mark.parametrize("wrong", [{"hidden": 0}, {"alignn_layers": 0}, {"gcn_layers": -1}])
+def test_a_network_of_no_size_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        NetworkShape(**wrong)  # type: ignore[arg-type]
