@@ -64,8 +64,10 @@ class DinoTcModel(nn.Module):
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Kelvin (B,) of `batch["images"]` uint8 (B, 3, S, S), or of their `batch["features"]` (B, D)."""
-        features = batch["features"] if "features" in batch else self.features(batch["images"])
-        # kelvins rounded to the 8 bits of bf16 would be off by 0.4 %
+        return self.kelvin(batch["features"] if "features" in batch else self.features(batch["images"]))
+
+    def kelvin(self, features: Tensor) -> Tensor:
+        """Features (B, D) to kelvin (B,), in fp32: rounded to the 8 bits of bf16 they would be off by 0.4 %."""
         with torch.autocast(features.device.type, enabled=False):
             return self.target.decode(self.head(features.float()).squeeze(1))
 
@@ -73,7 +75,11 @@ class DinoTcModel(nn.Module):
         """What the backbone sees: uint8 (B, 3, S, S) to (B, D); without gradients where only the head is trained."""
         assert images.dtype == torch.uint8 and images.ndim == 4, f"images are {images.dtype} {tuple(images.shape)}"
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "head"):
-            features: Tensor = self.backbone((images.float() - self.mean) / self.std)
+            return self.see(images.float())
+
+    def see(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, S, S) as numbers from 0 to 255 to features (B, D)."""
+        features: Tensor = self.backbone((pixels - self.mean) / self.std)
         return features
 
     def adapt_to(self, placement: Placement) -> None:

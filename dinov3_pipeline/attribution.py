@@ -1,0 +1,115 @@
+"""Which pixels, and so which atoms, a prediction rests on.
+
+Legend: V views of one crystal, S side of a picture in pixels, N tokens of a picture (P patches and a few others),
+n sites of the unit cell.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients
+from numpy.typing import NDArray
+from pymatgen.core import Structure
+from torch import Tensor, nn
+
+from dinov3_pipeline.model import DinoTcModel
+from dinov3_pipeline.render_options import RenderOptions, view_names
+from dinov3_pipeline.rendering import draw_views, prepare
+
+BACKGROUND, BOND = -1, -2
+
+
+def attention_rollout(model: DinoTcModel, images: Tensor) -> NDArray[np.float32]:
+    """How much of the pooled output comes from each pixel (V, S, S), as far as attention tells; each view sums to 1.
+
+    Abnar & Zuidema 2020 (arXiv:2005.00928): heads averaged, half of the identity added for the residual path, layers
+    multiplied. Patches are spread evenly over their pixels.
+    """
+    with torch.inference_mode(), _kept_attention(model.backbone) as attentions:
+        model.features(images)
+        tokens = _identity_like(attentions[0])
+        for attention in attentions:
+            tokens = (0.5 * attention + 0.5 * _identity_like(attention)) @ tokens
+    patches = _pooled(model.backbone, tokens)
+    grid = int(round(patches.shape[1] ** 0.5))
+    side = images.shape[-1] // grid
+    maps = patches.reshape(-1, grid, grid).repeat_interleave(side, 1).repeat_interleave(side, 2)
+    return (maps / maps.sum((1, 2), keepdim=True)).numpy()
+
+
+@contextmanager
+def _kept_attention(backbone: nn.Module) -> Iterator[list[Tensor]]:
+    """Inside the block every attention matrix (V, N, N), averaged over heads, is appended to the list."""
+    kept: list[Tensor] = []
+    layers = [module for module in backbone.modules() if hasattr(module, "fused_attn")]
+    fused = [layer.fused_attn for layer in layers]
+    hooks = []
+    for layer in layers:
+        layer.fused_attn = False  # type: ignore[assignment]  # the fused kernel shows no matrix
+        dropout: nn.Module = layer.attn_drop  # type: ignore[assignment]
+        hooks.append(dropout.register_forward_hook(lambda _, __, matrix: kept.append(matrix.float().mean(1).cpu())))
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for layer, was in zip(layers, fused, strict=True):
+            layer.fused_attn = was
+
+
+def _identity_like(matrices: Tensor) -> Tensor:
+    return torch.eye(matrices.shape[-1]).expand_as(matrices)
+
+
+def _pooled(backbone: nn.Module, tokens: Tensor) -> Tensor:
+    """What the network's pooling takes from each patch: (V, N, N) to (V, P)."""
+    others: int = backbone.num_prefix_tokens  # type: ignore[assignment]
+    rows = tokens[:, others:].mean(1) if backbone.global_pool == "avg" else tokens[:, 0]
+    return rows[:, others:]
+
+
+def integrated_gradients(model: DinoTcModel, images: Tensor, steps: int, batch_size: int) -> NDArray[np.float32]:
+    """Kelvins that each pixel (V, S, S) adds to the prediction for a black picture, where there is no atom.
+
+    Sundararajan et al. 2017 (arXiv:1703.01365), through captum: the sum over a view's pixels is its prediction less
+    that of the black picture, the better the more `steps`.
+    """
+
+    def kelvin(pixels: Tensor) -> Tensor:
+        return model.kelvin(model.see(pixels))
+
+    tune, model.tune = model.tune, "full"
+    try:
+        pixels = images.float()
+        added_K = [
+            IntegratedGradients(kelvin).attribute(pixels[at : at + 1], n_steps=steps, internal_batch_size=batch_size)
+            for at in range(len(pixels))
+        ]
+    finally:
+        model.tune = tune
+    return torch.cat(added_K).sum(1).float().cpu().numpy()
+
+
+def site_maps(structure: Structure, material_id: str, options: RenderOptions, image_size: int) -> NDArray[np.int64]:
+    """Number of the site that each pixel (V, S, S) shows, or BACKGROUND or BOND.
+
+    The crystal is drawn again with every site's number in place of its colour; nothing but a bond has a blue part.
+    """
+    geometry = prepare(structure, options)
+    numbers = np.arange(1, len(structure) + 1)
+    codes = np.stack([numbers % 256, numbers // 256, np.zeros_like(numbers)], 1).astype(np.uint8)
+    coded = replace(geometry, colors=codes)
+    drawn = draw_views(coded, view_names(options), material_id, replace(options, depth_cue=False))
+    size = (image_size, image_size)
+    sized = np.stack([cv2.resize(view, size, interpolation=cv2.INTER_NEAREST) for view in drawn]).astype(np.int64)
+    return np.where(sized[..., 2] > 0, BOND, sized[..., 0] + 256 * sized[..., 1] - 1)
+
+
+def by_site(values: NDArray[np.float32], sites: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Sum of `values` (V, S, S) over each site's pixels, then the bonds', then the background's: (count + 2,)."""
+    where = np.where(sites == BOND, count, np.where(sites == BACKGROUND, count + 1, sites))
+    return np.bincount(where.ravel(), values.ravel(), count + 2).astype(np.float64)
