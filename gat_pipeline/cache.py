@@ -22,9 +22,11 @@ from gat_pipeline.graphs import RECIPE, CrystalGraph, GraphOptions, build_graph
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import atomic_write
+from tc_common.logs import log
 
 # Below this, starting processes costs more than they save.
 WORTH_PROCESSES = 64
+CHUNK = 16
 COMPLAINTS_SHOWN = 5
 
 
@@ -63,7 +65,7 @@ def _in_processes(cifs: Sequence[Path], options: GraphOptions) -> Iterable[Cryst
     # fork: the builders need neither torch nor its start-up time
     method = "fork" if os.name == "posix" else "spawn"
     with ProcessPoolExecutor(processes, mp_context=get_context(method)) as pool:
-        return list(pool.map(build, cifs, chunksize=16))
+        return list(pool.map(build, cifs, chunksize=CHUNK))
 
 
 def graph_or_reason(cif: Path, options: GraphOptions) -> CrystalGraph | str:
@@ -107,12 +109,13 @@ def _save(path: Path, graphs: list[CrystalGraph]) -> None:
 
 
 def _load(path: Path) -> list[CrystalGraph] | None:
-    """The graphs, or None where there is no file or a damaged one (zip keeps a checksum of every array)."""
+    """The graphs, or None where there is no file or a damaged one (a zip keeps a checksum of every array)."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             columns = [np.split(stored[name], np.cumsum(stored[f"{name}_length"])[:-1]) for name in _NAMES]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        log.info(f"{path} is damaged ({error}); its graphs are built again")
         return None
     return [CrystalGraph(*arrays) for arrays in zip(*columns, strict=True)]

@@ -1,0 +1,71 @@
+"""Batches: every crystal once, of like size, within the memory, and joined without a bond between crystals."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gat_pipeline.batching import bounded_pieces, bucketed_groups
+from gat_pipeline.dataset import collator, join
+from gat_pipeline.graphs import GraphOptions
+from tests.gat_pipeline.crystals import OPTIONS, sample_graphs
+
+SIZES = np.random.default_rng(0).lognormal(7, 1, 1000).astype(np.int64)
+
+
+@given(st.integers(2, 600), st.integers(2, 40), st.integers(0, 5))
+def test_every_crystal_once_an_epoch(crystals: int, batch: int, epoch: int) -> None:
+    groups = bucketed_groups(SIZES[:crystals], batch, seed=1)(epoch)
+    assert sorted(index for group in groups for index in group) == list(range(crystals))
+    assert all(2 <= len(group) <= batch + 1 for group in groups), "batch normalisation needs two"
+
+
+def test_groups_depend_on_seed_and_epoch_alone() -> None:
+    assert bucketed_groups(SIZES, 32, 1)(4) == bucketed_groups(SIZES, 32, 1)(4)
+    assert bucketed_groups(SIZES, 32, 1)(4) != bucketed_groups(SIZES, 32, 1)(5)
+    assert bucketed_groups(SIZES, 32, 1)(4) != bucketed_groups(SIZES, 32, 2)(4)
+
+
+def test_a_group_holds_like_sizes() -> None:
+    spread = [np.ptp(SIZES[group]) for group in bucketed_groups(SIZES, 32, 1)(0)]
+    order = np.random.default_rng(0).permutation(len(SIZES))
+    at_random = [np.ptp(SIZES[order[at : at + 32]]) for at in range(0, len(SIZES), 32)]
+    assert np.median(spread) < np.median(at_random) / 10
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=50), st.integers(1, 10), st.integers(1, 300))
+def test_pieces_are_bounded(sizes: list[int], batch: int, most: int) -> None:
+    array, indices = np.array(sizes), list(range(len(sizes)))[::-1]
+    pieces = bounded_pieces(array, indices, batch, most)
+    assert [index for piece in pieces for index in piece] == indices
+    assert all(len(piece) <= batch for piece in pieces)
+    assert all(len(piece) == 1 or array[piece].sum() <= most for piece in pieces)
+
+
+def test_joined_crystals_share_no_bond() -> None:
+    graphs = sample_graphs()[:5]
+    batch = join(graphs)
+    crystal = batch["crystal"]
+    assert batch["atoms"].tolist() == [len(graph.atom_features) for graph in graphs]
+    assert torch.equal(crystal[batch["source"]], crystal[batch["target"]])
+    assert torch.equal(batch["target"][batch["first_bond"]], batch["source"][batch["second_bond"]])
+    assert len(batch["angle_cosine"]) == sum(graph.angles for graph in graphs)
+    assert batch["lattice"].shape == (5, 6) and batch["composition"].shape == (5, 101)
+    assert batch["lattice"][2].tolist() == graphs[2].lattice.tolist()
+
+
+def test_an_angle_cutoff_keeps_all_bonds_and_short_angles() -> None:
+    every, short = join(sample_graphs()[:3]), join(sample_graphs()[:3], angle_cutoff_A=3.0)
+    length = short["bond_A"].norm(dim=1)
+    assert torch.equal(every["bond_A"], short["bond_A"])
+    assert length[short["first_bond"]].max() <= 3.0 and length[short["second_bond"]].max() <= 3.0
+    kept = (length[every["first_bond"]] <= 3.0) & (length[every["second_bond"]] <= 3.0)
+    assert 0 < kept.sum() == len(short["first_bond"])
+
+
+@pytest.mark.parametrize("options", [OPTIONS, GraphOptions(angle_cutoff_A=3.0)])
+def test_collate_gives_the_loops_batch(options: GraphOptions) -> None:
+    batch = collator(options)([("b", 2.0, sample_graphs()[0]), ("a", 1.0, sample_graphs()[1])])
+    assert batch["material_id"] == ["b", "a"] and batch["tc"].tolist() == [2.0, 1.0]
+    assert batch["tc"].dtype == torch.float32
