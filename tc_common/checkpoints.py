@@ -134,6 +134,13 @@ def load_weights(model: nn.Module, content: dict[str, Any], path: Path) -> None:
         )
 
 
+def seed_everything(seed: int) -> None:
+    """Put every generator that a training may draw from at a beginning that depends on `seed` alone."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - a library may draw from it
+    torch.manual_seed(seed)
+
+
 def random_state() -> dict[str, Any]:
     """Every generator that a training may draw from, as values that load without code."""
     name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - saved, never drawn from
@@ -142,7 +149,13 @@ def random_state() -> dict[str, Any]:
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "mps": [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else [],
         "python": random.getstate(),
-        "numpy": (str(name), torch.from_numpy(np.asarray(keys).copy()), int(position), int(has_gauss), float(cached)),
+        "numpy": (
+            str(name),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ),
     }
 
 
@@ -155,4 +168,4 @@ def restore_random_state(state: dict[str, Any]) -> None:
         torch.mps.set_rng_state(state["mps"][0])
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy(), *rest))  # noqa: NPY002
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002

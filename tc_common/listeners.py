@@ -92,12 +92,12 @@ class Scalars(Listener):
     """TensorBoard scalars: losses, errors (K), learning rate and gradient norm over optimiser steps.
 
     Args:
-        first_step: of a resumed run, so that TensorBoard drops what the interrupted one wrote beyond its checkpoint.
+        steps_done: by a run that is resumed; TensorBoard drops what it wrote beyond its checkpoint before.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
-        self.writer = SummaryWriter(str(folder), purge_step=first_step)
-        self.total = first_step
+    def __init__(self, folder: Path, steps_done: int) -> None:
+        self.writer = SummaryWriter(str(folder), purge_step=steps_done + 1)
+        self.total = steps_done
 
     def take_step(self, step: Step) -> None:
         self.total = step.total

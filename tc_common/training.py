@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from tc_common.checkpoints import frozen_identity, load_weights, random_state, restore_random_state
+from tc_common.checkpoints import frozen_identity, load_weights, random_state, restore_random_state, seed_everything
 from tc_common.config import TrainConfig
 from tc_common.devices import Placement, to_device
 from tc_common.errors import UserError
@@ -69,7 +69,7 @@ class Trainer:
         self.saved_at = time.monotonic()
         steps = sum(len(task.groups(epoch)) for epoch in range(config.epochs))
         self.schedule = Schedule(task.schedule, task.optimizer, steps, config.plateau_patience)
-        torch.manual_seed(config.seed + placement.rank)
+        seed_everything(config.seed + placement.rank)
 
     def fit(self, save: Callable[[str], None]) -> None:
         """Train until the last epoch, or until the validation MAE has not improved for `patience` epochs.
@@ -111,7 +111,7 @@ class Trainer:
         """The model, wrapped anew every epoch (what is trainable may change from one to the next)."""
         if self.placement.world == 1:
             return self.model
-        return DistributedDataParallel(self.model, find_unused_parameters=True)
+        return DistributedDataParallel(self.model)
 
     def _share(self, group: list[int]) -> Share:
         """This process's part of a group; one that gets no sample takes the first, at weight 0, to keep in step."""

@@ -1,7 +1,11 @@
-"""Runs of the toy pipeline: whole ones, and ones that a signal interrupts at a chosen moment."""
+"""Runs of the toy pipeline: whole ones, ones that a signal interrupts at a chosen moment, and ones in a process."""
 
 import math
+import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from torch import Tensor
 
 from tc_common.checkpoints import load_checkpoint
 from tc_common.interruption import Stopped
+from tc_common.lock import read_owner
 from tc_common.runs import run_training
 from tc_common.task import Task
 from tests.tc_common.toy import ToyConfig
@@ -96,3 +101,33 @@ def _same(one: Any, other: Any) -> bool:
 def files(folder: Path) -> dict[str, bytes]:
     """Content of every file below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def flags(folder: Path, **settings: Any) -> list[str]:
+    """Command-line flags of the toy with its files in `folder`."""
+    settings = {"models_dir": folder / "models", "results_dir": folder / "results", **settings}
+    return [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def start_toy(folder: Path, environment: dict[str, str] | None = None, **settings: Any) -> subprocess.Popen[str]:
+    """The toy's command line as a process in a group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.tc_common.toy", *flags(folder, **settings)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_step(folder: Path, total: int, seconds: float = 60) -> None:
+    """Wait until the owner's note in the models folder tells of the `total`-th step."""
+    deadline = time.monotonic() + seconds
+    while read_owner(folder / "models").get("total", 0) < total:
+        assert time.monotonic() < deadline, "the run does not come to that step"
+        time.sleep(0.05)

@@ -1,0 +1,73 @@
+"""Signals to a real process: it saves, leaves within seconds and with the right status, and goes on later."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tc_common.interruption import heed_signals
+from tc_common.lock import read_owner
+from tc_common.runs import run_training
+from tests.tc_common.runs import checkpoint, differences, start_toy, wait_for_step
+from tests.tc_common.toy import toy_config, toy_task
+
+
+@pytest.mark.parametrize(
+    ("number", "settings"),
+    [
+        (signal.SIGINT, {"num_workers": 2, "step_seconds": 0.05}),
+        # a group of eight batches would take 24 s
+        (signal.SIGTERM, {"batch_size": 1, "grad_accumulation": 8, "step_seconds": 3}),
+    ],
+)
+def test_a_signal_to_everyone_saves_and_leaves(number: int, settings: dict[str, Any], tmp_path: Path) -> None:
+    process = start_toy(tmp_path, **settings)
+    try:
+        if number == signal.SIGINT:
+            wait_for_step(tmp_path, 1)
+        else:
+            wait_for_file(tmp_path / "models" / "toy_last.pth")
+        asked = time.monotonic()
+        os.killpg(process.pid, number)  # as a terminal does: trainer and loaders
+        _, said = process.communicate(timeout=30)
+        assert time.monotonic() - asked < 10
+        assert process.returncode == 128 + number
+        assert said.splitlines()[-1] == f"stopped by signal {number}; the same command goes on from here"
+    finally:
+        process.kill()
+    assert not any((tmp_path / "models").glob("*.tmp")) and read_owner(tmp_path / "models") == {}
+    saved = checkpoint(toy_config(tmp_path))
+    assert saved["epoch"] == 0 and (saved["step"] > 0) == (number == signal.SIGINT)
+
+
+def wait_for_file(path: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} does not come"
+        time.sleep(0.05)
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"save_every_minutes": 1e-9, "step_seconds": 0.02, "num_workers": 1, "epochs": 2}
+    first = start_toy(tmp_path / "killed", **settings)
+    wait_for_step(tmp_path / "killed", 1)
+    first.kill()
+    first.wait()
+    second = start_toy(tmp_path / "killed", **settings)
+    _, said = second.communicate(timeout=60)
+    assert second.returncode == 0 and "resumed" in said, said
+    whole = toy_config(tmp_path / "whole", step_seconds=0.02, epochs=2)
+    run_training(toy_task(whole), whole)
+    assert differences(checkpoint(toy_config(tmp_path / "killed")), checkpoint(whole)) == []
+
+
+def test_signals_are_obeyed_again_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with heed_signals() as wish:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert wish.number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -1,0 +1,93 @@
+"""What a run tells: TensorBoard, the owner's note, the terminal."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tc_common import listeners
+from tc_common.listeners import Console, Heartbeat, Listener, Step
+from tc_common.lock import own_folder, read_owner
+from tc_common.logs import log, set_up_log
+from tc_common.runs import run_training
+from tests.tc_common.runs import after_step, checkpoint, run_interrupted
+from tests.tc_common.toy import ToyConfig, toy_config, toy_task
+
+
+def scalars(config: ToyConfig, name: str) -> dict[int, float]:
+    """Values of a TensorBoard scalar by optimiser step."""
+    events = EventAccumulator(str(config.results_dir / "tensorboard" / "toy"))
+    events.Reload()
+    found = events.Scalars(name)
+    assert len({event.step for event in found}) == len(found), "a step stands twice"
+    return {event.step: event.value for event in found}
+
+
+def test_tensorboard_shows_one_curve_though_the_run_was_resumed(tmp_path: Path) -> None:
+    config = toy_config(tmp_path)
+    run_interrupted(toy_task, config, after_step(14))
+    run_training(toy_task(config), config)
+    assert sorted(scalars(config, "train/loss_this_epoch")) == list(range(1, 31))
+    history = checkpoint(config)["history"]
+    for name in ("train_loss", "val_loss", "val_mae_K"):
+        expected = {10 * row["epoch"]: pytest.approx(row[name], rel=1e-6) for row in history}
+        assert scalars(config, f"epoch/{name}") == expected
+    assert scalars(config, "train/learning_rate")[30] < scalars(config, "train/learning_rate")[1]
+
+
+def test_a_fresh_start_hides_the_old_curve(tmp_path: Path) -> None:
+    config = toy_config(tmp_path)
+    run_training(toy_task(config), config)
+    fresh = toy_config(tmp_path, resume="never", epochs=1)
+    run_training(toy_task(fresh), fresh)
+    assert sorted(scalars(config, "epoch/val_mae_K")) == [10]
+
+
+def step(number: int, **changes: Any) -> Step:
+    facts = {"epoch": 1, "step": number, "steps": 10, "total": number, "loss": 0.5, "gradient_norm": 1.0}
+    return Step(**{**facts, "learning_rate": 0.1, "samples": 4, "seconds": 0.25, **changes})
+
+
+def test_the_owners_note_tells_the_last_step_and_the_mean_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "SECONDS_BETWEEN_NOTES", 0.0)
+    with own_folder(tmp_path) as owner:
+        heartbeat = Heartbeat(owner, epochs=7)
+        heartbeat.take_step(step(1))
+        monkeypatch.setattr(listeners, "SECONDS_BETWEEN_NOTES", 1e9)
+        heartbeat.take_step(step(2, seconds=0.5))
+        assert read_owner(tmp_path)["total"] == 1
+        monkeypatch.setattr(listeners, "SECONDS_BETWEEN_NOTES", 0.0)
+        heartbeat.take_step(step(3, seconds=1.0))
+        note = read_owner(tmp_path)
+    assert (note["epoch"], note["epochs"], note["step"], note["steps"], note["total"]) == (1, 7, 3, 10, 3)
+    assert note["seconds_per_step"] == 0.75
+    assert {"pid", "host", "start", "time", "phase"} <= set(note)
+
+
+def test_the_note_says_when_it_validates(tmp_path: Path) -> None:
+    with own_folder(tmp_path) as owner:
+        heartbeat = Heartbeat(owner, epochs=7)
+        heartbeat.begin_validation()
+        assert read_owner(tmp_path)["phase"] == "validation"
+        heartbeat.end_epoch({"val_mae_K": 3.0}, best_val_mae_K=2.0)
+        assert read_owner(tmp_path)["best_val_mae_K"] == 2.0
+
+
+def test_elsewhere_than_on_a_terminal_lines_are_plain_and_few(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_log(None)
+    console: Listener = Console(epochs=2)
+    console.begin_epoch(1, 0, 10)
+    console.take_step(step(1))
+    monkeypatch.setattr(listeners, "SECONDS_BETWEEN_LINES", 0.0)
+    console.take_step(step(2))
+    console.end_epoch({"epoch": 1, "train_loss": 0.5, "val_loss": 0.25, "val_mae_K": 3.0}, best_val_mae_K=2.0)
+    log.handlers.clear()
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "epoch 1/2  step 2/10  train loss 0.5000"
+    assert said[1].startswith("epoch 1/2  train loss 0.5000  val loss 0.2500  val MAE 3.000 K  best 2.000 K")
+    assert len(said) == 2
