@@ -5,9 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 from pymatgen.analysis.local_env import CrystalNN
-from pymatgen.core import Structure
+from pymatgen.core import Composition, Lattice, Structure
 
-from dinov3_pipeline.bonds import COVALENT_TOLERANCE_A, BondMode, Bonds, covalent_radius_A, find_bonds
+from dinov3_pipeline.bonds import COVALENT_TOLERANCE_A, BondMode, Bonds, covalent_radius_A, dominant, find_bonds
 from tests.dinov3_pipeline.crystals import cuprate, random_crystal, rock_salt
 
 Directed = set[tuple[int, int, int, int, int]]
@@ -58,6 +58,12 @@ def test_a_doped_crystal_keeps_the_bonds_of_its_parent() -> None:
         doped = find_bonds(cuprate(0.2), mode)
         assert as_set(doped) == as_set(find_bonds(cuprate(0), mode)) != set()
         assert not doped.failures
+
+
+def test_a_mixed_site_bonds_like_its_most_frequent_element() -> None:
+    sites = [Composition({"La": 0.4, "Sr": 0.6}), Composition({"Sr": 0.3, "Ba": 0.3, "La": 0.2}), Composition("O")]
+    mixed = Structure(Lattice.cubic(5), sites, [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.0]])
+    assert [site.specie.symbol for site in dominant(mixed)] == ["Sr", "Ba", "O"]
 
 
 def test_a_site_that_crystal_nn_fails_on_is_listed_and_the_others_keep_their_bonds(
