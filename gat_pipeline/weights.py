@@ -111,7 +111,8 @@ def _load(source: Path | io.BytesIO, path: Path) -> dict[str, Any]:
     try:
         content = torch.load(source, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path} cannot be read as weights: {reason}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no weights but a {type(content).__name__}")
     return content

@@ -1,6 +1,5 @@
 """Crystal graphs: against brute force and against alignn, and that they see what physics says they must."""
 
-import os
 from itertools import product
 from typing import Any
 
@@ -24,8 +23,6 @@ from gat_pipeline.graphs import (
     occupancies,
 )
 from tests.gat_pipeline.crystals import OPTIONS, cuprate, edges, rotated, sample_graphs, sample_structures
-
-os.environ["DGLBACKEND"] = "pytorch"  # or DGL writes a settings file to the home folder
 
 
 def brute_force(structure: Structure, neighbours: int, tolerance_A: float) -> set[tuple[int, int, tuple[int, ...]]]:

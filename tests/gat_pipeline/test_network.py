@@ -1,6 +1,5 @@
 """The plain engine is the original network: same names, same numbers, same gradients."""
 
-import os
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from gat_pipeline.network import Alignn, NetworkShape, shape_of
 from tc_common.errors import UserError
 from tests.gat_pipeline.crystals import sample_graphs, sample_structures, settle
 
-os.environ["DGLBACKEND"] = "pytorch"  # or DGL writes a settings file to the home folder
 SMALL = NetworkShape(hidden=32, embedding=16, alignn_layers=2, gcn_layers=2)
 
 
