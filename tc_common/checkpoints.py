@@ -80,7 +80,8 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
             f"{path} is refused: it holds more than tensors and plain values ({_reason(error)})"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}; the file is cut or damaged") from error
+        reason = (str(error).splitlines() or ["it is empty"])[0]
+        raise UserError(f"{path} cannot be read: {reason}; the file is cut or damaged") from error
     missing = [key for key in REQUIRED if not isinstance(content, dict) or key not in content]
     if missing:
         raise UserError(f"{path} is no checkpoint of this project: it lacks {', '.join(missing)}")
