@@ -33,6 +33,10 @@ from tc_common.errors import UserError
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
 
 
+# Bounds a worker's memory when thousands of random views are asked for.
+VIEWS_AT_ONCE = 18
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaterialRow:
     """One material to draw, and the folder for its images."""
@@ -81,8 +85,9 @@ def render_material(row: MaterialRow, options: RenderOptions) -> Rendered:
         skipped = str(error)
     else:
         failures = geometry.bond_failures
-        for name, image in zip(names, draw_views(geometry, names, row.material_id, options), strict=True):
-            write_png(row.folder / image_name(row.material_id, name), image)
+        for batch in (names[begin : begin + VIEWS_AT_ONCE] for begin in range(0, len(names), VIEWS_AT_ONCE)):
+            for name, image in zip(batch, draw_views(geometry, batch, row.material_id, options), strict=True):
+                write_png(row.folder / image_name(row.material_id, name), image)
     return Rendered(
         material_id=row.material_id,
         split=row.split,
