@@ -94,8 +94,9 @@ def _parse(formula: str) -> Composition:
         composition = Composition(formula)
     except ValueError as error:
         raise UserError(f"{formula!r} is no chemical formula ({error}); mend it in the split files") from error
-    if not 0 < composition.num_atoms < float("inf") or max(getattr(e, "Z", 0) or 999 for e in composition) > LAST_Z:
-        raise UserError(f"{formula!r} is no formula of elements up to Lr; mend it in the split files")
+    known = all(isinstance(species, Element) and species.Z <= LAST_Z for species in composition)
+    if not known or not 0 < composition.num_atoms < float("inf"):
+        raise UserError(f"{formula!r} is no chemical formula of elements up to Lr; mend it in the split files")
     return composition
 
 

@@ -57,6 +57,7 @@ def residuals(results: Results, models: list[str]) -> Figure:
     for axes, (name, look) in zip(panels, model_styles(models).items(), strict=False):
         axes.hist(np.clip(errors[name], -reach, reach), edges, color=look["color"])
         axes.set(title=display(name), yscale="log")
+        axes.tick_params(labelbottom=True)
     for axes in panels[len(models) :]:
         axes.set_visible(False)
     figure.supxlabel("prediction − measurement (K)", fontsize=9)

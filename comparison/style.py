@@ -64,6 +64,7 @@ def draw(build: Callable[[], Figure], path: Path) -> str:
         figure = build()
         with atomic_write(path) as temporary:
             figure.savefig(temporary, format="png", dpi=PRINT_DPI, facecolor="white")
+        figure.set_layout_engine("none")  # the layout stands; finding it again would cost as much as drawing
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     return _inline(stream.getvalue(), path.stem)
@@ -71,6 +72,7 @@ def draw(build: Callable[[], Figure], path: Path) -> str:
 
 def _inline(svg: str, name: str) -> str:
     """The `<svg>` element alone, in the page's ink, its ids unlike those of the other figures."""
+    name = re.sub(r"\W", "-", name)  # model names come from file names and may hold anything
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)

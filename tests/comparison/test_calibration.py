@@ -1,0 +1,47 @@
+"""Coverage is reported as it is, also where it falls short."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from comparison.calibration import calibration, intervals_of
+from tests.comparison.made import make_results
+
+
+def test_coverage_and_width_by_hand(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"alignn": 3.0}, count=200)
+    found = calibration(results, "alignn", 0.8)
+    table = intervals_of(results, "alignn", 0.8)
+    assert table is not None
+    inside = (results.column("tc") >= table["tc_lower"]) & (results.column("tc") <= table["tc_upper"])
+    assert found["overall"]["coverage"] == pytest.approx(inside.mean())
+    assert found["overall"]["mean_width_K"] == pytest.approx((table["tc_upper"] - table["tc_lower"]).mean())
+    for key in ("by_range", "by_family"):
+        counts = np.array([row["n"] for row in found[key]])
+        assert counts.sum() == 200
+        assert counts @ [row["coverage"] for row in found[key]] == pytest.approx(inside.sum())
+    assert "as promised" in found["verdict"]
+
+
+def test_stranger_test_materials_are_reported_as_under_covered(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"alignn": 1.0}, count=200)
+    worse = results.test["alignn"].assign(tc_pred=results.column("tc") + np.random.default_rng(0).normal(0, 4, 200))
+    found = calibration(replace(results, test={"alignn": worse}), "alignn", 0.9)
+    assert found["overall"]["coverage"] < 0.6
+    assert found["verdict"].endswith("they under-cover")
+
+
+def test_exact_bounds_of_the_share(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"alignn": 1.0}, count=60)
+    far_off = results.test["alignn"].assign(tc_pred=results.column("tc") + 500)
+    overall = calibration(replace(results, test={"alignn": far_off}), "alignn", 0.9)["overall"]
+    assert overall["coverage"] == 0
+    # Clopper-Pearson for 0 of n: 1 - (alpha / 2) ** (1 / n)
+    assert overall["coverage_interval"] == pytest.approx([0, 1 - 0.025 ** (1 / 60)])
+
+
+def test_without_validation_predictions_nothing_is_promised(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"alignn": 1.0})
+    assert calibration(replace(results, val={}), "alignn", 0.9) == {}

@@ -1,0 +1,84 @@
+"""Ensembles are fitted on validation materials and never look at the test materials."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from comparison.ensemble import fit_weights, with_ensembles, write_ensembles
+from comparison.gather import gather
+from tc_common.errors import UserError
+from tc_common.predictions import read_predictions
+from tests.comparison.made import make_results, read_json
+
+
+def test_weights_are_the_best_of_a_fine_grid() -> None:
+    random = np.random.default_rng(0)
+    tc_K = random.lognormal(1, 1, 80)
+    pred_K = tc_K[:, None] + random.normal(0, [1, 2, 4], (80, 3))
+    weights = fit_weights(pred_K, tc_K)
+    assert weights.min() >= 0 and weights.sum() == pytest.approx(1)
+    steps = np.linspace(0, 1, 51)
+    grid = [(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1 + 1e-12]
+    errors = [np.abs(pred_K @ candidate - tc_K).mean() for candidate in grid]
+    assert np.abs(pred_K @ weights - tc_K).mean() <= min(errors) + 1e-9
+
+
+def test_a_useless_model_gets_no_weight() -> None:
+    tc_K = np.random.default_rng(1).lognormal(1, 1, 60)
+    weights = fit_weights(np.stack([tc_K, 500 - tc_K], axis=1), tc_K)
+    assert weights == pytest.approx([1, 0], abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["ensemble", "ensemble_ridge"])
+def test_independent_errors_average_out(tmp_path: Path, name: str) -> None:
+    results = make_results(tmp_path, {"a": 3.0, "b": 3.0, "c": 3.0}, count=300)
+    combined = with_ensembles(results, [name], seed=1)
+    mae_K = {model: np.abs(t["tc_pred"] - results.column("tc")).mean() for model, t in combined.test.items()}
+    assert mae_K[name] < 0.8 * min(mae_K["a"], mae_K["b"], mae_K["c"])
+    val_error = np.abs(combined.val[name]["tc_pred"] - combined.truth["val"]["tc"]).mean()
+    assert val_error == pytest.approx(mae_K[name], rel=0.25)
+
+
+def test_test_materials_have_no_say(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"a": 3.0, "b": 4.0}, count=80)
+    other_truth = {**results.truth, "test": results.truth["test"].assign(tc=0.0)}
+    for name in ("ensemble", "ensemble_ridge"):
+        first, second = (with_ensembles(r, [name], seed=1) for r in (results, replace(results, truth=other_truth)))
+        assert np.array_equal(first.test[name]["tc_pred"], second.test[name]["tc_pred"])
+        assert np.array_equal(first.val[name]["tc_pred"], second.val[name]["tc_pred"])
+
+
+def test_a_validation_material_has_no_say_in_its_own_prediction(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"a": 3.0, "b": 4.0}, count=80)
+    for row in (0, 17):
+        tc_K = results.truth["val"]["tc"].copy()
+        tc_K[row] += 1000
+        moved = replace(results, truth={**results.truth, "val": results.truth["val"].assign(tc=tc_K)})
+        before, after = (with_ensembles(r, ["ensemble_ridge"], 1).val["ensemble_ridge"] for r in (results, moved))
+        assert before["tc_pred"][row] == after["tc_pred"][row]
+        assert not np.allclose(before["tc_pred"], after["tc_pred"]), "others do notice"
+
+
+def test_who_lacks_validation_predictions_is_named(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"a": 3.0, "b": 4.0, "c": 2.0})
+    without = replace(results, val={name: results.val[name] for name in "ab"})
+    facts = with_ensembles(without, ["ensemble", "ensemble_ridge"], 1).ensembles
+    assert facts["ensemble"]["members"] == facts["ensemble_ridge"]["members"] == ["a", "b"]
+    assert facts["ensemble"]["left_out"] == facts["ensemble_ridge"]["left_out"] == ["c"]
+    with pytest.raises(UserError, match="at least two models, found: a"):
+        with_ensembles(replace(results, val={"a": results.val["a"]}), ["ensemble"], 1)
+
+
+def test_an_ensemble_is_written_like_any_model(tmp_path: Path) -> None:
+    results = with_ensembles(make_results(tmp_path, {"a": 3.0, "b": 4.0}), ["ensemble"], 1)
+    write_ensembles(results, tmp_path, 0.9)
+    written = read_predictions(tmp_path / "ensemble_predictions.csv")
+    assert {"tc_std", "tc_lower", "tc_upper"} <= set(written.columns)
+    assert (written["tc_lower"] <= written["tc_upper"]).all()
+    metrics = read_json(tmp_path / "ensemble_metrics.json")
+    assert metrics["mae_K"] == pytest.approx((written["tc_pred"] - written["tc"]).abs().mean())
+    assert metrics["train_seconds"] == 30.0 and metrics["inference_ms_per_sample"] == 4.0
+    assert sum(metrics["weights"].values()) == pytest.approx(1)
+    assert list(gather(tmp_path, tmp_path / "splits").test) == ["a", "b"], "not an input of the next comparison"
