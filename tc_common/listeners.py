@@ -1,5 +1,6 @@
 """Who is told how a training goes: the terminal, TensorBoard, and a note for whoever watches from outside."""
 
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -120,13 +121,16 @@ class Scalars(Listener):
 
 
 class Heartbeat(Listener):
-    """Renews the owner's note every other second with the last step: `python monitor_and_optimize.py` reads it."""
+    """Renews the owner's note every other second with the last step: `python monitor_and_optimize.py` reads it.
 
-    def __init__(self, owner: Owner, epochs: int) -> None:
-        self.owner = owner
-        self.told_at = -SECONDS_BETWEEN_NOTES
+    Args:
+        facts: what the note says besides.
+    """
+
+    def __init__(self, owner: Owner, facts: dict[str, Any]) -> None:
+        self.owner, self.facts = owner, dict(facts)
+        self.told_at = -math.inf
         self.steps, self.seconds = 0, 0.0
-        self.facts: dict[str, Any] = {"epochs": epochs}
 
     def take_step(self, step: Step) -> None:
         self.steps, self.seconds = self.steps + 1, self.seconds + step.seconds

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from tc_common.checkpoints import (
     load_checkpoint,
@@ -83,8 +84,8 @@ class Run:
         if self.trainer.placement.is_main:
             remove_stale(self.config.models_dir, self.task.stem)
             remove_stale(self.config.results_dir, self.task.name)
-        if not self.restore():
-            self.save("last")
+        if not self.restore() or self.config.resume != "auto":
+            self.save("last")  # from now on the folder's checkpoint is this run's, and auto continues it
         if self.trainer.placement.is_main:
             write_json(self.result("config.json"), self.config.plain())
 
@@ -217,9 +218,24 @@ def run_training(task: Task, config: TrainConfig) -> dict[str, Any]:
         run = Run(task, config, Trainer(task, config, placement, wish))
         run.begin()
         if owner:
+            owner.tell(phase="starting", **facts(run))
             run.trainer.listeners = stack.enter_context(listening(run, owner))
         run.trainer.fit(run.save)
         return run.report()
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What a watcher must know of a run before it changes how its batches are cut."""
+    config = run.config
+    cut = {name: getattr(config, name) for name in ("batch_size", "grad_accumulation", "num_workers")}
+    return {"model": run.task.name, "epochs": config.epochs, **cut, "batch_coupling": batch_coupling(run.task.model)}
+
+
+def batch_coupling(model: nn.Module) -> list[str]:
+    """Why a model's result depends on how its groups are cut into batches; empty if it does not."""
+    normalises = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    drops = any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p for module in model.modules())
+    return ["batch normalisation"] * normalises + ["dropout"] * drops
 
 
 @contextmanager
@@ -227,7 +243,7 @@ def listening(run: Run, owner: Owner) -> Iterator[list[Listener]]:
     """Terminal, TensorBoard and the owner's note, closed when the run ends."""
     epochs, folder = run.config.epochs, run.config.results_dir / "tensorboard" / run.task.name
     scalars = Scalars(folder, run.trainer.progress.total_steps)
-    listeners = [Console(epochs), scalars, Heartbeat(owner, epochs)]
+    listeners = [Console(epochs), scalars, Heartbeat(owner, facts(run))]
     try:
         yield listeners
     finally:

@@ -54,7 +54,7 @@ def test_the_owners_note_tells_the_last_step_and_the_mean_time(
 ) -> None:
     monkeypatch.setattr(listeners, "SECONDS_BETWEEN_NOTES", 0.0)
     with own_folder(tmp_path) as owner:
-        heartbeat = Heartbeat(owner, epochs=7)
+        heartbeat = Heartbeat(owner, {"epochs": 7})
         heartbeat.take_step(step(1))
         monkeypatch.setattr(listeners, "SECONDS_BETWEEN_NOTES", 1e9)
         heartbeat.take_step(step(2, seconds=0.5))
@@ -69,7 +69,7 @@ def test_the_owners_note_tells_the_last_step_and_the_mean_time(
 
 def test_the_note_says_when_it_validates(tmp_path: Path) -> None:
     with own_folder(tmp_path) as owner:
-        heartbeat = Heartbeat(owner, epochs=7)
+        heartbeat = Heartbeat(owner, {"epochs": 7})
         heartbeat.begin_validation()
         assert read_owner(tmp_path)["phase"] == "validation"
         heartbeat.end_epoch({"val_mae_K": 3.0}, best_val_mae_K=2.0)
