@@ -28,8 +28,7 @@ def audit(splits: dict[str, pd.DataFrame], parents: dict[str, set[str]]) -> dict
     train, test = splits["train"], splits["test"]
     matrix = _fraction_matrix(pd.concat([train, test]))
     distances = cdist(matrix[len(train) :], matrix[: len(train)], "cityblock") / 2
-    nearest = distances.argmin(axis=1)
-    copied_K = train["tc"].to_numpy(float)[nearest]
+    copied_K = _copied_K(distances, train["tc"].to_numpy(float))
     known_parents = set().union(*(parents.get(key, set()) for key in train["key"]))
     share_parent = [bool(parents.get(key, set()) & known_parents) for key in test["key"]]
     return {
@@ -39,6 +38,13 @@ def audit(splits: dict[str, pd.DataFrame], parents: dict[str, set[str]]) -> dict
         "shared_systems": _share(test["chemical_system"].isin(set(train["chemical_system"]))),
         "nearest_composition_probe": _probe_scores(train, test, copied_K),
     }
+
+
+def _copied_K(distances: Matrix, tc_K: Matrix) -> Matrix:
+    """Tc of the nearest training composition, the mean where several are equally near (or share no element)."""
+    nearest = distances <= distances.min(axis=1, keepdims=True) + 1e-9
+    mean_K: Matrix = nearest @ tc_K / nearest.sum(axis=1)
+    return mean_K
 
 
 def _fraction_matrix(materials: pd.DataFrame) -> Matrix:

@@ -1,10 +1,12 @@
 """Source tables: whatever their columns are called, rows come out in one form."""
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
 from data.compositions import parse_formula
 from tc_common.errors import UserError
@@ -45,10 +47,12 @@ def read_table(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
             raise UserError(f"{path}: larger than {LARGEST_TABLE_BYTES} bytes; not a table of superconductors")
         with path.open(encoding="utf-8") as stream:
             remark = stream.readline().startswith("#")
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skiprows=int(remark), encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ParserWarning)  # a row longer than the header
+            table = pd.read_csv(path, dtype=str, na_filter=False, index_col=False, skiprows=int(remark)).fillna("")
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing") from error
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (OSError, UnicodeDecodeError, ParserError, ParserWarning, EmptyDataError) as error:
         raise UserError(f"{path} is no readable CSV ({error})") from error
     missing = [column for column in required if column not in table]
     if missing:

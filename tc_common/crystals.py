@@ -26,8 +26,9 @@ MOST_QUOTES = (
     50  # in a line; unclosed ones cost pymatgen's tokenizer the product of their number and the line's length
 )
 LARGEST_CELL_SITES = 2_000  # sites after symmetry; 3DSC has up to 240
-# Listed sites times symmetry operations, which is what expanding costs: about 3 s at this limit.
-MOST_SYMMETRY_IMAGES = 20_000
+# Listed sites times symmetry operations, most of which coincide; unfolding costs the square of those that do not,
+# 1 to 2 s at this limit. Files of 3DSC have up to 470, those of the shipped sample 770.
+MOST_SYMMETRY_IMAGES = 4_000
 MOST_OPERATIONS = 192  # of one site: the general position of Fm-3m, the largest of any space group
 # Occupancies that a CIF rounds to 0.34 + 0.67 still share one full site; more is a mistake.
 OCCUPANCY_TOLERANCE = 1.02

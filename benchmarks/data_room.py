@@ -1,0 +1,131 @@
+"""Measure the data room on all of 3DSC: times, 20 seeds of each split, and what the audit says of them.
+
+SUPERVISION_DATA=folder OMP_NUM_THREADS=1 python -m benchmarks.data_room
+
+reads `3dsc/3DSC_MP.tar.gz` below that folder, writes `benchmarks/data_room.json` (5 minutes on 2 cores). The dataset
+card data/README.md quotes it.
+"""
+
+import os
+import platform
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data.leakage import audit, neighbourhood, parents_of
+from data.policy import materials_of
+from data.prepare import PrepareConfig, main, materials_rows
+from data.reading import default_workers, facts_of, read_all
+from data.report import rows_report, split_report
+from data.sources import Source, open_source
+from data.splitting import GROUPED_BY, Split, divide
+from tc_common.cli import run
+from tc_common.crystals import CrystalError
+from tc_common.errors import UserError
+from tc_common.files import write_json
+from tc_common.splits import SPLITS
+
+OUT = Path(__file__).parent / "data_room.json"
+SEEDS = range(42, 62)
+KINDS: tuple[Split, ...] = ("stratified", "chemical-system", "parent")
+
+
+def benchmark() -> None:
+    """Run everything once and write the numbers."""
+    archive = Path(os.environ.get("SUPERVISION_DATA", "")) / "3dsc" / "3DSC_MP.tar.gz"
+    if not archive.is_file():
+        raise UserError(f"{archive} is missing; set SUPERVISION_DATA to the folder that holds 3dsc/3DSC_MP.tar.gz")
+    with tempfile.TemporaryDirectory() as scratch:
+        source = open_source(str(archive), Path(scratch) / "unpacked")
+        report: dict[str, Any] = {"machine": machine(), "times": times(source, archive, Path(scratch))}
+        rows = materials_rows(source, PrepareConfig())
+        materials, parents = materials_of(rows), parents_of(rows)
+    fates = rows_report(rows)["rows"]
+    report |= {"rows": fates, "materials": len(materials), "neighbourhood": neighbourhood(materials)}
+    report["families"] = families(materials)
+    report["splits"] = {split: over_seeds(materials, parents, split) for split in KINDS}
+    write_json(OUT, report)
+    print(f"wrote {OUT}")
+
+
+def machine() -> dict[str, Any]:
+    """Where the numbers come from; other load makes the wall times longer, not the CPU times."""
+    return {
+        "python": platform.python_version(),
+        "processors": default_workers(),
+        "load_average": [round(load, 1) for load in os.getloadavg()],
+    }
+
+
+def times(source: Source, archive: Path, scratch: Path) -> dict[str, float]:
+    """Wall time of reading all files and of the whole command, CPU time of reading one file."""
+    paths = [Path(path) for path in source.rows["cif"]]
+    start = time.perf_counter()
+    read_all(paths, default_workers())
+    read_s = time.perf_counter() - start
+    main(PrepareConfig(source=str(archive), out=scratch / "out", unpack_dir=scratch / "new", split="chemical-system"))
+    return {
+        "files": len(paths),
+        "read_all_wall_s": round(read_s, 1),
+        "prepare_wall_s": round(time.perf_counter() - start - read_s, 1),
+        "read_cpu_ms_per_file": round(cpu_ms_per_file(paths), 2),
+    }
+
+
+def cpu_ms_per_file(paths: list[Path]) -> float:
+    """CPU time of reading 500 files drawn at random, the median of 3 passes."""
+    drawn = random.Random(0).sample(paths, min(500, len(paths)))
+    passes = []
+    for _ in range(3):
+        start = time.process_time()
+        for path in drawn:
+            read_or_refuse(path)
+        passes.append((time.process_time() - start) / len(drawn) * 1e3)
+    return statistics.median(passes)
+
+
+def read_or_refuse(path: Path) -> bool:
+    """Whether a file is a usable crystal; both take their time."""
+    try:
+        facts_of(path)
+    except CrystalError:
+        return False
+    return True
+
+
+def families(materials: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Number, superconductors, median and highest Tc (K) of each family."""
+    groups = materials.groupby("family")["tc"]
+    return {
+        str(name): {
+            "materials": len(tc_K),
+            "superconductors": int((tc_K > 0).sum()),
+            "median_tc_of_superconductors_K": round(float(tc_K[tc_K > 0].median()), 2),
+            "highest_tc_K": float(tc_K.max()),
+        }
+        for name, tc_K in groups
+    }
+
+
+def over_seeds(materials: pd.DataFrame, parents: dict[str, set[str]], split: Split) -> dict[str, Any]:
+    """The audit with seed 42, its mean and standard deviation over 20 seeds, and the most groups on two sides."""
+    first: dict[str, Any] = {}
+    audits, leaked = [], []
+    for seed in SEEDS:
+        names = divide(materials, split, seed)
+        splits = {name: materials[names == name] for name in SPLITS}
+        audits.append(audit(splits, parents))
+        leaked.append(int((names.groupby(materials[GROUPED_BY[split]]).nunique() > 1).sum()))
+        first = first or split_report(splits, audits[0])
+    table = pd.json_normalize(audits, sep=" ")
+    spread = {name: [round(table[name].mean(), 4), round(table[name].std(), 4)] for name in table}
+    return {"seeds": len(audits), "groups_on_two_sides": max(leaked), "seed_42": first, "mean_and_sd": spread}
+
+
+if __name__ == "__main__":
+    run(benchmark)
