@@ -56,7 +56,7 @@ def settle(network: nn.Module, batch: dict[str, Any]) -> None:
 def cuprate(strontium: float = 0.075) -> Structure:
     """A perovskite with a mixed site."""
     species: list[Any] = [{"La": 1 - strontium, "Sr": strontium}, "Cu", "O", "O", "O"]
-    coordinates = [[0.5, 0.5, 0.5], [0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]
+    coordinates: list[list[float]] = [[0.5, 0.5, 0.5], [0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]
     return Structure(Lattice.tetragonal(3.8, 4.1), species, coordinates)
 
 

@@ -58,7 +58,12 @@ def test_a_damaged_cache_is_built_again(tmp_path: Path, damage: str) -> None:
     (file,) = tmp_path.glob("*.npz")
     content = bytearray(file.read_bytes())
     content[len(content) // 3] ^= 0xFF
-    damaged = {"cut": content[: len(content) // 2], "flipped": content, "empty": b"", "other": b"not a zip"}
+    damaged: dict[str, bytes | bytearray] = {
+        "cut": content[: len(content) // 2],
+        "flipped": content,
+        "empty": b"",
+        "other": b"not a zip",
+    }
     file.write_bytes(damaged[damage])
     assert same(graphs_of(cifs(3), OPTIONS, tmp_path), built)
     assert same(graphs_of(cifs(3), OPTIONS, tmp_path), built)

@@ -33,9 +33,9 @@ def brute_force(structure: Structure, neighbours: int, tolerance_A: float) -> se
     for source in range(len(structure)):
         near = []
         for target, image in product(range(len(structure)), product(reach, reach, reach)):
-            length = np.linalg.norm(xyz[target] + np.array(image) @ matrix - xyz[source])
+            length = float(np.linalg.norm(xyz[target] + np.array(image) @ matrix - xyz[source]))
             if target != source or any(image):
-                near.append((float(length), target, image))
+                near.append((length, target, image))
         farthest = sorted(near)[neighbours - 1][0]
         for length, target, image in near:
             if length <= farthest + tolerance_A:
@@ -126,7 +126,7 @@ def test_a_mixed_site_has_the_mixtures_features(share: float, total: float) -> N
 
 def test_mixture_channels_tell_occupancy_and_mixing() -> None:
     species: list[Any] = ["Cu", {"Cu": 0.5}, {"O": 0.5, "F": 0.5}]
-    cell = Structure(Lattice.cubic(6.0), species, [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0]])
+    cell = Structure(Lattice.cubic(6.0), species, [[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.5, 0.0]])
     features = build_graph(cell, GraphOptions(mixture_channels=True)).atom_features
     assert features.shape == (3, 94)
     assert features[:, 92] == pytest.approx([1, 0.5, 1])
@@ -204,7 +204,7 @@ def test_an_isolated_atom_is_refused() -> None:
 
 def test_atoms_that_nearly_coincide_are_refused() -> None:
     def pair(gap_A: float) -> Structure:
-        return Structure(Lattice.cubic(5.0), ["Cu", "O"], [[0, 0, 0], [gap_A / 5, 0, 0]])
+        return Structure(Lattice.cubic(5.0), ["Cu", "O"], [[0.0, 0.0, 0.0], [gap_A / 5, 0.0, 0.0]])
 
     assert "sites 0 and 1 are 0.490 Å apart" in refused(pair(0.49))
     build_graph(pair(0.51), OPTIONS)

@@ -1,13 +1,14 @@
 """The whole model: what must not change a prediction, and what must."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
+from torch import nn
 
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
@@ -31,12 +32,16 @@ SMALL = NetworkShape(hidden=32, embedding=16, alignn_layers=2, gcn_layers=2)
 SAME_K, DIFFERENT_K = 1e-3, 1e-2
 
 
+def layers(model: AlignnTc) -> list[Any]:
+    return [*cast(nn.Sequential, model.head)]
+
+
 def settled(**choices: Any) -> AlignnTc:
     """A model with realistic statistics whose predictions spread over tens of kelvins."""
     model = create_alignn_model(shape=SMALL, seed=1, **choices)
     settle(model, join(sample_graphs()))
     with torch.no_grad():
-        model.head[-1].weight *= 500
+        layers(model)[-1].weight *= 500
     return model
 
 
@@ -53,7 +58,7 @@ def kelvin(model: AlignnTc, *structures: Structure) -> list[float]:
 def test_the_published_size() -> None:
     model = create_alignn_model()
     assert sum(parameter.numel() for parameter in model.parameters()) == 4_125_313
-    assert [tuple(layer.weight.shape) for layer in model.head if hasattr(layer, "weight")] == [
+    assert [tuple(layer.weight.shape) for layer in layers(model) if hasattr(layer, "weight")] == [
         (256, 256),
         (128, 256),
         (1, 128),
@@ -121,7 +126,7 @@ def test_alone_is_as_in_a_batch(head_features: Any) -> None:
 
 def test_composition_features_reach_the_head() -> None:
     model = settled(head_features="composition")
-    assert model.head[0].in_features == 32 + 100 + 2 * 92
+    assert layers(model)[0].in_features == 32 + 100 + 2 * 92
     batch = join([build_graph(cuprate(), OPTIONS)])
     other = {**batch, "composition": batch["composition"].roll(1, dims=1)}
     with torch.inference_mode():

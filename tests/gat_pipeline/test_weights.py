@@ -269,7 +269,7 @@ def test_training_starts_from_the_weights_with_a_new_head(file_of_weights: Path)
     model = build_model(config, find_weights(config.init, Path()), split_table(4))
     state = published_state()
     assert all(torch.equal(value, state[name]) for name, value in model.backbone.state_dict().items())
-    assert len(model.head) == 5
+    assert len(list(model.head.children())) == 5
 
 
 def test_flags_that_contradict_the_weights_are_refused(file_of_weights: Path) -> None:
