@@ -1,0 +1,101 @@
+"""A trainer's command line: reading and replacing its flags, never its source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tc_common.errors import UserError
+
+# The trainers of this project, as `python -m` names them.
+TRAINERS = ("dinov3_pipeline.train", "gat_pipeline.train", "gat_pipeline.pretrain")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A trainer's argument list."""
+
+    words: tuple[str, ...]
+
+    def flag(self, name: str) -> str | None:
+        """Value of the last `--name value` or `--name=value`; dashes and underscores are one."""
+        value = None
+        for position, word in enumerate(self.words):
+            flag, equals, inline = word.partition("=")
+            if _same(flag, name):
+                value = inline if equals else next(iter(self.words[position + 1 : position + 2]), None)
+        return value
+
+    def with_flags(self, **values: Any) -> "Command":
+        """The command with these flags in place of whatever they were."""
+        words = list(self.words)
+        for name, value in values.items():
+            words = _without(words, name) + [f"--{name.replace('_', '-')}", str(value)]
+        return replace(self, words=tuple(words))
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder in which the trainer signs its lock."""
+        return Path(self.flag("models_dir") or "models")
+
+    @property
+    def module(self) -> str | None:
+        """What follows `-m`."""
+        return next((self.words[at + 1] for at, word in enumerate(self.words[:-1]) if word == "-m"), None)
+
+    def __str__(self) -> str:
+        return " ".join(self.words)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a group of samples is cut into batches; their product never changes."""
+
+    batch_size: int
+    grad_accumulation: int
+
+    def __str__(self) -> str:
+        return f"batch {self.batch_size} x {self.grad_accumulation}"
+
+    def halved(self, min_batch: int) -> "Cut | None":
+        """About half the batch at the same samples per step; None if that would be less than `min_batch`.
+
+        An odd batch goes down to the largest whole divisor of the group.
+        """
+        group = self.batch_size * self.grad_accumulation
+        for batch in range(self.batch_size // 2, min_batch - 1, -1):
+            if group % batch == 0:
+                return Cut(batch, group // batch)
+        return None
+
+
+def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], Command | None]:
+    """The monitor's own flags, and the command behind `--` if there is one.
+
+    Raises:
+        UserError: nothing stands behind `--`.
+    """
+    if "--" not in arguments:
+        return list(arguments), None
+    at = list(arguments).index("--")
+    if at == len(arguments) - 1:
+        raise UserError("no command behind --; for example: -- python -m dinov3_pipeline.train")
+    return list(arguments[:at]), Command(tuple(arguments[at + 1 :]))
+
+
+def _same(flag: str, name: str) -> bool:
+    return flag.startswith("--") and flag[2:].replace("-", "_") == name
+
+
+def _without(words: list[str], name: str) -> list[str]:
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        if skip:
+            skip = False
+        elif _same(flag, name):
+            skip = not equals
+        else:
+            kept.append(word)
+    return kept

@@ -1,0 +1,107 @@
+"""Memory, swap and speed of a running training, as psutil and the trainer's own note tell them."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tc_common.lock import read_owner
+
+MB = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One look at a training and its computer."""
+
+    time_s: float
+    """Of a monotonic clock."""
+    rss_MB: float
+    """The trainer's resident memory and what its loaders hold besides."""
+    available_MB: float
+    swap_in_MB_s: float
+    note: dict[str, Any]
+    """The trainer's own word: epoch, step, seconds per step; empty before the first."""
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps since the training began."""
+        return int(self.note.get("total", 0))
+
+
+class Meter:
+    """Takes samples of one process and its descendants.
+
+    Args:
+        pid: the trainer, or what launched it.
+        models_dir: where it signs its lock.
+    """
+
+    def __init__(self, pid: int, models_dir: Path) -> None:
+        self.process, self.models_dir = psutil.Process(pid), models_dir
+        self.swapped_in, self.swapped_at = psutil.swap_memory().sin, time.monotonic()
+
+    def sample(self) -> Sample:
+        """Look now.
+
+        Raises:
+            psutil.NoSuchProcess: the process has ended.
+        """
+        family = [self.process, *self.process.children(recursive=True)]
+        return Sample(
+            time_s=time.monotonic(),
+            rss_MB=sum(_held_MB(member, first=member is self.process) for member in family),
+            available_MB=available_MB(),
+            swap_in_MB_s=self._swap_in_MB_s(),
+            note=self._note({member.pid for member in family}),
+        )
+
+    def _swap_in_MB_s(self) -> float:
+        swapped_in, now = psutil.swap_memory().sin, time.monotonic()
+        rate = (swapped_in - self.swapped_in) / MB / max(now - self.swapped_at, 1e-3)
+        self.swapped_in, self.swapped_at = swapped_in, now
+        return max(rate, 0.0)
+
+    def _note(self, family: set[int]) -> dict[str, Any]:
+        """The note in the models folder, if one of this family signed it."""
+        note = read_owner(self.models_dir)
+        return note if note.get("pid") in family else {}
+
+
+def _held_MB(process: psutil.Process, first: bool) -> float:
+    """Resident memory of the trainer; of a loader, only what it does not share with the trainer it was forked from."""
+    try:
+        if first:
+            return float(process.memory_info().rss / MB)
+        return float(process.memory_full_info().uss / MB)
+    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        if first:
+            raise
+        return 0.0
+
+
+def available_MB(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Memory that can be had without swapping: of the computer, or of the container (cgroup v2) if that is less."""
+    free_MB = float(psutil.virtual_memory().available / MB)
+    try:
+        inside = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
+        folder = root / inside.lstrip("/")
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, StopIteration):
+        return free_MB  # no container of this kind
+    if limit == "max":
+        return free_MB
+    return min(free_MB, (int(limit) - used + int(statistics["inactive_file"])) / MB)
+
+
+def killed_for_memory(path: Path = Path("/proc/vmstat")) -> int:
+    """Processes that Linux has killed for lack of memory since it started; 0 where it does not say."""
+    try:
+        counts = dict(line.split() for line in path.read_text().splitlines())
+    except OSError:
+        return 0
+    return int(counts.get("oom_kill", 0))

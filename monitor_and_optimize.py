@@ -1,0 +1,44 @@
+"""Watch over a training: relieve it when memory runs short, start it again when it crashed, keep the computer awake.
+
+    python monitor_and_optimize.py [options] -- python -m dinov3_pipeline.train [flags]
+    python monitor_and_optimize.py --attach PID        # watch a training that runs already, without acting
+
+Under a shortage of memory the training is asked to save and leave, and goes on from there with half the batch and
+twice the gradient accumulation (the same samples per optimiser step) and no loader processes. What was seen and
+decided stands in `results/monitor.jsonl`. More: docs/monitor.md.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from monitor.attaching import watch
+from monitor.commands import split_at_dashes
+from monitor.events import EventLog
+from monitor.keep_awake import awake
+from monitor.settings import MonitorConfig
+from monitor.supervisor import Supervisor
+from tc_common.cli import parse, run
+from tc_common.errors import UserError
+from tc_common.interruption import heed_signals
+
+PROGRAM = "python monitor_and_optimize.py"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Start and supervise the command behind `--`, or watch another process."""
+    own, command = split_at_dashes(arguments)
+    config = parse(MonitorConfig, prog=PROGRAM, description=__doc__ or "", args=own)
+    if (command is None) == (config.attach is None):
+        raise UserError(f"give either a training, {PROGRAM} -- python -m …, or --attach PID")
+    log = EventLog(config.log_file, echo=None if sys.stdout.isatty() else sys.stderr)
+    with heed_signals() as wish:
+        if command is None:
+            assert config.attach is not None
+            raise SystemExit(watch(config.attach, config, log, wish))
+        with awake(config.keep_awake) as outcome:
+            log.decide("awake", outcome)
+            raise SystemExit(Supervisor(command, config, log, wish).run())
+
+
+if __name__ == "__main__":
+    run(lambda: main(sys.argv[1:]))
