@@ -2,8 +2,9 @@
 
     python composition_baseline.py --data-dir data/processed --results-dir results
 
-fits four baselines (median, nearest composition, extremely randomized trees, gradient boosting), writes each of them
-to `results/baselines/` and the better kind of trees, by validation MAE, as `results/composition_*`.
+fits baselines (median, nearest composition, extremely randomized trees with the mean or the median of their votes,
+gradient boosting), writes each of them to `results/baselines/` and the best kind of trees, by validation MAE, as
+`results/composition_*`.
 """
 
 from dataclasses import dataclass

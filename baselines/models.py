@@ -1,4 +1,4 @@
-"""Four baselines on composition, from saying the median to boosted trees.
+"""Baselines on composition, from saying the median to boosted trees.
 
 Legend: n training materials, m materials to predict, F features.
 """
@@ -15,15 +15,17 @@ from baselines.features import LAST_Z, Array
 
 # Predictor: features (m, F) -> Tc (m,) in K, and their SD (m,) in K where the model knows one.
 Predictor: TypeAlias = Callable[[Array], tuple[Array, Array | None]]
+# Fit: features (n, F), Tc (n,) in K and a seed to predictors by name.
+Fit: TypeAlias = Callable[[Array, Array, int], dict[str, Predictor]]
 TREES = 500
 
 
-def fit_median(features: Array, tc_K: Array, seed: int) -> Predictor:
+def fit_median(features: Array, tc_K: Array, seed: int) -> dict[str, Predictor]:
     """Always the median of the training set: skill 0 by definition."""
-    return lambda wanted: (np.full(len(wanted), np.median(tc_K)), None)
+    return {"median": lambda wanted: (np.full(len(wanted), np.median(tc_K)), None)}
 
 
-def fit_nearest_composition(features: Array, tc_K: Array, seed: int) -> Predictor:
+def fit_nearest_composition(features: Array, tc_K: Array, seed: int) -> dict[str, Predictor]:
     """Tc of the training composition with the fewest atoms to exchange (L1 distance of fractions); ties averaged."""
 
     def predict(wanted: Array) -> tuple[Array, None]:
@@ -31,32 +33,37 @@ def fit_nearest_composition(features: Array, tc_K: Array, seed: int) -> Predicto
         nearest = distance <= distance.min(axis=1, keepdims=True) + 1e-9
         return (nearest @ tc_K) / nearest.sum(axis=1), None
 
-    return predict
+    return {"nearest_composition": predict}
 
 
-def fit_extra_trees(features: Array, tc_K: Array, seed: int) -> Predictor:
-    """Extremely randomized trees (Geurts et al. 2006, doi 10.1007/s10994-006-6226-1); SD over the trees."""
+def fit_extra_trees(features: Array, tc_K: Array, seed: int) -> dict[str, Predictor]:
+    """Extremely randomized trees (Geurts et al. 2006, doi 10.1007/s10994-006-6226-1).
+
+    Of the trees' votes the mean has the least squared error and the median the least absolute one; SD of the votes.
+    """
     forest = ExtraTreesRegressor(TREES, max_features=0.5, random_state=seed, n_jobs=-1).fit(features, tc_K)
 
-    def predict(wanted: Array) -> tuple[Array, Array]:
-        # summed tree by tree in a fixed order: the forest's own parallel sum differs in its last digits
-        votes = np.stack([tree.predict(wanted.astype(np.float32)) for tree in forest.estimators_])
-        return votes.mean(axis=0), votes.std(axis=0)
+    def votes(wanted: Array) -> Array:
+        # tree by tree in a fixed order: the forest's own parallel sum differs in its last digits
+        return np.stack([tree.predict(wanted.astype(np.float32)) for tree in forest.estimators_])
 
-    return predict
+    def mean(wanted: Array) -> tuple[Array, Array]:
+        cast = votes(wanted)
+        return cast.mean(axis=0), cast.std(axis=0)
+
+    def median(wanted: Array) -> tuple[Array, Array]:
+        cast = votes(wanted)
+        return np.median(cast, axis=0), cast.std(axis=0)
+
+    return {"extra_trees": mean, "extra_trees_median": median}
 
 
-def fit_gradient_boosting(features: Array, tc_K: Array, seed: int) -> Predictor:
+def fit_gradient_boosting(features: Array, tc_K: Array, seed: int) -> dict[str, Predictor]:
     """Histogram gradient boosting on squared error; predictions below 0 K are raised to 0 K."""
     boosting = HistGradientBoostingRegressor(max_iter=200, learning_rate=0.1, random_state=seed)
     with threadpool_limits(1):  # its threads wait for each other: on a busy machine two take longer than one
         boosting.fit(features, tc_K)
-    return lambda wanted: (np.maximum(boosting.predict(wanted), 0.0), None)
+    return {"gradient_boosting": lambda wanted: (np.maximum(boosting.predict(wanted), 0.0), None)}
 
 
-BASELINES: dict[str, Callable[[Array, Array, int], Predictor]] = {
-    "median": fit_median,
-    "nearest_composition": fit_nearest_composition,
-    "extra_trees": fit_extra_trees,
-    "gradient_boosting": fit_gradient_boosting,
-}
+FITS: tuple[Fit, ...] = (fit_median, fit_nearest_composition, fit_extra_trees, fit_gradient_boosting)

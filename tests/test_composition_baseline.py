@@ -44,15 +44,15 @@ def test_from_splits_to_files(tmp_path: Path) -> None:
     make_splits(tmp_path / "splits")
     ran = command("--data-dir", tmp_path / "splits", "--results-dir", tmp_path / "results", "--limit", 30)
     assert ran.returncode == 0, ran.stderr
-    assert [line.split()[0] for line in ran.stdout.splitlines()[:4]] == [
-        "median", "nearest_composition", "extra_trees", "gradient_boosting"
+    assert [line.split()[0] for line in ran.stdout.splitlines()[:5]] == [
+        "median", "nearest_composition", "extra_trees", "extra_trees_median", "gradient_boosting"
     ]  # fmt: skip
     metrics = json.loads((tmp_path / "results/composition_metrics.json").read_text())
     assert metrics["model"] == "composition" and metrics["n"] == 30 and set(metrics["baselines"]) > {metrics["chosen"]}
     names = {path.name for path in (tmp_path / "results/baselines").iterdir()}
     assert names == {
         f"{model}_{ending}"
-        for model in ("median", "nearest_composition", "extra_trees", "gradient_boosting")
+        for model in ("median", "nearest_composition", "extra_trees", "extra_trees_median", "gradient_boosting")
         for ending in ("predictions.csv", "val_predictions.csv", "metrics.json")
     }
 
