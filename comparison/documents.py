@@ -5,7 +5,7 @@ from textwrap import fill
 from typing import Any
 
 from comparison.cost import cost_rows
-from comparison.literature import literature_rows, read_literature
+from comparison.literature import HEAD, literature_rows, our_rows, read_literature
 from comparison.text import (
     WIDTH,
     Rows,
@@ -14,6 +14,7 @@ from comparison.text import (
     compression_rows,
     coverage_rows,
     ensemble_sentences,
+    family_coverage_rows,
     family_rows,
     further_rows,
     group_rows,
@@ -57,7 +58,7 @@ def sections(comparison: dict[str, Any]) -> list[Section]:
         Section(
             heading="Prediction intervals",
             sentences=_calibration_sentences(comparison),
-            tables=[coverage_rows(comparison)],
+            tables=[coverage_rows(comparison), family_coverage_rows(comparison)],
             figures=("coverage",),
             remark=(
                 "Split-conformal on validation residuals. The promise holds where test materials resemble validation "
@@ -73,16 +74,16 @@ def sections(comparison: dict[str, Any]) -> list[Section]:
         Section(heading="Cost", tables=[cost_rows(comparison)], figures=("accuracy_over_cost", "training_curves")),
         Section(heading="Ensemble", sentences=ensemble_sentences(comparison)),
         Section(heading=f"Worst misses of {best}", tables=[miss_rows(comparison)]),
-        literature_section(),
+        literature_section(comparison),
     ]
     return [_without_empty(part) for part in parts if part.sentences or any(len(rows) > 1 for rows in part.tables)]
 
 
-def literature_section() -> Section:
-    """Published results, and why they may not be ranked with ours."""
+def literature_section(comparison: dict[str, Any]) -> Section:
+    """Published results beside ours, and why they may not be ranked together."""
     return Section(
         heading="Literature",
-        tables=[literature_rows(read_literature())],
+        tables=[[HEAD, *our_rows(comparison), *literature_rows(read_literature())]],
         remark=(
             "As published. Numbers of other data or other splits say nothing about ours; skill "
             "(1 − MAE / MAE of the training median) would travel, but these studies do not state that error."
@@ -147,7 +148,7 @@ def runs_sections(comparison: dict[str, Any]) -> list[Section]:
             sentences=verdict_list(comparison),
             remark="Paired over runs (t), p corrected by Holm for the number of pairs.",
         ),
-        literature_section(),
+        literature_section(comparison),
     ]
     return [_without_empty(part) for part in parts if part.sentences or part.tables]
 

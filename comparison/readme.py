@@ -12,7 +12,7 @@ from tc_common.files import write_text
 
 END = "<!-- results:end -->"
 # `<!-- results:begin FOLDER -->`, FOLDER relative to the README; a block without one gets the folder in use.
-BLOCK = re.compile(r"<!-- results:begin *(?P<folder>\S*) *-->.*?" + re.escape(END), re.DOTALL)
+BLOCK = re.compile(r"<!-- results:begin *(?P<folder>\S*) *-->(?P<content>.*?)" + re.escape(END), re.DOTALL)
 
 
 def update_readme(readme: Path, results_dir: Path) -> str:
@@ -33,16 +33,19 @@ def fill(text: str, root: Path, results_dir: Path | None = None) -> str:
     """`text` with each block's table from the folder it names, or from `results_dir`; folders are relative to `root`.
 
     Raises:
-        UserError: no markers, or no comparison to fill them from.
+        UserError: no markers, no comparison to fill them from, or a table of unknown origin.
     """
     if not BLOCK.search(text):
         raise UserError(f"no '<!-- results:begin -->' … '{END}' to fill; put both markers where the table belongs")
-    return BLOCK.sub(lambda block: _block(block["folder"], root, results_dir), text)
+    return BLOCK.sub(lambda block: _block(block, root, results_dir), text)
 
 
-def _block(named: str, root: Path, results_dir: Path | None) -> str:
+def _block(found: re.Match[str], root: Path, results_dir: Path | None) -> str:
+    named = found["folder"]
     if not named and results_dir is None:
-        raise UserError("a results block of the README names no folder; name one with --results-dir")
+        if found["content"].strip():
+            raise UserError("a results block of the README names no folder, so nothing vouches for what it says")
+        return found[0]
     folder = root / named if named else Path(str(results_dir))
     shown = named or Path(os.path.relpath(folder, root)).as_posix()
     comparison = _comparison(folder / "comparison.json")

@@ -79,6 +79,16 @@ def coverage_rows(comparison: dict[str, Any]) -> Rows:
     ]
 
 
+def family_coverage_rows(comparison: dict[str, Any]) -> Rows:
+    """Head and one row per family: count, then coverage (mean width) of every model that has intervals."""
+    calibrated = {name: m["calibration"] for name, m in comparison["models"].items() if m["calibration"]}
+    rows = [["family", "n", *(display(name) for name in calibrated)]]
+    for groups in zip(*(calibration["by_family"] for calibration in calibrated.values()), strict=True):
+        cells = [f"{100 * group['coverage']:.0f} % ({number(group['mean_width_K'], 1)} K)" for group in groups]
+        rows.append([groups[0]["group"], str(groups[0]["n"]), *cells])
+    return rows
+
+
 def miss_rows(comparison: dict[str, Any]) -> Rows:
     """Head and one row per material that the best model misses by most."""
     models = list(comparison["models"])
@@ -138,8 +148,9 @@ def caption(comparison: dict[str, Any]) -> str:
     how = comparison["uncertainty"]
     method = "BCa" if how["method"] == "bca" else "percentile"
     drawn = "chemical systems" if how["cluster"] == "chemical-system" else "materials"
+    counted = "weighted " if comparison["weighted"] else ""
     return (
-        f"{comparison['n']} test materials; brackets: {100 * how['level']:g} % intervals "
+        f"{comparison['n']} {counted}test materials; brackets: {100 * how['level']:g} % intervals "
         f"({method} bootstrap over {drawn}, {how['resamples']:,} resamples)"
     )
 

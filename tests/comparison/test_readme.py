@@ -52,6 +52,12 @@ def test_a_changed_number_or_table_is_noticed(compared: Path) -> None:
     assert fill(text, compared) != text
 
 
+def test_a_table_of_unknown_origin_is_refused(compared: Path) -> None:
+    assert fill(EMPTY, compared) == EMPTY, "not filled yet"
+    with pytest.raises(UserError, match="nothing vouches"):
+        fill(EMPTY.replace("-->\n<!--", "-->\n| ALIGNN | 1.00 |\n<!--"), compared)
+
+
 def test_without_markers_or_comparison_it_says_what_to_do(compared: Path) -> None:
     readme = compared / "README.md"
     readme.write_text("# Title\n")
