@@ -49,6 +49,8 @@ class Meter:
         Raises:
             psutil.NoSuchProcess: the process has ended.
         """
+        if self.process.status() == psutil.STATUS_ZOMBIE:  # ended, and its parent has not looked yet
+            raise psutil.NoSuchProcess(self.process.pid)
         family = [self.process, *self.process.children(recursive=True)]
         return Sample(
             time_s=time.monotonic(),
