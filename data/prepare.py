@@ -26,6 +26,7 @@ from data.policy import (
 )
 from data.reading import default_workers, read_all
 from data.report import ledger, rows_report, show_division, show_folds, show_rows, split_report
+from data.retractions import drop_retracted, mark_retracted
 from data.sources import Source, open_source
 from data.splitting import Split, divide, divide_in_folds
 from data.tables import check_rows, limit_rows
@@ -77,6 +78,8 @@ class PrepareConfig:
     """'one' structure of a composition (smallest formula distance, then undoped first, then id), or 'all'."""
     tc_zero: Literal["keep", "drop"] = "keep"
     """What to do with materials measured and found not superconducting (Tc = 0 K)."""
+    retracted: Literal["keep", "drop"] = "keep"
+    """What to do with the 4 formulas of 3DSC whose measurement was retracted; kept ones are listed in the report."""
     limit: int | None = None
     """Use this many formulas only (at least 3), taken at even steps through the list sorted by Tc."""
     workers: int = default_workers()
@@ -141,6 +144,9 @@ def materials_rows(source: Source, config: PrepareConfig) -> pd.DataFrame:
     readable = used(rows)
     readings = read_all([Path(path) for path in readable["cif"]], config.workers)
     rows = add_keys(add_facts(rows, dict(zip(readable.index, readings, strict=True))))
+    if source.origin["name"] == "3dsc":
+        rows = mark_retracted(rows)
+        rows = drop_retracted(rows) if config.retracted == "drop" else rows
     rows = merge_tc(rows, source.tc_belongs_to)
     if config.tc_zero == "drop":
         rows = drop_tc_zero(rows)

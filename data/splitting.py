@@ -64,7 +64,7 @@ def _parts(folds: int) -> dict[int, float]:
 def _units(materials: pd.DataFrame, split: Split) -> pd.DataFrame:
     """One row per group that must stay together, with its number of materials in each Tc stratum."""
     strata = tc_strata(materials["tc"].to_numpy(float))
-    units = pd.crosstab(materials[GROUPED_BY[split]], strata).sort_index()
+    units = pd.crosstab(materials[GROUPED_BY[split]], strata)
     if len(units) < len(SPLITS):
         raise UserError(f"{len(units)} groups cannot be split in three; raise --limit or choose another --split")
     return units

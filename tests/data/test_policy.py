@@ -20,6 +20,7 @@ from data.policy import (
     used,
 )
 from data.reading import Reading
+from data.retractions import drop_retracted, mark_retracted
 
 Entry = tuple[str, str, float, str, bool]
 
@@ -158,3 +159,17 @@ def test_parents_of_structures_not_chosen_connect_too() -> None:
 def test_rows_without_a_parent_are_their_own() -> None:
     rows = table(("a", "Nb", 9.2, "", False), ("b", "Pb", 7.2, "", False))
     assert len(set(parent_groups(rows).values())) == 2
+
+
+def test_retracted_measurements_are_marked_and_dropped_on_request() -> None:
+    rows = mark_retracted(
+        table(
+            ("a", "Rh2Sn1Y1", 4.1, "p", False),
+            ("b", "Rh2Sn1Y1", 0.9, "p", False),
+            ("c", "Pd2Sn1Y1", 4.81, "p", False),
+            ("d", "Eu1", 1.375, "p", False),
+        )
+    )
+    assert ["retracted" in remark for remark in rows["remark"]] == [True, False, False, True]
+    assert ids(rows) == ["a", "b", "c", "d"]
+    assert ids(drop_retracted(rows)) == ["b", "c"]
