@@ -101,14 +101,16 @@ def test_worst_misses_are_the_worst(tmp_path: Path) -> None:
     assert set(worst[0]["tc_pred"]) == {"a", "b"}
 
 
-def test_weights_change_the_scores_as_they_should(tmp_path: Path) -> None:
+def test_weights_change_scores_and_intervals(tmp_path: Path) -> None:
     results = make_results(tmp_path, {"a": 3.0})
-    weights = np.random.default_rng(0).random(60)
-    results.truth["test"]["weight"] = weights
     error_K = np.abs(results.test["a"]["tc_pred"].to_numpy() - results.column("tc"))
+    weights = np.where(error_K > np.median(error_K), 0.001, 1.0)
+    results.truth["test"]["weight"] = weights
     model = evaluate(results, QUICK, weighted=True)["models"]["a"]
     assert model["score"]["mae_K"] == pytest.approx(np.average(error_K, weights=weights))
-    assert model["interval"]["mae_K"][0] < model["score"]["mae_K"] < model["interval"]["mae_K"][1]
+    low, high = model["interval"]["mae_K"]
+    assert low < model["score"]["mae_K"] < high < np.median(error_K)
+    assert evaluate(results, QUICK)["models"]["a"]["score"]["mae_K"] == pytest.approx(error_K.mean())
 
 
 def test_nothing_that_json_does_not_know_remains() -> None:
