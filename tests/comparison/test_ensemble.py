@@ -16,7 +16,8 @@ from tests.comparison.made import make_results, read_json
 def test_weights_are_the_best_of_a_fine_grid() -> None:
     random = np.random.default_rng(0)
     tc_K = random.lognormal(1, 1, 80)
-    pred_K = tc_K[:, None] + random.normal(0, [1, 2, 4], (80, 3))
+    shared = random.normal(0, 1, (80, 1))  # without the bound, the model that errs twice as far would count negative
+    pred_K = tc_K[:, None] + shared * [1, 2, 0.5] + random.normal(0, [0.1, 0.1, 2], (80, 3))
     weights = fit_weights(pred_K, tc_K)
     assert weights.min() >= 0 and weights.sum() == pytest.approx(1)
     steps = np.linspace(0, 1, 51)
