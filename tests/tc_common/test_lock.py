@@ -111,3 +111,57 @@ def test_a_folder_that_cannot_be_made_is_a_users_error(tmp_path: Path) -> None:
         own_folder(tmp_path / "file" / "models"),
     ):
         pass
+
+
+RACES = 50
+# Races for every folder it is told, at a given time, and holds it until it is told to let go.
+RACER = """
+import sys, time
+from pathlib import Path
+from tc_common.errors import UserError
+from tc_common.lock import own_folder
+print("ready", flush=True)
+for line in sys.stdin:
+    folder, start = line.split()
+    while time.monotonic() < float(start):
+        pass
+    try:
+        with own_folder(Path(folder)):
+            print("won", flush=True)
+            sys.stdin.readline()
+            print("free", flush=True)
+    except UserError as error:
+        print(error, flush=True)
+"""
+
+
+def say(racer: "subprocess.Popen[str]", words: str) -> None:
+    assert racer.stdin is not None
+    racer.stdin.write(words + "\n")
+    racer.stdin.flush()
+
+
+def hear(racer: "subprocess.Popen[str]") -> str:
+    assert racer.stdout is not None
+    return racer.stdout.readline().strip()
+
+
+def test_of_two_trainers_that_race_for_a_folder_exactly_one_wins(tmp_path: Path) -> None:
+    command, pipe = [sys.executable, "-c", RACER], subprocess.PIPE
+    racers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+    try:
+        assert [hear(racer) for racer in racers] == ["ready", "ready"]
+        for race in range(RACES):
+            start = time.monotonic() + 0.01
+            for racer in racers:
+                say(racer, f"{tmp_path / str(race % 5)} {start}")
+            said = [hear(racer) for racer in racers]
+            assert said.count("won") == 1, said
+            winner = said.index("won")
+            assert f"(pid {racers[winner].pid} on " in said[1 - winner]
+            say(racers[winner], "let go")
+            assert hear(racers[winner]) == "free"
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.communicate()
