@@ -47,6 +47,7 @@ def benchmark() -> None:
         materials, parents = materials_of(rows), parents_of(rows)
     fates = rows_report(rows)["rows"]
     report |= {"rows": fates, "materials": len(materials), "neighbourhood": neighbourhood(materials)}
+    report |= choices(rows, materials)
     report["families"] = families(materials)
     report["splits"] = {split: over_seeds(materials, parents, split) for split in KINDS}
     write_json(OUT, report)
@@ -96,6 +97,20 @@ def read_or_refuse(path: Path) -> bool:
     except CrystalError:
         return False
     return True
+
+
+def choices(rows: pd.DataFrame, materials: pd.DataFrame) -> dict[str, Any]:
+    """What choosing one structure a formula costs."""
+    without = set(rows["formula"]) - set(rows["formula"][rows["fate"] != "rejected"])
+    chains = materials["a15_chains"].astype(bool)
+    return {
+        "formulas_without_a_usable_structure": sorted(without),
+        "formulas_with_several_structures": int((materials["structures"] > 1).sum()),
+        "a15_formulas_represented_by_another_type": int(((materials["family"] == "A15") & ~chains).sum()),
+        "doped_structures_listed": int(rows["doped"].sum()),
+        "doped_structures_used": int(materials["doped"].sum()),
+        "at_0_K": int((materials["tc"] == 0).sum()),
+    }
 
 
 def families(materials: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -32,14 +32,14 @@ def main(config: PlotConfig) -> None:
     """One panel a family: number of superconductors per 5 K, and how many others were measured."""
     materials = read_csv(config.data_dir / "materials.csv", ("family", "tc"), "python -m data.prepare")
     rows = -(-len(FAMILIES) // COLUMNS)
-    figure = Figure(figsize=(10, 2 * rows), dpi=80, layout="constrained")
-    panels = figure.subplots(rows, COLUMNS, sharex=True).flat
+    figure = Figure(figsize=(10, 2.1 * rows), dpi=80, layout="constrained")
+    panels = figure.subplots(rows, COLUMNS, sharex=True, sharey=True).flat
     for name, panel in zip(FAMILIES, panels, strict=False):  # the last panels stay empty
         draw(panel, name, materials["tc"][materials["family"] == name])
     for panel in list(figure.axes)[len(FAMILIES) :]:
         panel.set_axis_off()
     figure.supxlabel("critical temperature (K), bins of 5 K")
-    figure.supylabel("superconductors")
+    figure.supylabel("superconductors in a bin")
     with atomic_write(config.out) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
     print(f"wrote {config.out}: {len(materials)} materials")
@@ -51,7 +51,9 @@ def draw(panel: Axes, name: str, tc_K: pd.Series) -> None:
     panel.hist(superconducting, bins=BINS_K, color="#33658a")
     panel.set_yscale("log")
     panel.set_ylim(0.7, 3000)
-    panel.set_title(f"{name}: {len(superconducting)}, and {len(tc_K) - len(superconducting)} at 0 K", fontsize=8)
+    panel.set_title(
+        f"{name}\n{len(superconducting)} superconductors, {len(tc_K) - len(superconducting)} at 0 K", fontsize=8
+    )
     panel.tick_params(labelsize=7)
 
 

@@ -144,9 +144,9 @@ def materials_rows(source: Source, config: PrepareConfig) -> pd.DataFrame:
     readable = used(rows)
     readings = read_all([Path(path) for path in readable["cif"]], config.workers)
     rows = add_keys(add_facts(rows, dict(zip(readable.index, readings, strict=True))))
-    if source.origin["name"] == "3dsc":
-        rows = mark_retracted(rows)
-        rows = drop_retracted(rows) if config.retracted == "drop" else rows
+    rows = mark_retracted(rows, source.origin["name"])
+    if config.retracted == "drop":
+        rows = drop_retracted(rows)
     rows = merge_tc(rows, source.tc_belongs_to)
     if config.tc_zero == "drop":
         rows = drop_tc_zero(rows)

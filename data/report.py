@@ -21,6 +21,9 @@ def rows_report(rows: pd.DataFrame) -> dict[str, Any]:
         "rows": {"in source": len(rows), **{str(fate): int(count) for fate, count in fates.items()}},
         "rejected": rows[rows["fate"] == REJECTED].sort_values("row")[columns].to_dict("records"),
         "altered": altered.sort_values("row")[[*columns[:3], "remark"]].to_dict("records"),
+        "retracted": rows[rows["retraction"] != ""]
+        .sort_values("row")[[*columns[:3], "retraction"]]
+        .to_dict("records"),
         "several_tc": several_tc(rows),
     }
 
@@ -57,7 +60,7 @@ def balance(materials: pd.DataFrame) -> dict[str, float]:
 def show_rows(report: dict[str, Any], out: Path) -> None:
     """The rows' fates, and the first rejected and altered ones."""
     print("rows: " + ", ".join(f"{count} {what}" for what, count in report["rows"].items()))
-    for kind, text in (("rejected", "reason"), ("altered", "remark")):
+    for kind, text in (("rejected", "reason"), ("altered", "remark"), ("retracted", "retraction")):
         for entry in report[kind][:ROWS_SHOWN]:
             print(f"  {kind} row {entry['row']:>6}  {entry['material_id'][:44]:<44}  {entry[text]}")
         if len(report[kind]) > ROWS_SHOWN:

@@ -17,18 +17,18 @@ RETRACTIONS = (
 TC_TOLERANCE_K = 0.01
 
 
-def mark_retracted(rows: pd.DataFrame) -> pd.DataFrame:
-    """Say of what paper was retracted in `remark`; a row with another Tc rests on another paper and is left alone."""
-    remark = rows["remark"]
-    for formula, tc_K, why in RETRACTIONS:
-        hit = (rows["key"] == composition_key(fractions(parse_formula(formula)))) & (
-            (rows["tc"] - tc_K).abs() < TC_TOLERANCE_K
-        )
-        remark = remark.mask(hit, why)
-    return rows.assign(remark=remark)
+def mark_retracted(rows: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Add `retraction`: why, where a row of 3DSC rests on a retracted paper, else empty.
+
+    A row with another Tc rests on another paper and is left alone, as is every other source.
+    """
+    found = pd.Series("", rows.index)
+    for formula, tc_K, why in RETRACTIONS if source == "3dsc" else ():
+        same = rows["key"] == composition_key(fractions(parse_formula(formula)))
+        found = found.mask(same & ((rows["tc"] - tc_K).abs() < TC_TOLERANCE_K), why)
+    return rows.assign(retraction=found)
 
 
 def drop_retracted(rows: pd.DataFrame) -> pd.DataFrame:
     """Leave out what `mark_retracted` marked."""
-    reasons = {why for _, _, why in RETRACTIONS}
-    return reject(rows, rows["remark"].isin(reasons), rows["remark"], RETRACTED)
+    return reject(rows, rows["retraction"] != "", rows["retraction"], RETRACTED)

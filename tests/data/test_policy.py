@@ -168,8 +168,10 @@ def test_retracted_measurements_are_marked_and_dropped_on_request() -> None:
             ("b", "Rh2Sn1Y1", 0.9, "p", False),
             ("c", "Pd2Sn1Y1", 4.81, "p", False),
             ("d", "Eu1", 1.375, "p", False),
-        )
+        ),
+        "3dsc",
     )
-    assert ["retracted" in remark for remark in rows["remark"]] == [True, False, False, True]
+    assert ["retracted" in why for why in rows["retraction"]] == [True, False, False, True]
+    assert set(mark_retracted(rows, "jarvis")["retraction"]) == {""}, "computed, not measured"
     assert ids(rows) == ["a", "b", "c", "d"]
     assert ids(drop_retracted(rows)) == ["b", "c"]
