@@ -191,6 +191,6 @@ def append_journal(images_dir: Path, result: Rendered) -> None:
 
 def is_finished(row: MaterialRow, options: RenderOptions, before: Rendered | None) -> bool:
     """Whether all images of `row` lie there, drawn with these options from this CIF."""
-    if before is None or before.skipped or before.key != material_key(row, options):
+    if before is None or before.key != material_key(row, options):
         return False
     return all((row.folder / image_name(row.material_id, name)).exists() for name in view_names(options))

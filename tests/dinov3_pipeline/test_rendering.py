@@ -174,10 +174,10 @@ def test_a_vacancy_dims_the_site() -> None:
 
 
 def test_the_depth_cue_dims_what_is_farther() -> None:
-    chain = crystal(Lattice.orthorhombic(8, 4, 4), ["Fe", "Cu"], [[0, 0, 0], [0.5, 0.5, 0]])
+    chain = crystal(Lattice.orthorhombic(8, 4, 4), ["O", "Cu"], [[0, 0, 0], [0.5, 0.5, 0]])
     options = RenderOptions(bonds="none", depth_cue=True)
     [along_a] = views(chain, material_id="x", options=options, names=["1x1x1_a"])
-    assert colors(along_a) == {(0, 0, 0), COPPER, (54, 60, 40)}  # the nearer exact, the farther iron at 0.35
+    assert colors(along_a) == {(0, 0, 0), COPPER, (0, 44, 71)}  # the nearer exact, the farther oxygen at 0.35
 
 
 def test_views_do_not_depend_on_their_company() -> None:
