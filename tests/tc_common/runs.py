@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tc_common.checkpoints import load_checkpoint
 from tc_common.interruption import Stopped
@@ -29,8 +30,11 @@ MakeTask = Callable[[ToyConfig], Task]
 
 def checkpoint(config: ToyConfig, kind: str = "last") -> dict[str, Any]:
     """All that a run ended with, but for the incidental."""
-    content = load_checkpoint(config.models_dir / f"toy_{kind}.pth")
-    return {name: value for name, value in content.items() if name not in INCIDENTAL}
+    return _trimmed(config.models_dir / f"toy_{kind}.pth")
+
+
+def _trimmed(path: Path) -> dict[str, Any]:
+    return {name: value for name, value in load_checkpoint(path).items() if name not in INCIDENTAL}
 
 
 def run_interrupted(make_task: MakeTask, config: ToyConfig, arm: Callable[[Task], None], status: int = 143) -> None:
@@ -131,3 +135,33 @@ def wait_for_step(folder: Path, total: int, seconds: float = 60) -> None:
     while read_owner(folder / "models").get("total", 0) < total:
         assert time.monotonic() < deadline, "the run does not come to that step"
         time.sleep(0.05)
+
+
+def stop_after_steps(number: int, train: Callable[[], object]) -> None:
+    """Run `train` until any optimiser has taken its `number`-th step, then stop it by SIGTERM."""
+    taken = 0
+
+    def count(*_: Any) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == number:
+            signal.raise_signal(signal.SIGTERM)
+
+    hook = register_optimizer_step_post_hook(count)
+    try:
+        with pytest.raises(Stopped):
+            train()
+    finally:
+        hook.remove()
+
+
+def same_end(one: Path, other: Path, stem: str, name: str) -> list[str]:
+    """Where two finished runs (folders with m/ and r/) differ in their last bit: checkpoints, history, predictions."""
+    found = []
+    for kind in ("last", "best"):
+        ours, theirs = (_trimmed(folder / "m" / f"{stem}_{kind}.pth") for folder in (one, other))
+        found += [f"{kind}{place}" for place in differences(ours, theirs)]
+    for ending in ("history.csv", "predictions.csv", "val_predictions.csv"):
+        files_read = {(folder / "r" / f"{name}_{ending}").read_bytes() for folder in (one, other)}
+        found += [ending] * (len(files_read) - 1)
+    return found

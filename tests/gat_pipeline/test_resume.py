@@ -1,0 +1,64 @@
+"""The graph pipeline, stopped and started again, ends with the very bits of an undisturbed run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gat_pipeline.train import GraphTrainConfig, main
+from tc_common.checkpoints import load_checkpoint
+from tests.gat_pipeline.tables import write_small_splits
+from tests.tc_common.runs import same_end, stop_after_steps
+
+pytestmark = pytest.mark.slow
+
+EPOCHS, STEPS, RATE = 8, 5, 0.02  # 20 crystals in groups of 4
+POINTS = {
+    "first batch": 1, "inside the first epoch": 3, "inside the second epoch": 7, "inside the last epoch": 36,
+    "epoch end": 10,
+}  # fmt: skip
+AFTER_THE_DROP = "after the rate fell"
+
+
+def config(data: Path, folder: Path, **changes: Any) -> GraphTrainConfig:
+    sizes: dict[str, Any] = {
+        "hidden": 16,
+        "alignn_layers": 2,
+        "gcn_layers": 1,
+        "batch_size": 2,
+        "grad_accumulation": 2,
+    }
+    folders: dict[str, Any] = {"models_dir": folder / "m", "results_dir": folder / "r"}
+    # a rate that overshoots, so that validation stalls and the rate falls
+    rates: dict[str, Any] = {
+        "init": "random",
+        "lr_head": RATE,
+        "target": "standardized",
+        "plateau_patience": 0,
+        "epochs": EPOCHS,
+    }
+    return GraphTrainConfig(
+        data_dir=data / "p", cache_dir=data / "c", device="cpu", **sizes, **folders, **rates, **changes
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("graphs")
+    write_small_splits(data / "p", train=4 * STEPS, val=5, test=4)
+    main(config(data, data))
+    return data
+
+
+def step_after_the_drop(folder: Path) -> int:
+    """Second step of the first epoch with a lower rate."""
+    history = load_checkpoint(folder / "m" / "alignn_last.pth")["history"]
+    return STEPS * next(row["epoch"] - 1 for row in history if row["lr"] < RATE) + 2
+
+
+@pytest.mark.parametrize("point", [*POINTS, AFTER_THE_DROP])
+def test_resume_is_exact(point: str, undisturbed: Path, tmp_path: Path) -> None:
+    settings = config(undisturbed, tmp_path)
+    stop_after_steps(POINTS.get(point) or step_after_the_drop(undisturbed), lambda: main(settings))
+    main(settings)
+    assert same_end(undisturbed, tmp_path, "alignn", "alignn") == []
