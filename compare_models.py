@@ -73,6 +73,9 @@ class CompareConfig:
             raise ValueError(f"--seed must be at least 0, got {self.seed}")
         if self.stacked_ridge and not self.ensemble:
             raise ValueError("--stacked-ridge goes with --ensemble")
+        for name in ("data_dir", "limit", "ensemble", "weighted"):
+            if self.runs and getattr(self, name):
+                raise ValueError(f"--{name.replace('_', '-')} does not go with --runs")
 
     def uncertainty(self) -> Uncertainty:
         """How intervals are made."""

@@ -1,5 +1,6 @@
 """Do prediction intervals hold what they promise, and for whom?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,16 @@ def calibration(results: Results, model: str, coverage: float) -> dict[str, Any]
         "by_family": [] if set(families) == {UNKNOWN} else _by_group(families, sorted(set(families)), inside, width_K),
         "verdict": _verdict(model, coverage, overall),
     }
+
+
+def coverage_curve(results: Results, model: str, promised: Sequence[float]) -> list[float]:
+    """Share of test materials inside the intervals for each promised share; NaN where validation is too small."""
+    tc_K, shares = results.column("tc"), []
+    for coverage in promised:
+        table = intervals_of(results, model, coverage)
+        inside = None if table is None else (tc_K >= table["tc_lower"]) & (tc_K <= table["tc_upper"])
+        shares.append(float("nan") if inside is None else float(inside.mean()))
+    return shares
 
 
 def _by_group(

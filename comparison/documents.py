@@ -59,7 +59,7 @@ def sections(comparison: dict[str, Any]) -> list[Section]:
             heading="Prediction intervals",
             sentences=_calibration_sentences(comparison),
             tables=[coverage_rows(comparison), family_coverage_rows(comparison)],
-            figures=("coverage",),
+            figures=("coverage", "calibration"),
             remark=(
                 "Split-conformal on validation residuals. The promise holds where test materials resemble validation "
                 "materials; the brackets are 95 % Clopper–Pearson intervals of the share inside."
@@ -102,7 +102,11 @@ def _calibration_sentences(comparison: dict[str, Any]) -> list[str]:
 
 def terminal(comparison: dict[str, Any]) -> str:
     """What `compare_models.py` prints."""
-    parts = [caption(comparison), aligned(score_rows(comparison)), aligned(group_rows(comparison, "by_range"))]
+    parts = [
+        fill(caption(comparison), WIDTH),
+        aligned(score_rows(comparison)),
+        aligned(group_rows(comparison, "by_range")),
+    ]
     for heading, sentences in (
         ("Paired differences in MAE:", verdict_list(comparison)),
         ("Prediction intervals:", _calibration_sentences(comparison)),
@@ -136,7 +140,7 @@ def runs_terminal(comparison: dict[str, Any]) -> str:
     """What `compare_models.py --runs` prints."""
     verdicts = verdict_list(comparison)
     pairs = [_listed("Paired differences in MAE:", verdicts)] if verdicts else []
-    return "\n\n".join([runs_caption(comparison), aligned(run_rows(comparison)), *pairs])
+    return "\n\n".join([fill(runs_caption(comparison), WIDTH), aligned(run_rows(comparison)), *pairs])
 
 
 def runs_sections(comparison: dict[str, Any]) -> list[Section]:

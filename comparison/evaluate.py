@@ -12,6 +12,7 @@ from comparison.cost import costs
 from comparison.gather import UNKNOWN, Results
 from comparison.verdicts import verdict
 from tc_common.metrics import correlation, errors_by_group, score, tc_range, tc_ranges
+from tc_common.provenance import git_commit
 
 Cluster: TypeAlias = Literal["material", "chemical-system"]
 
@@ -42,6 +43,7 @@ def evaluate(
     distributions = _distributions(results, order, uncertainty, weights)
     intervals = {metric: distributions[metric].interval(uncertainty.level, uncertainty.method) for metric in METRICS}
     return {
+        "git_commit": git_commit(),
         "n": len(results.truth["test"]),
         "splits_sha256": results.splits_sha256,
         "training_median_K": results.training_median_K,

@@ -17,6 +17,7 @@ CAPTIONS = {
     "error_by_family": "Mean absolute error in each family.",
     "error_map": "Below the symbol: mean absolute error of the test materials that hold the element, and how many.",
     "coverage": "Bars: 95 % intervals of the share. Dashed: what was promised.",
+    "calibration": "On the dashed line every promise is kept; below it intervals are too narrow.",
     "compression": "One mark for each range of Tc. Below the dashed line the model predicts too low.",
     "accuracy_over_cost": "Bars: intervals of the MAE. Lower left is better.",
     "training_curves": "Validation error while training.",

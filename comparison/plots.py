@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from comparison.calibration import coverage_curve
 from comparison.gather import Results
 from comparison.style import INK, model_styles, sequential
 from comparison.wording import display
@@ -138,6 +139,21 @@ def coverage(comparison: dict[str, Any]) -> Figure:
         axes.axhline(100 * calibrated[name]["promised"], color=INK, linestyle="--", linewidth=0.8)
     axes.set(ylabel="inside the interval (%)", ylim=(0, 102))
     axes.legend(loc="lower left")
+    return figure
+
+
+def calibration_curves(results: Results, models: list[str]) -> Figure:
+    """Share of materials inside the intervals over the share that was promised, both in percent."""
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    promised = np.linspace(0.05, 0.95, 19)
+    for name, look in model_styles(models).items():
+        if name in results.val:
+            shares = np.array(coverage_curve(results, name, promised.tolist()))
+            axes.plot(100 * promised, 100 * shares, label=display(name), **_line(look))
+    axes.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle="--")
+    axes.set(xlabel="promised (%)", ylabel="inside (%)", xlim=(0, 100), ylim=(0, 100), aspect="equal")
+    axes.legend(loc="upper left")
     return figure
 
 

@@ -15,6 +15,7 @@ from comparison.verdicts import verdict
 from tc_common.errors import UserError
 from tc_common.metrics import score
 from tc_common.predictions import align, read_predictions
+from tc_common.provenance import git_commit
 
 
 def read_runs(pattern: str) -> tuple[pd.DataFrame, bool]:
@@ -82,7 +83,9 @@ def summarise(runs: pd.DataFrame, same_materials: bool, level: float) -> dict[st
     }
     ratio = 0.0 if same_materials else _test_share(runs)
     return {
+        "git_commit": git_commit(),
         "runs": count,
+        "level": level,
         "n": sorted({int(n) for n in runs["n"]}),
         "same_materials": same_materials,
         "test_train_ratio": ratio,

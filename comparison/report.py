@@ -64,6 +64,7 @@ def figures_of(results: Results, comparison: dict[str, Any]) -> dict[str, Callab
         figures["error_by_family"] = partial(plots.error_by_group, comparison, "by_family")
     if any(model["calibration"] for model in comparison["models"].values()):
         figures["coverage"] = partial(plots.coverage, comparison)
+        figures["calibration"] = partial(plots.calibration_curves, results, models)
     if any(model["cost"]["train_seconds"] is not None for model in comparison["models"].values()):
         figures["accuracy_over_cost"] = partial(plots.accuracy_over_cost, comparison)
     if any("val_mae_K" in history for history in results.history.values()):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comparison.calibration import calibration, intervals_of
+from comparison.calibration import calibration, coverage_curve, intervals_of
 from tests.comparison.made import make_results
 
 
@@ -40,6 +40,13 @@ def test_exact_bounds_of_the_share(tmp_path: Path) -> None:
     assert overall["coverage"] == 0
     # Clopper-Pearson for 0 of n: 1 - (alpha / 2) ** (1 / n)
     assert overall["coverage_interval"] == pytest.approx([0, 1 - 0.025 ** (1 / 60)])
+
+
+def test_the_curve_rises_with_the_promise_and_ends_where_validation_is_too_small(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"alignn": 3.0}, count=200)
+    shares = coverage_curve(results, "alignn", [0.2, 0.5, 0.9, 0.999])
+    assert shares[:3] == sorted(shares[:3]) and np.isnan(shares[3])
+    assert shares[:3] == pytest.approx([0.2, 0.5, 0.9], abs=0.12)
 
 
 def test_without_validation_predictions_nothing_is_promised(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_every_part_is_there(folder: Path, heading: str) -> None:
 def test_figures_are_there_at_print_resolution(folder: Path) -> None:
     names = {path.stem for path in (folder / "plots").glob("*.png")}
     shared = {"residuals", "cumulative_error", "error_by_range", "error_by_family", "compression", "coverage"}
-    shared |= {"accuracy_over_cost", "training_curves", "error_map_ensemble"}
+    shared |= {"accuracy_over_cost", "training_curves", "calibration", "error_map_ensemble"}
     assert names == shared | {f"parity_{name}" for name in ("alignn", "<b>odd|name", "ensemble")}
     for path in (folder / "plots").glob("*.png"):
         with Image.open(path) as image:
@@ -142,6 +142,15 @@ def test_colours_differ_for_the_colour_blind() -> None:
         assert apart.min() > 0.08
     red_and_green = np.array([[0.80, 0.2, 0.2], [0.45, 0.45, 0.2]]) ** 2.2 @ deutan.T
     assert np.abs(np.diff(np.clip(red_and_green, 0, 1) ** (1 / 2.2), axis=0)).max() < 0.08, "negative control"
+
+
+def test_a_single_material_makes_a_report_too(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"alignn": 2.0, "dinov3": 3.0}, count=1)
+    written = write_comparison(tmp_path, results, evaluate(results, QUICK))
+    assert all(path.stat().st_size for path in written)
+    comparison = read_json(tmp_path / "comparison.json")
+    assert comparison["models"]["alignn"]["calibration"] == {}, "too few validation materials for 90 %"
+    assert not (tmp_path / "comparison_intervals.csv").exists()
 
 
 def test_elements_of_formulas() -> None:
