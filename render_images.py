@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from dinov3_pipeline import image_index, render_jobs
 from dinov3_pipeline.contact_sheet import SheetMaterial, contact_sheet
+from dinov3_pipeline.png import cannot_write
 from dinov3_pipeline.render_jobs import MaterialRow, Rendered
 from dinov3_pipeline.render_options import RenderOptions
 from tc_common import cli
@@ -95,7 +96,7 @@ def own_images_dir(out: Path) -> Iterator[None]:
     except Timeout:
         raise UserError(f"{out} is being written by another run; wait for it or pick another --out") from None
     except OSError as error:
-        raise render_jobs.cannot_write(out, error) from error
+        raise cannot_write(out, error) from error
     try:
         for leftover in out.glob("*/.*.tmp"):
             leftover.unlink()

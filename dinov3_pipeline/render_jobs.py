@@ -18,20 +18,14 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from dinov3_pipeline.image_index import JOURNAL, image_name
+from dinov3_pipeline.png import cannot_write, write_png
 from dinov3_pipeline.render_options import RenderOptions, view_names
 from dinov3_pipeline.rendering import draw_views, prepare
 from tc_common.crystals import CrystalError, read_crystal
 from tc_common.errors import UserError
-
-# Flat colours without a row filter and with the lightest compression: smallest and fastest of all settings tried.
-PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
-
 
 # Bounds a worker's memory when thousands of random views are asked for.
 VIEWS_AT_ONCE = 18
@@ -104,28 +98,6 @@ def material_key(row: MaterialRow, options: RenderOptions) -> str:
     except OSError:
         cif = b""  # `render_material` says what is wrong with it
     return hashlib.sha256(f"{options.fingerprint()}\n{row.material_id}\n".encode() + cif).hexdigest()[:16]
-
-
-def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) RGB whole or not at all (not synced one by one: that would take longer than the drawing).
-
-    Raises:
-        UserError: the folder cannot be written, or the disk is full.
-    """
-    encoded_well, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), PNG)
-    assert encoded_well, path
-    temporary = path.with_name(f".{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(encoded.data)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
-
-
-def cannot_write(path: Path, error: OSError) -> UserError:
-    """The one line for a full disk or a read-only folder."""
-    return UserError(f"cannot write {path}: {error.strerror or error}; free space or pick another --out")
 
 
 def run_local(rows: Sequence[MaterialRow], options: RenderOptions, workers: int) -> Iterator[Rendered]:

@@ -21,6 +21,7 @@ from dinov3_pipeline.image_index import (
     record_options,
     write_index,
 )
+from dinov3_pipeline.png import write_png
 from dinov3_pipeline.render_jobs import MaterialRow, Rendered, is_finished, render_material, run_local
 from dinov3_pipeline.render_options import VIEW, RenderOptions
 from dinov3_pipeline.rendering import views
@@ -51,6 +52,15 @@ def test_files_hold_the_pixels_of_the_library_call_in_rgb(tmp_path: Path) -> Non
     last = cv2.imread(str(tmp_path / f"{row.material_id}_2x2x2_r2.png"), cv2.IMREAD_COLOR_RGB)
     assert last is not None and (last == drawn[-1]).all()
     assert len(list(tmp_path.iterdir())) == 18
+
+
+def test_any_shape_of_picture_comes_back(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (5, 301, 3), np.uint8)
+    write_png(tmp_path / "x.png", noise)
+    with Image.open(tmp_path / "x.png") as image:
+        image.verify()
+    with Image.open(tmp_path / "x.png") as image:
+        assert (np.asarray(image) == noise).all()
 
 
 def test_order_and_number_of_workers_change_no_byte(tmp_path: Path) -> None:
