@@ -58,7 +58,7 @@ D_SHELL = {
 class QualityConfig:
     """What to look at."""
 
-    crystals: int = 300
+    crystals: int = 200
     """Random crystals of 3DSC (>= 1), 18 views each."""
     crystal_nn_crystals: int = 15
     """Of these, how many have CrystalNN asked again on a supercell (slow)."""

@@ -85,7 +85,10 @@ def test_a_second_run_draws_nothing_and_a_changed_option_everything(tmp_path: Pa
     assert (out / "image_metadata.csv").read_bytes() == index
     lost = next(iter(first))
     lost.unlink()
+    leftover = out / "train" / ".4711.tmp"
+    leftover.write_bytes(b"half a picture")
     render_images.main(config(data, out))
+    assert not leftover.exists()
     assert sum(times()[path] != first[path] for path in first) == 18
     render_images.main(config(data, out, seed=7))
     assert not set(times().values()) & set(first.values())
