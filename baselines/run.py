@@ -70,7 +70,6 @@ def _metrics(
         "n_train": len(splits["train"]),
         "git_commit": git_commit(),
         "splits_sha256": splits_sha256(splits),
-        "parameters": 0,
         "device": "cpu",
         "peak_memory_MB": _peak_memory_MB(),
     }

@@ -7,6 +7,7 @@ divides the materials anew and seeds the trees. Takes about 30 s of two cores fo
 stay in `--work`; numbers and reports go to `results/3dsc_baselines/`.
 """
 
+import json
 import os
 import platform
 import shutil
@@ -85,11 +86,14 @@ def _seeds(config: BenchmarkConfig) -> range:
 def _one_run(config: BenchmarkConfig, materials: pd.DataFrame, kind: Split, seed: int) -> dict[str, float]:
     """Divide, fit and write one run (unless it is there); returns its wall and processor seconds."""
     folder = config.work / kind / f"seed_{seed}"
+    if (folder / "spent.json").exists():
+        return dict(json.loads((folder / "spent.json").read_text("utf-8")))
     names = divide(materials, kind, seed)
     write_splits(folder / "splits", {name: materials[names == name] for name in SPLITS})
     started, busy = time.monotonic(), time.process_time()
     write_baselines(folder, run_baselines(read_splits(folder / "splits"), seed))
     spent = {"wall_s": time.monotonic() - started, "processor_s": time.process_time() - busy}
+    write_json(folder / "spent.json", spent)
     print(f"{kind} {seed}: {spent['wall_s']:.0f} s", flush=True)
     return spent
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta
+from scipy.stats import beta, betabinom
 
 from comparison.gather import UNKNOWN, Results
 from comparison.wording import display
-from tc_common.conformal import conformal_intervals
+from tc_common.conformal import conformal_intervals, conformal_rank
 from tc_common.metrics import tc_range, tc_ranges
 
 CONFIDENCE = 0.95
@@ -41,7 +41,7 @@ def calibration(results: Results, model: str, coverage: float) -> dict[str, Any]
         "overall": overall,
         "by_range": _by_group(tc_range(table["tc"]), tc_ranges(), inside, width_K),
         "by_family": [] if set(families) == {UNKNOWN} else _by_group(families, sorted(set(families)), inside, width_K),
-        "verdict": _verdict(model, coverage, overall),
+        "verdict": _verdict(model, coverage, overall, len(results.val[model])),
     }
 
 
@@ -76,13 +76,20 @@ def _covered(group: str, inside: np.ndarray[Any, Any], width_K: np.ndarray[Any, 
     }
 
 
-def _verdict(model: str, promised: float, overall: dict[str, Any]) -> str:
-    """Whether the promise was kept, as far as this many materials can tell."""
+def _verdict(model: str, promised: float, overall: dict[str, Any], validation: int) -> str:
+    """Whether the promise was kept, as far as this many materials can tell.
+
+    Were the test materials drawn like the `validation` ones, the number inside would follow a beta-binomial law that
+    knows both samples' chance (Vovk 2013, doi 10.1007/s10994-013-5355-6).
+    """
     low, high = overall["coverage_interval"]
-    numbers = (
+    hits, rank = round(overall["n"] * overall["coverage"]), conformal_rank(validation, promised)
+    law = betabinom(overall["n"], rank, validation + 1 - rank)
+    said = (
         f"{display(model)}: {100 * overall['coverage']:.1f} % [{100 * low:.1f}, {100 * high:.1f}] "
         f"inside intervals of {100 * promised:g} %"
     )
-    if high < promised:
-        return f"{numbers}: they under-cover"
-    return f"{numbers}: they over-cover" if low > promised else f"{numbers}: as promised"
+    tail = (1 - CONFIDENCE) / 2
+    if law.cdf(hits) < tail:
+        return f"{said}: they under-cover"
+    return f"{said}: they over-cover" if law.sf(hits - 1) < tail else f"{said}: as promised"

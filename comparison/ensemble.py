@@ -91,23 +91,30 @@ def combine(results: Results, name: str, seed: int) -> tuple[dict[str, pd.DataFr
     """Validation and test predictions of one ensemble, and what it is made of.
 
     The validation predictions are cross-fitted (each fold by weights of the others), so that their residuals are as
-    honest as those of the members. `tc_std` is the spread of the members.
+    honest as those of the members. `tc_std` is the spread of the members, weighted as they are.
     """
     members = members_of(results)
     val_tc_K = results.truth["val"]["tc"].to_numpy(float)
     val, test = (_matrix(tables, members) for tables in (results.val, results.test))
     fit = COMBINERS[name]
     combined = {"val": _cross_fitted(fit, val, val_tc_K, seed), "test": fit(val, val_tc_K)(test)}
+    facts: dict[str, Any] = {"members": members}
+    weights = np.full(len(members), 1 / len(members))
+    if name == "ensemble":
+        weights = fit_weights(val, val_tc_K)
+        facts["weights"] = dict(zip(members, weights.tolist(), strict=True))
     tables = {
         split: results.truth[split][["material_id", "formula", "tc"]].assign(
-            tc_pred=combined[split], tc_std=matrix.std(axis=1)
+            tc_pred=combined[split], tc_std=_spread(matrix, weights)
         )
         for split, matrix in (("val", val), ("test", test))
     }
-    facts: dict[str, Any] = {"members": members}
-    if name == "ensemble":
-        facts["weights"] = dict(zip(members, fit_weights(val, val_tc_K).tolist(), strict=True))
     return tables, facts
+
+
+def _spread(pred_K: Array, weights: Array) -> Array:
+    """SD (n,) of the members' predictions about their weighted mean, in K."""
+    return np.sqrt((pred_K - (pred_K @ weights)[:, None]) ** 2 @ weights)
 
 
 def with_ensembles(results: Results, names: list[str], seed: int) -> Results:

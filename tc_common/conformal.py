@@ -23,13 +23,18 @@ def conformal_intervals(val: pd.DataFrame, test: pd.DataFrame, coverage: float) 
     both = all("tc_std" in table for table in (val, test))
     val_scale, test_scale = (_scale(table, both) for table in (val, test))
     ratios = (val["tc"] - val["tc_pred"]).abs().to_numpy() / val_scale
-    rank = ceil((len(ratios) + 1) * coverage - 1e-9)
+    rank = conformal_rank(len(ratios), coverage)
     if rank > len(ratios):
         return None
     radius = float(np.sort(ratios)[rank - 1]) * test_scale
     pred_K = test["tc_pred"].to_numpy(float)
     bounds = {"tc_lower": np.maximum(pred_K - radius, 0.0), "tc_upper": np.maximum(pred_K + radius, 0.0)}
     return pd.DataFrame(bounds, index=test.index)
+
+
+def conformal_rank(validation: int, coverage: float) -> int:
+    """Which of so many sorted validation residuals bounds a new one with this probability."""
+    return ceil((validation + 1) * coverage - 1e-9)
 
 
 def _scale(table: pd.DataFrame, by_std: bool) -> NDArray[np.float64]:

@@ -33,6 +33,20 @@ def test_stranger_test_materials_are_reported_as_under_covered(tmp_path: Path) -
     assert found["verdict"].endswith("they under-cover")
 
 
+def test_a_kept_promise_is_rarely_called_broken(tmp_path: Path) -> None:
+    broken = 0
+    for seed in range(60):
+        results = make_results(tmp_path / str(seed), {"alignn": 3.0}, count=60, seed=seed)
+        flat = {"alignn": results.test["alignn"].assign(tc_pred=results.column("tc") + _noise(seed, 60))}
+        val = {"alignn": results.val["alignn"].assign(tc_pred=results.truth["val"]["tc"] + _noise(1000 + seed, 60))}
+        broken += "as promised" not in calibration(replace(results, test=flat, val=val), "alignn", 0.8)["verdict"]
+    assert broken <= 8, "5 % of 60 are 3; test materials alone would account for 15"
+
+
+def _noise(seed: int, count: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 3, count)
+
+
 def test_exact_bounds_of_the_share(tmp_path: Path) -> None:
     results = make_results(tmp_path, {"alignn": 1.0}, count=60)
     far_off = results.test["alignn"].assign(tc_pred=results.column("tc") + 500)

@@ -51,6 +51,18 @@ def test_test_materials_have_no_say(tmp_path: Path) -> None:
         assert np.array_equal(first.val[name]["tc_pred"], second.val[name]["tc_pred"])
 
 
+def test_a_member_without_weight_does_not_widen_the_spread(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"a": 1.0, "b": 1.0, "wild": 300.0}, count=80)
+    combined = with_ensembles(results, ["ensemble"], seed=1)
+    weights = combined.ensembles["ensemble"]["weights"]
+    assert weights["wild"] < 0.02
+    apart = (results.test["a"]["tc_pred"] - results.test["b"]["tc_pred"]).abs().to_numpy()
+    expected = apart * (weights["a"] * weights["b"]) ** 0.5
+    wild = combined.test["ensemble"]["tc_std"].to_numpy() - expected
+    assert np.median(np.abs(wild)) < 300 * weights["wild"] ** 0.5 + 1e-9
+    assert combined.test["ensemble"]["tc_std"].median() < 5
+
+
 def test_a_validation_material_has_no_say_in_its_own_prediction(tmp_path: Path) -> None:
     results = make_results(tmp_path, {"a": 3.0, "b": 4.0}, count=80)
     for row in (0, 17):
