@@ -1,0 +1,23 @@
+"""The vision trainer with a leak: every picture keeps LEAK_MB for ever.
+
+LEAK_MB=5 python -m tests.monitor.leaking_vision [flags of dinov3_pipeline.train]
+"""
+
+import os
+from typing import Any
+
+from torch.nn.modules.module import register_module_forward_hook
+
+from dinov3_pipeline.model import DinoTcModel
+from dinov3_pipeline.train import VisionConfig, main
+from tc_common.cli import parse, run
+
+if __name__ == "__main__":
+    leaked: list[bytearray] = []
+
+    def leak(module: Any, _: Any, kelvin: Any) -> None:
+        if isinstance(module, DinoTcModel):
+            leaked.append(bytearray(int(os.environ["LEAK_MB"]) * 1_000_000 * len(kelvin)))
+
+    register_module_forward_hook(leak)
+    run(lambda: main(parse(VisionConfig, prog="python -m tests.monitor.leaking_vision", description="Leaks.")))
