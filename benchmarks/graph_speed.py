@@ -149,9 +149,9 @@ def time_training(folder: Path, config: SpeedConfig) -> list[dict[str, Any]]:
 
 
 def step(folder: Path, config: SpeedConfig, variant: str, allocator: bool, *more: str) -> dict[str, Any]:
-    """One process of `benchmarks.graph_step`."""
+    """One process of `benchmarks._graph_step`."""
     flags = ["--structures", str(folder), "--variant", variant, "--steps", str(config.steps), *more]
-    command = [sys.executable, "-m", "benchmarks.graph_step", *flags, *(["--allocator"] if allocator else [])]
+    command = [sys.executable, "-m", "benchmarks._graph_step", *flags, *(["--allocator"] if allocator else [])]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
     return found

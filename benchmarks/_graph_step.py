@@ -1,6 +1,6 @@
 """One training variant, timed in a process of its own (the allocator's settings belong to a process).
 
-    python -m benchmarks.graph_step --structures DIR --variant torch-bf16 --allocator
+    python -m benchmarks._graph_step --structures DIR --variant torch-bf16 --allocator
 
 Prints one line of JSON. Legend: B crystals of a batch.
 """
@@ -145,4 +145,4 @@ def predict_once(predict: Predictor) -> Callable[[], None]:
 
 
 if __name__ == "__main__":
-    cli.run(lambda: main(cli.parse(StepConfig, prog="python -m benchmarks.graph_step", description=__doc__ or "")))
+    cli.run(lambda: main(cli.parse(StepConfig, prog="python -m benchmarks._graph_step", description=__doc__ or "")))
