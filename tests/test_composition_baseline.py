@@ -86,12 +86,12 @@ def test_a_formula_that_is_none_is_named(
 
 
 @pytest.fixture(scope="module")
-def splits_3dsc() -> dict[str, pd.DataFrame]:
+def splits_3dsc(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
     data = os.environ.get("SUPERVISION_DATA")
     archive = Path(data or "", "3dsc/3DSC_MP.tar.gz")
     if not data or not archive.exists():
         pytest.skip("SUPERVISION_DATA names no folder with 3dsc/3DSC_MP.tar.gz")
-    flags = PrepareConfig(source=str(archive))
+    flags = PrepareConfig(source=str(archive), unpack_dir=tmp_path_factory.mktemp("unpacked"))
     rows = materials_rows(open_source(flags.source, flags.unpack_dir, None, None), flags)
     materials = materials_of(rows)
     names = divide(materials, "stratified", 42)
