@@ -1,33 +1,32 @@
-"""Which graphs share a batch: of like size, and never more angles than the memory holds.
+"""Which graphs share a batch: one of every size, and never more angles than the memory holds.
 
-Computing time and memory go with angles, of which crystals have between 100 and 100,000; 32 crystals at random would
-need anything up to the largest 32. Sorted pools keep batches alike, so that memory freed by one fits the next.
+Computing time and memory go with angles, of which crystals have between 200 and 30,000; 32 at random need anything
+up to the largest 32. So crystals are sorted into as many buckets of like size as a batch has places, and a batch
+draws one from each: every batch is as large as the others, the memory that one frees fits the next, and batch
+normalisation sees the same mixture every time. (Batches of like crystals would be cuprates in one step and elements
+in the next, with statistics that fit neither when the network is used.)
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Batches are cut from pools of so many batches' crystals: enough to sort, few enough to keep the order random.
-POOL = 16
-
 
 def bucketed_groups(sizes: NDArray[np.int64], batch: int, seed: int) -> Callable[[int], list[list[int]]]:
-    """Groups of `batch` crystals of like size, in an order that depends on (seed, epoch) alone.
+    """Groups of at most `batch` crystals, one of each size, in an order that depends on (seed, epoch) alone.
 
-    Every crystal once an epoch. A last group of one joins its neighbour: batch normalisation needs two values.
+    Every crystal once an epoch; no group of one where there are more, because batch normalisation needs two.
     """
+    number = max(1, min(math.ceil(len(sizes) / batch), len(sizes) // 2))
 
     def groups(epoch: int) -> list[list[int]]:
         generator = np.random.default_rng((seed, epoch))
-        order = generator.permutation(len(sizes))
-        pools = [order[start : start + POOL * batch] for start in range(0, len(order), POOL * batch)]
-        sorted_pools = [pool[np.argsort(sizes[pool], kind="stable")].tolist() for pool in pools]
-        cut = [pool[start : start + batch] for pool in sorted_pools for start in range(0, len(pool), batch)]
-        if len(cut) > 1 and len(cut[-1]) == 1:
-            cut[-2:] = [cut[-2] + cut[-1]]
-        return [cut[number] for number in generator.permutation(len(cut))]
+        shuffled = generator.permutation(len(sizes))
+        by_size = shuffled[np.argsort(sizes[shuffled], kind="stable")]
+        buckets = [generator.permutation(by_size[start : start + number]) for start in range(0, len(by_size), number)]
+        return [[int(bucket[place]) for bucket in buckets if place < len(bucket)] for place in range(number)]
 
     return groups
 
