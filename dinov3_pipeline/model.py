@@ -26,6 +26,9 @@ from tc_common.targets import TargetTransform
 Tune: TypeAlias = Literal["lora", "head", "full"]
 HEAD_WIDTHS = (512, 256)
 DEFAULT_BACKBONE = "vit_base_patch16_dinov3"
+# Without pretraining black is 0: "no atom" then says nothing, and atoms stand out. With ImageNet's mean and SD nine
+# tenths of a picture shout the same number, and a random start does not get past the median within hundreds of steps.
+RANDOM_NORMALISATION = ((0.0,) * 3, (0.25,) * 3)
 # A trainer's settings, and so its checkpoints, hold each of these behind "lora_".
 ADAPTERS = ("rank", "alpha", "dropout", "targets", "rank_stabilised", "dora")
 
@@ -35,7 +38,7 @@ class DinoTcModel(nn.Module):
 
     Args:
         backbone: pictures (B, 3, S, S) to features (B, D).
-        normalise: mean and SD of the RGB channels (0 to 1), as the backbone was trained with.
+        normalise: mean and SD of the RGB channels (0 to 1), those that the backbone was pretrained with if it was.
         image_size: S.
         init: where the backbone's weights came from.
 
@@ -44,6 +47,8 @@ class DinoTcModel(nn.Module):
 
     mean: Tensor
     std: Tensor
+    feature_mean: Tensor
+    feature_std: Tensor
 
     def __init__(
         self,
@@ -60,7 +65,10 @@ class DinoTcModel(nn.Module):
         self.image_size, self.tune, self.init = image_size, tune, init
         self.render_options = RenderOptions()
         for name, values in zip(("mean", "std"), normalise, strict=True):
-            self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1))
+        width: int = backbone.num_features  # type: ignore[assignment]
+        self.register_buffer("feature_mean", torch.zeros(width))
+        self.register_buffer("feature_std", torch.ones(width))
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Kelvin (B,) of `batch["images"]` uint8 (B, 3, S, S), or of their `batch["features"]` (B, D)."""
@@ -69,7 +77,8 @@ class DinoTcModel(nn.Module):
     def kelvin(self, features: Tensor) -> Tensor:
         """Features (B, D) to kelvin (B,), in fp32: rounded to the 8 bits of bf16 they would be off by 0.4 %."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.target.decode(self.head(features.float()).squeeze(1))
+            standardised = (features.float() - self.feature_mean) / self.feature_std
+            return self.target.decode(self.head(standardised).squeeze(1))
 
     def features(self, images: Tensor) -> Tensor:
         """What the backbone sees: uint8 (B, 3, S, S) to (B, D); without gradients where only the head is trained."""
@@ -81,6 +90,14 @@ class DinoTcModel(nn.Module):
         """Pixels (B, 3, S, S) as numbers from 0 to 255 to features (B, D)."""
         features: Tensor = self.backbone((pixels - self.mean) / self.std)
         return features
+
+    def standardise(self, features: Tensor) -> None:
+        """Scale the head's input by the mean and SD of these features (M, D), as linear probes are (arXiv:2111.06377).
+
+        A frozen backbone's features differ little between crystals beside what all pictures share.
+        """
+        self.feature_mean.copy_(features.mean(0))
+        self.feature_std.copy_(features.std(0).clamp(min=1e-6))
 
     def adapt_to(self, placement: Placement) -> None:
         """Choose the attention kernel: on CPU in bf16 the plain products are faster, backwards above all."""
@@ -179,7 +196,8 @@ def _assemble(
     if tune == "lora":
         add_adapters(vit, lora)
     head = _head(int(vit.num_features), head_dropout)  # type: ignore[arg-type]
-    return DinoTcModel(vit, head, target, normalisation(name), image_size, tune, origin)
+    normalise = RANDOM_NORMALISATION if origin == "random" else normalisation(name)
+    return DinoTcModel(vit, head, target, normalise, image_size, tune, origin)
 
 
 def _head(width: int, dropout: float) -> nn.Sequential:

@@ -106,14 +106,14 @@ def main(config: VisionConfig) -> None:
     placement = place(config.device, config.precision)
     set_up_log(config.log_file, placement.is_main)
     splits = read_splits(config.data_dir, config.limit)
-    model = build_model(config, splits["train"]["tc"])
     pictures = {name: load_pictures(config, table) for name, table in splits.items()}
+    model = build_model(config, splits["train"]["tc"])
     model.render_options = pictures["train"].options
     model.adapt_to(placement)
     datasets: dict[str, MaterialDataset] = {}
     for name, table in splits.items():
         views = make_dataset(config, name, table, pictures[name])
-        datasets[name] = frozen(model, views, config, placement, table) if config.tune == "head" else views
+        datasets[name] = frozen(model, name, views, config, placement, table) if config.tune == "head" else views
     if config.compile:
         model.backbone.compile()
     trainable, total = count_parameters(model)
@@ -164,10 +164,17 @@ def make_dataset(config: VisionConfig, split: str, table: pd.DataFrame, pictures
 
 
 def frozen(
-    model: DinoTcModel, dataset: ViewDataset, config: VisionConfig, placement: Placement, table: pd.DataFrame
+    model: DinoTcModel,
+    split: str,
+    dataset: ViewDataset,
+    config: VisionConfig,
+    placement: Placement,
+    table: pd.DataFrame,
 ) -> FeatureDataset:
-    """Features in place of pictures (so --augment has nothing to act on)."""
+    """Features in place of pictures (so --augment has nothing to act on); those of `train` scale the head's input."""
     features = cached_features(model, dataset, placement, config.batch_size, config.num_workers, config.cache_dir)
+    if split == "train":
+        model.standardise(torch.from_numpy(features))
     return FeatureDataset(table, features, dataset.pictures.views)
 
 
