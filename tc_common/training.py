@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from tc_common.checkpoints import frozen_identity, load_weights, random_state, restore_random_state, seed_everything
 from tc_common.config import TrainConfig
-from tc_common.devices import Placement, to_device
+from tc_common.devices import Placement, is_out_of_memory, to_device
 from tc_common.errors import UserError
 from tc_common.inference import predict_materials
 from tc_common.interruption import Interruption, Stopped, outlive_the_trainer_briefly
@@ -43,7 +43,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class TrainingError(UserError):
-    """The run cannot go on: a number is no longer finite."""
+    """The run cannot go on: a number is no longer finite, or the memory is exhausted."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ class Trainer:
                 is worth keeping; "best" goes first, so that a kill in between loses neither.
 
         Raises:
-            TrainingError: a loss, gradient or parameter is not finite; nothing is saved after it.
+            TrainingError: a loss, gradient or parameter is not finite, or the memory is exhausted; nothing is saved
+                after it.
             Stopped: SIGINT or SIGTERM came (130, 143); everything is saved.
         """
         try:
@@ -90,6 +91,14 @@ class Trainer:
             save("last")
             log.error(f"stopped by signal {self.wish.number}; the same command goes on from here")
             raise
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}: out of memory; halve --batch-size "
+                f"({self.config.batch_size}) and double --grad-accumulation ({self.config.grad_accumulation}), which "
+                "leaves the optimiser's steps as they are, and start again: the run goes on from its last checkpoint"
+            ) from error
 
     def _train_epoch(self, save: Callable[[str], None]) -> None:
         progress, dataset = self.progress, self.task.datasets["train"]

@@ -16,7 +16,7 @@ from tc_common.runs import run_training
 from tc_common.task import Task, pieces_of, shuffled_groups
 from tc_common.training import Trainer, TrainingError
 from tests.tc_common.runs import after_step, checkpoint, files, run_interrupted
-from tests.tc_common.toy import ToyConfig, ToyDataset, collate, table, toy_config, toy_task
+from tests.tc_common.toy import ToyConfig, ToyDataset, ToyModel, collate, table, toy_config, toy_task
 
 CPU = Placement(torch.device("cpu"), bf16=False)
 
@@ -169,3 +169,22 @@ def test_a_validation_error_that_is_not_finite_stops_the_run(begun: ToyConfig) -
     task.datasets = {**task.datasets, "val": Poisoned(table("train"))}
     message = expect_stop(task, begun)
     assert "epoch 2: validation MAE is nan" in message and "m7" in message
+
+
+class Greedy(ToyModel):
+    """Asks for more memory than any computer has."""
+
+    def forward(self, batch: dict[str, Any]) -> torch.Tensor:
+        return super().forward(batch) + torch.empty(1 << 50).sum()
+
+
+def test_exhausted_memory_is_one_line_that_says_what_to_do(begun: ToyConfig) -> None:
+    message = expect_stop(toy_task(begun, Greedy(begun)), begun)
+    assert "epoch 2, step 2: out of memory; halve --batch-size (4) and double --grad-accumulation (1)" in message
+
+
+def test_a_defect_is_no_shortage(begun: ToyConfig) -> None:
+    task = toy_task(begun)
+    task.model.register_forward_hook(lambda *_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        run_training(task, begun)
