@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from data.families import FAMILIES
 from data.leakage import audit, neighbourhood, parents_of
 from data.policy import materials_of
 from data.prepare import PrepareConfig, main, materials_rows
@@ -33,6 +34,19 @@ from tc_common.splits import SPLITS
 OUT = Path(__file__).parent / "data_room.json"
 SEEDS = range(42, 62)
 KINDS: tuple[Split, ...] = ("stratified", "chemical-system", "parent")
+PROBE = "nearest_composition_probe all "
+# Label, key of the audit, whether it is a share.
+AUDIT_ROWS = (
+    ("test materials within 1 % of a training composition", "nearest_within 1%", True),
+    ("within 5 %", "nearest_within 5%", True),
+    ("within 10 %", "nearest_within 10%", True),
+    ("that share a parent structure with training", "shared_parents", True),
+    ("that share a chemical system with training", "shared_systems", True),
+    ("probe, copying the nearest composition's Tc: MAE (K)", PROBE + "mae_K", False),
+    ("R²", PROBE + "r2", False),
+    ("MSLE", PROBE + "msle", False),
+    ("training median: MAE (K)", PROBE + "median_mae_K", False),
+)
 
 
 def benchmark() -> None:
@@ -140,6 +154,33 @@ def over_seeds(materials: pd.DataFrame, parents: dict[str, set[str]], split: Spl
     table = pd.json_normalize(audits, sep=" ")
     spread = {name: [round(table[name].mean(), 4), round(table[name].std(), 4)] for name in table}
     return {"seeds": len(audits), "groups_on_two_sides": max(leaked), "seed_42": first, "mean_and_sd": spread}
+
+
+def audit_table(report: dict[str, Any]) -> str:
+    """The audits of the three splits as the dataset card shows them, in Markdown."""
+    splits = report["splits"]
+    lines = ["| | " + " | ".join(splits) + " |", "| --- |" + " ---: |" * len(splits)]
+    for label, key, is_share in AUDIT_ROWS:
+        cells = []
+        for split in splits.values():
+            mean, spread = split["mean_and_sd"][key]
+            cells.append(f"{mean:.1%} ± {spread:.1%}" if is_share else f"{mean:.2f} ± {spread:.2f}")
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def family_table(report: dict[str, Any]) -> str:
+    """Numbers and Tc of the families, in Markdown."""
+    lines = [
+        "| family | materials | superconductors | their median Tc (K) | highest Tc (K) |",
+        "| --- |" + " ---: |" * 4,
+    ]
+    for name in FAMILIES:
+        entry = report["families"][name]
+        numbers = (entry["materials"], entry["superconductors"])
+        kelvins = (entry["median_tc_of_superconductors_K"], entry["highest_tc_K"])
+        lines.append("| " + " | ".join([name, *map(str, numbers), *(f"{tc_K:.1f}" for tc_K in kelvins)]) + " |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

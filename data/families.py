@@ -110,7 +110,7 @@ def is_mgb2_like(shares: Fractions) -> bool:
 def is_carbon(shares: Fractions) -> bool:
     """At least two carbons to one atom of anything else (3DSC): graphite, its intercalates, diamond, fullerides, MC2.
 
-    M. J. Rosseinsky and K. Prassides; R. P. Smith et al.; E. Bustarret, all in Physica C 514 (2015).
+    A. P. Ramirez, Physica C 514, 166; R. P. Smith et al., 50; E. Bustarret, 36 (2015).
     """
     return share(shares, "C") >= 2 / 3 - 1e-9
 

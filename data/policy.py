@@ -31,7 +31,7 @@ def add_facts(rows: pd.DataFrame, readings: dict[int, Reading]) -> pd.DataFrame:
     """
     facts = pd.DataFrame({index: reading.facts for index, reading in readings.items() if reading.facts}).T
     reasons = pd.Series({index: reading.reason for index, reading in readings.items()}, dtype=object)
-    rows = rows.join(facts.reindex(columns=list(FACTS)))
+    rows = rows.join(facts.reindex(columns=list(FACTS)).astype(object))
     rows = reject(rows, rows["found"].isna(), reasons.reindex(rows.index).fillna(""))
     rows["formula"] = rows["formula"].where(rows["formula"] != "", rows["found_formula"].fillna(""))
     rows["distance"] = [_distance(*pair) for pair in zip(rows["formula"], rows["found"], strict=True)]
@@ -114,7 +114,7 @@ def one_structure(rows: pd.DataFrame) -> pd.DataFrame:
     steps = (rows["distance"] / DISTANCE_STEP).round()
     best_first = used(rows.assign(steps=steps)).sort_values(["key", "steps", "doped", "material_id"])
     chosen = best_first.groupby("key")["material_id"].first()
-    mine = rows["key"].map(chosen).fillna("")
+    mine = rows["key"].map(chosen).astype(object).fillna("")
     return reject(rows, rows["material_id"] != mine, "represented by " + mine, OTHER_STRUCTURE)
 
 

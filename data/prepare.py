@@ -1,7 +1,7 @@
 """Read every structure of a source once, check it, and write who is trained on and who is tested.
 
-python -m data.prepare                                        # the shipped sample: 287 crystals, 5 s
-python -m data.prepare --source 3DSC_MP.tar.gz --limit 300    # a small run on real data: 10 s
+python -m data.prepare                                        # the shipped sample, some seconds
+python -m data.prepare --source 3DSC_MP.tar.gz --limit 300    # a small run on real data
 python -m data.prepare --source 3DSC_MP.tar.gz --split chemical-system
 python -m data.prepare --source 3dsc --split parent --folds 5 --repeats 20 --out data/folds
 """
@@ -56,6 +56,10 @@ MATERIAL_COLUMNS = (
 )
 
 
+Report = dict[str, Any]
+Parts = dict[str, dict[str, pd.DataFrame]]  # folder below --out, name of the split, its materials
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """Flags of `python -m data.prepare`."""
@@ -105,23 +109,55 @@ def main(config: PrepareConfig) -> None:
     refuse_leftovers(config)
     source = open_source(config.source, config.unpack_dir, config.sha256, config.url)
     rows = materials_rows(source, config)
+    refuse_nothing_left(rows)
     materials = materials_of(rows)
+    parts = {
+        folder: {name: materials[names == name] for name in SPLITS} for folder, names in divisions(materials, config)
+    }
+    report = report_of(source, config, rows, materials, parts)
+    write(config.out, rows, materials, parts, report)
+    show(config, report)
+
+
+def report_of(
+    source: Source, config: PrepareConfig, rows: pd.DataFrame, materials: pd.DataFrame, parts: Parts
+) -> Report:
+    """What was done, to whom and why."""
     parents = parents_of(rows)
     report = {"source": source.origin, "config": plain(config)} | rows_report(rows)
-    report |= {"materials": len(materials), "neighbourhood": neighbourhood(materials), "divisions": {}}
+    report |= {"materials": len(materials), "neighbourhood": neighbourhood(materials)}
+    report["divisions"] = {name: split_report(splits, audit(splits, parents)) for name, splits in parts.items()}
+    return report
+
+
+def write(out: Path, rows: pd.DataFrame, materials: pd.DataFrame, parts: Parts, report: Report) -> None:
+    """Write split files, tables and report, each whole or not at all."""
+    for folder, splits in parts.items():
+        write_splits(out / folder, splits)
+    write_csv(out / "materials.csv", materials[list(MATERIAL_COLUMNS)])
+    write_csv(out / "ledger.csv", ledger(rows))
+    write_json(out / "report.json", report)
+
+
+def show(config: PrepareConfig, report: Report) -> None:
+    """What the terminal gets to see of the report."""
     show_rows(report, config.out)
-    for folder, names in divisions(materials, config):
-        splits = {name: materials[names == name] for name in SPLITS}
-        write_splits(config.out / folder, splits)
-        report["divisions"][folder] = split_report(splits, audit(splits, parents))
     if config.folds:
         show_folds(config.out, report["divisions"])
     else:
         show_division(str(config.out), report["divisions"]["."])
-    write_csv(config.out / "materials.csv", materials[list(MATERIAL_COLUMNS)])
-    write_csv(config.out / "ledger.csv", ledger(rows))
-    write_json(config.out / "report.json", report)
-    print(f"wrote materials.csv, ledger.csv and report.json to {config.out}")
+    print(f"wrote split files, materials.csv, ledger.csv and report.json to {config.out}")
+
+
+def refuse_nothing_left(rows: pd.DataFrame) -> None:
+    """Say why where no row can be used.
+
+    Raises:
+        UserError: every row was rejected or left out.
+    """
+    if used(rows).empty:
+        first = rows.sort_values("row").iloc[0]
+        raise UserError(f"none of {len(rows)} rows can be used; the first: {first['material_id']}: {first['reason']}")
 
 
 def refuse_leftovers(config: PrepareConfig) -> None:

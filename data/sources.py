@@ -108,7 +108,12 @@ def _is_there(target: Path, record: dict[str, str]) -> bool:
 def _write_cifs(texts: dict[str, str], target: Path) -> None:
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / "cifs").mkdir(parents=True)
-    for name, text in texts.items():
-        (partial / "cifs" / f"{name}.cif").write_text(text, encoding="utf-8")
-    partial.rename(target)
+    try:
+        (partial / "cifs").mkdir(parents=True)
+        for name, text in texts.items():
+            (partial / "cifs" / f"{name}.cif").write_text(text, encoding="utf-8")
+        partial.rename(target)
+    except OSError as error:
+        raise UserError(
+            f"CIF files cannot be written to {target} ({error.strerror}); give another --unpack-dir"
+        ) from error

@@ -22,8 +22,7 @@ from data.splitting import Split
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
 from tc_common.splits import read_splits, splits_sha256
-
-from .conftest import caesium_chloride_type, row, write_3dsc
+from tests.data.conftest import caesium_chloride_type, row, write_3dsc
 
 ROOT = Path(__file__).parents[2]
 KINDS: tuple[Split, ...] = ("stratified", "chemical-system", "parent")
@@ -190,6 +189,21 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     assert told.startswith("error: ")
     assert reason in told
     assert len(told.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_of_which_nothing_is_left_is_told(tmp_path: Path) -> None:
+    rows = [row("Nb1", 9.2, "a.cif"), row("Pb1", 7.2, "b.cif"), row("Sn1", 3.7, "c.cif")]
+    for texts in ({}, {"a.cif": "no cif"}):
+        folder = write_3dsc(tmp_path / "s", rows, texts)
+        with pytest.raises(UserError, match="none of 3 rows can be used; the first: a: "):
+            main(PrepareConfig(source=str(folder), out=tmp_path / "out", workers=1))
+    folder = write_3dsc(tmp_path / "t", [{**entry, "tc": "?"} for entry in rows], {})
+    with pytest.raises(UserError, match="tc is no number"):
+        main(PrepareConfig(source=str(folder), out=tmp_path / "out", workers=1))
+    folder = write_3dsc(tmp_path / "u", rows, {"a.cif": caesium_chloride_type("Nb", {"Nb": 1})})
+    with pytest.raises(UserError, match="1 groups cannot be split"):
+        main(PrepareConfig(source=str(folder), out=tmp_path / "out", workers=1))
     assert not (tmp_path / "out").exists()
 
 

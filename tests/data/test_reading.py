@@ -7,8 +7,7 @@ import pytest
 
 from data.reading import default_workers, facts_of, read_all
 from tc_common.crystals import CrystalError
-
-from .conftest import CIF, caesium_chloride_type
+from tests.data.conftest import CIF, caesium_chloride_type
 
 HOSTILE = {
     "truncated.cif": caesium_chloride_type("Nb", {"Sn": 1})[:150].encode(),

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from data.tables import check_rows, jarvis_texts, limit_rows, read_table, rows_3dsc, rows_jarvis
 from tc_common.errors import UserError
-
-from .conftest import row, write_3dsc
+from tests.data.conftest import row, write_3dsc
 
 GOOD = [row("Nb3Sn1", 18.0, "Nb3Sn1-MP-mp-1326.cif", "mp-1326"), row("Mg1B2", 39.0, "Mg1B2-MP-mp-763.cif", "mp-763")]
 
