@@ -5,16 +5,16 @@ set -eu
 python=.venv/bin/python
 out=runs/demo
 rm -rf "$out"
-step() { echo; echo "== $*"; "$@"; }
+step() { echo; echo "== ${*/#$python/python}"; "$@"; }
 
 step $python -m data.prepare --source sample --out $out/processed
 step $python render_images.py --data-dir $out/processed --out $out/images --image-size 64
 step $python composition_baseline.py --data-dir $out/processed --results-dir $out/results
 step $python -m gat_pipeline.train --data-dir $out/processed --models-dir $out/models --results-dir $out/results \
-    --init random --hidden 64 --alignn-layers 2 --gcn-layers 2 --schedule onecycle --epochs 30
+    --init random --hidden 64 --alignn-layers 2 --gcn-layers 2 --schedule onecycle --epochs 12
 step $python -m dinov3_pipeline.train --data-dir $out/processed --images-dir $out/images --models-dir $out/models \
-    --results-dir $out/results --init random --backbone vit_small_patch16_dinov3 --image-size 64 --tune full \
-    --epochs 5 --batch-size 32
+    --results-dir $out/results --init random --backbone vit_tiny_patch16_224 --image-size 64 --tune full \
+    --epochs 4 --views-per-epoch 4 --batch-size 32
 step $python compare_models.py --results-dir $out/results
 echo
 echo "Files written:"
