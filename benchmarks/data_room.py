@@ -2,7 +2,7 @@
 
 SUPERVISION_DATA=folder OMP_NUM_THREADS=1 python -m benchmarks.data_room
 
-reads `3dsc/3DSC_MP.tar.gz` below that folder, writes `benchmarks/data_room.json` (5 minutes on 2 cores). The dataset
+reads `3dsc/3DSC_MP.tar.gz` below that folder, writes `benchmarks/data_room.json` (minutes). The dataset
 card data/README.md quotes it.
 """
 

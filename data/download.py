@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import json
 import re
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -165,6 +166,10 @@ def _continue(remote: Remote, partial: Path, stall_s: float) -> None:
             partial.unlink()  # longer than what is there: begin anew
         if error.code in (401, 403, 404, 410):
             raise _Refused(f"answers {error.code} {error.reason}") from error
+        raise
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, socket.gaierror):  # offline: waiting would not help
+            raise _Refused("no network, or no such host") from error
         raise
     with answer:
         whole = _whole_size(answer, have)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from data.leakage import audit, neighbourhood, parents_of
-from data.places import UNPACK_DIR
+from data.places import UNPACK_DIR, relative
 from data.policy import (
     add_facts,
     add_keys,
@@ -207,8 +207,12 @@ def plain(config: PrepareConfig) -> dict[str, Any]:
     """The flags for the report, without what cannot change the result."""
     flags = asdict(config)
     del flags["workers"]
-    return {name: str(value) if isinstance(value, Path) else value for name, value in flags.items()}
+    return {name: relative(value) if isinstance(value, Path) else value for name, value in flags.items()}
 
 
 if __name__ == "__main__":
-    run(lambda: main(parse(PrepareConfig, prog="python -m data.prepare", description=__doc__ or "")))
+    run(
+        lambda: main(
+            parse(PrepareConfig, prog="python -m data.prepare", description=(__doc__ or "").partition("\n")[0])
+        )
+    )

@@ -3,9 +3,11 @@
 import hashlib
 import io
 import json
+import socket
 import tarfile
 import threading
 import time
+import urllib.error
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -163,6 +165,17 @@ def test_refusals_and_lies_are_not_tried_again(
         get(server, tmp_path)
     assert len(server.asked) == len(answers)
     assert not (tmp_path / "x.part").exists()
+
+
+def test_without_a_network_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: object, **kwargs: object) -> None:
+        raise urllib.error.URLError(socket.gaierror(-3, "Temporary failure in name resolution"))
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    start = time.monotonic()
+    with pytest.raises(UserError, match="no network.*gives no list.*--source PATH"):
+        fetch_3dsc(tmp_path, None, None)
+    assert time.monotonic() - start < 1
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "http://example.org/x", "data:,x", "x"])
