@@ -9,6 +9,11 @@ from monitor.settings import MonitorConfig
 # Steps are compared with the run's own median once it has shown its pace.
 STEPS_TO_KNOW_THE_PACE = 5
 REMEMBERED = 200
+# What torch, Python, the system and oneDNN say.
+SIGNS_OF_EXHAUSTION = (
+    "out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror", "bad_alloc",
+    "could not create a primitive",
+)  # fmt: skip
 
 
 def shortage(sample: Sample, seconds_since_start: float, config: MonitorConfig) -> str:
@@ -68,6 +73,5 @@ def is_out_of_memory(status: int, killed_for_memory: bool, last_lines: list[str]
         killed_for_memory: whether the system killed some process for memory meanwhile.
         last_lines: what it said.
     """
-    signs = ("out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror", "bad_alloc")
     said = "\n".join(last_lines).lower()
-    return (status == -9 and killed_for_memory) or (status != 0 and any(sign in said for sign in signs))
+    return (status == -9 and killed_for_memory) or (status != 0 and any(sign in said for sign in SIGNS_OF_EXHAUSTION))
