@@ -1,14 +1,21 @@
 """Who is told how a training goes: the terminal, TensorBoard, and a note for whoever watches from outside."""
 
 import math
+import os
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
+from tc_common.errors import UserError
 from tc_common.lock import Owner
 from tc_common.logs import log
 
@@ -92,32 +99,63 @@ class Console(Listener):
 class Scalars(Listener):
     """TensorBoard scalars: losses, errors (K), learning rate and gradient norm over optimiser steps.
 
+    Written here rather than by torch's SummaryWriter, whose thread would live on beside forked loaders and hide a full
+    disk.
+
     Args:
         steps_done: by a run that is resumed; TensorBoard drops what it wrote beyond its checkpoint before.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full (so does every method).
     """
 
     def __init__(self, folder: Path, steps_done: int) -> None:
-        self.writer = SummaryWriter(str(folder), purge_step=steps_done + 1)
-        self.total = steps_done
+        self.folder, self.total = folder, steps_done
+        name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
+        with self._named_errors():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.stream = (folder / name).open("wb")
+        self.records = RecordWriter(self.stream)
+        self._write(Event(file_version="brain.Event:2"))
+        self._write(Event(step=steps_done + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def take_step(self, step: Step) -> None:
         self.total = step.total
-        self._add("train/loss_this_epoch", step.loss)
-        self._add("train/gradient_norm", step.gradient_norm)
-        self._add("train/learning_rate", step.learning_rate)
-        self._add("train/samples_per_second", step.samples / max(step.seconds, 1e-9))
+        self._add(
+            {
+                "train/loss_this_epoch": step.loss,
+                "train/gradient_norm": step.gradient_norm,
+                "train/learning_rate": step.learning_rate,
+                "train/samples_per_second": step.samples / max(step.seconds, 1e-9),
+            }
+        )
 
     def end_epoch(self, row: dict[str, float], best_val_mae_K: float) -> None:
-        for name in ("train_loss", "val_loss", "val_mae_K"):
-            self._add(f"epoch/{name}", row[name])
-        self._add("epoch/best_val_mae_K", best_val_mae_K)
-        self.writer.flush()
+        shown = {f"epoch/{name}": row[name] for name in ("train_loss", "val_loss", "val_mae_K")}
+        self._add({**shown, "epoch/best_val_mae_K": best_val_mae_K})
+        with self._named_errors():
+            self.stream.flush()
 
     def close(self) -> None:
-        self.writer.close()
+        with self._named_errors():
+            self.stream.close()
 
-    def _add(self, name: str, value: float) -> None:
-        self.writer.add_scalar(name, value, self.total)
+    def _add(self, values: dict[str, float]) -> None:
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+        self._write(Event(step=self.total, wall_time=time.time(), summary=summary))
+
+    def _write(self, event: Any) -> None:
+        with self._named_errors():
+            self.records.write(event.SerializeToString())
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.folder}: {error.strerror}; free space or pick another --results-dir"
+            ) from error
 
 
 class Heartbeat(Listener):

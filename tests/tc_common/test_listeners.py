@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tc_common import listeners
-from tc_common.listeners import Console, Heartbeat, Listener, Step
+from tc_common.errors import UserError
+from tc_common.listeners import Console, Heartbeat, Listener, Scalars, Step
 from tc_common.lock import own_folder, read_owner
 from tc_common.logs import log, set_up_log
 from tc_common.runs import run_training
@@ -42,6 +44,17 @@ def test_a_fresh_start_hides_the_old_curve(tmp_path: Path) -> None:
     fresh = toy_config(tmp_path, resume="never", epochs=1)
     run_training(toy_task(fresh), fresh)
     assert sorted(scalars(config, "epoch/val_mae_K")) == [10]
+
+
+def test_a_disk_that_is_full_is_one_line(tmp_path: Path) -> None:
+    shown = Scalars(tmp_path / "t", steps_done=0)
+    shown.stream.close()
+    shown.stream = Path("/dev/full").open("wb")  # noqa: SIM115
+    shown.records = RecordWriter(shown.stream)
+    with pytest.raises(UserError, match="cannot write .*/t: No space left on device"):
+        shown.end_epoch({"train_loss": 1.0, "val_loss": 1.0, "val_mae_K": 1.0}, best_val_mae_K=1.0)
+    with pytest.raises(UserError, match="cannot write /proc/t"):
+        Scalars(Path("/proc/t"), steps_done=0)
 
 
 def step(number: int, **changes: Any) -> Step:
