@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 from pymatgen.core import Element, Structure
 
-from benchmarks.real_crystals import machine, sample_3dsc, unpack_3dsc
+from benchmarks._real_crystals import machine, sample_3dsc, unpack_3dsc
 from data.tables import rows_3dsc
 from dinov3_pipeline.bonds import dominant, find_bonds
 from dinov3_pipeline.render_options import RenderOptions, parse_view, view_names

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.real_crystals import machine, sample_3dsc, unpack_3dsc
+from benchmarks._real_crystals import machine, sample_3dsc, unpack_3dsc
 from dinov3_pipeline.bonds import BondMode
 from dinov3_pipeline.render_jobs import MaterialRow, render_material, run_local
 from dinov3_pipeline.render_options import RenderOptions, view_names
