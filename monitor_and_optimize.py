@@ -37,7 +37,10 @@ def main(arguments: Sequence[str]) -> None:
             raise SystemExit(watch(config.attach, config, log, wish))
         with awake(config.keep_awake) as outcome:
             log.decide("awake", outcome)
-            raise SystemExit(Supervisor(command, config, log, wish).run())
+            status = Supervisor(command, config, log, wish).run()
+        if sys.stdout.isatty():
+            print(log.recent[-1])  # the screen was drawn before it
+        raise SystemExit(status)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Shows the state of a training: on one screen that is drawn anew, or in a line now and then."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -42,7 +43,7 @@ class Display:
             lines=tuple(lines)[-LINES_OF_THE_CHILD:],
         )
         if self.live:
-            print(CLEAR + screen(view), flush=True)
+            print(CLEAR + cropped(screen(view), *shutil.get_terminal_size()), flush=True)
         elif time.monotonic() - self.drawn_at > SECONDS_BETWEEN_LINES:
             self.drawn_at = time.monotonic()
             print(f"monitor: {line(view)}", flush=True)
@@ -52,3 +53,8 @@ class Display:
         if self.done_at_start is None and done:
             self.done_at_start, self.started_at = done, time.monotonic()
         return seconds_left(self.done_at_start or 0.0, done, time.monotonic() - self.started_at)
+
+
+def cropped(text: str, columns: int, rows: int) -> str:
+    """As much of the text as a terminal shows without scrolling."""
+    return "\n".join(line[: columns - 1] for line in text.splitlines()[: rows - 1])

@@ -109,7 +109,8 @@ class Supervisor:
         if slow:
             self.log.decide("slow", slow)
         self.log.see_sample(child.pid, sample, self.judge.usual_seconds_per_step())
-        self.display.draw(sample, self.judge.usual_seconds_per_step(), self.restarts, self.log.recent, child.lines)
+        known = sample if sample.note or self.last is None else replace(sample, note=self.last.note)
+        self.display.draw(known, self.judge.usual_seconds_per_step(), self.restarts, self.log.recent, child.lines)
 
     def _can_relieve(self, shortage: str) -> bool:
         """Whether stopping helps: a smaller batch is possible, or a new start has something to go on from."""

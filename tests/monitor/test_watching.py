@@ -15,7 +15,7 @@ import pytest
 
 from monitor import keep_awake
 from monitor.decisions import Judge, is_out_of_memory, shortage
-from monitor.display import Display
+from monitor.display import Display, cropped
 from monitor.events import EventLog
 from monitor.keep_awake import awake
 from monitor.measuring import Meter, Sample, available_MB, killed_for_memory
@@ -148,6 +148,7 @@ def test_a_terminal_is_drawn_anew_and_a_file_gets_few_lines(
     display.live = True
     display.draw(FINE, 1.0, 0, (), ())
     assert capsys.readouterr().out.startswith("\x1b[H\x1b[2J")
+    assert cropped("abcdef\ng\nh\n", columns=4, rows=3) == "abc\ng"
 
 
 def test_every_line_of_the_log_is_json(tmp_path: Path) -> None:

@@ -169,6 +169,18 @@ def test_never_makes_the_folder_its_own_at_once(tmp_path: Path) -> None:
     assert (checkpoint(config)["epoch"], checkpoint(config)["step"]) == (0, 2)
 
 
+def test_a_forced_run_that_crashed_at_once_goes_on_without_force(tmp_path: Path) -> None:
+    run_interrupted(toy_task, toy_config(tmp_path), after_step(14))
+    forced = toy_config(tmp_path, loss="mse", resume="force")
+    task = toy_task(forced)
+    task.model.register_forward_hook(lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        run_training(task, forced)
+    plain = toy_config(tmp_path, loss="mse")
+    run_training(toy_task(plain), plain)
+    assert [row["epoch"] for row in checkpoint(plain)["history"]] == [1, 2, 3]
+
+
 def test_a_checkpoint_elsewhere_is_continued_with_its_best(undisturbed: ToyConfig, tmp_path: Path) -> None:
     there, here = toy_config(tmp_path / "there"), tmp_path / "here"
     run_interrupted(toy_task, there, after_step(24))
