@@ -28,7 +28,7 @@ from alignn.graphs import Graph  # noqa: E402
 from jarvis.core.atoms import Atoms  # noqa: E402
 from pymatgen.core import Structure  # noqa: E402
 
-from benchmarks.real_crystals import machine, sample_3dsc, unpack_3dsc  # noqa: E402
+from benchmarks._real_crystals import machine, sample_3dsc, unpack_3dsc  # noqa: E402
 from gat_pipeline.cache import graphs_of  # noqa: E402
 from gat_pipeline.graphs import GraphOptions, bond_cosines, build_graph, line_graph  # noqa: E402
 from tc_common import cli  # noqa: E402
