@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 from pymatgen.core import Element, Structure
 
+from benchmarks._bond_oracle import look_at_bonds
 from benchmarks._real_crystals import machine, sample_3dsc, unpack_3dsc
 from data.tables import rows_3dsc
-from dinov3_pipeline.bonds import dominant, find_bonds
 from dinov3_pipeline.render_options import RenderOptions, parse_view, view_names
 from dinov3_pipeline.rendering import (
     Geometry,
@@ -215,74 +214,6 @@ def look_at_half_bonds(image: NDArray[np.uint8], scene: Scene, placement: Placem
     grey = (patches == 80).all(axis=-1).any(axis=0)
     count["bond points"] += int(free.sum())
     count["grey bond points"] += int((free & grey).sum())
-
-
-def look_at_bonds(table: pd.DataFrame, crystal_nn_crystals: int) -> dict[str, Any]:
-    """Bonds found once per unit cell against brute force (covalent) and against an explicit supercell (CrystalNN)."""
-    wrong: Counter[str] = Counter()
-    total: Counter[str] = Counter()
-    failures = []
-    small = [row for row in table.itertuples() if len(row.crystal) <= 12]
-    for row in small:
-        found, expected = covalent_lengths(row.crystal), brute_force_lengths(row.crystal)
-        total["covalent"] += sum(expected.values())
-        wrong["covalent"] += sum(((found - expected) + (expected - found)).values())
-    for row in small[:crystal_nn_crystals]:
-        crystal = dominant(row.crystal)
-        once, again = crystal_nn_lengths(crystal, 1), crystal_nn_lengths(crystal * (2, 1, 1), 2)
-        total["crystal-nn"] += sum(again.values()) // 2
-        wrong["crystal-nn"] += sum(((once + once - again) + (again - once - once)).values()) // 2
-    for row in table.itertuples():
-        failures += [f"{row.material_id}: {failure}" for failure in find_bonds(row.crystal, "crystal-nn").failures]
-    return {
-        "covalent_directed_bonds": total["covalent"],
-        "covalent_missing_or_surplus": wrong["covalent"],
-        "covalent_crystals": len(small),
-        "crystal_nn_directed_bonds": total["crystal-nn"],
-        "crystal_nn_missing_or_surplus": wrong["crystal-nn"],
-        "crystal_nn_crystals": min(crystal_nn_crystals, len(small)),
-        "crystal_nn_failed_sites": failures,
-    }
-
-
-def covalent_lengths(crystal: Structure) -> Counter[tuple[str, str, float]]:
-    """Directed covalent bonds as (element, element, length in Å) with their number."""
-    return _lengths(crystal, "covalent")
-
-
-def crystal_nn_lengths(crystal: Structure, cells: int) -> Counter[tuple[str, str, float]]:
-    """The same by CrystalNN for a supercell of `cells` unit cells."""
-    assert len(crystal) % cells == 0
-    return _lengths(crystal, "crystal-nn")
-
-
-def _lengths(crystal: Structure, mode: Any) -> Counter[tuple[str, str, float]]:
-    symbols = [site.specie.symbol for site in dominant(crystal)]
-    bonds = find_bonds(crystal, mode)
-    lengths_A = np.linalg.norm(bonds.vectors_A(crystal), axis=1)
-    return Counter(
-        (symbols[i], symbols[j], round(float(length_A), 3))
-        for i, j, length_A in zip(bonds.center, bonds.neighbor, lengths_A, strict=True)
-    )
-
-
-def brute_force_lengths(crystal: Structure) -> Counter[tuple[str, str, float]]:
-    """Directed covalent bonds by trying all pairs over all cells that could matter."""
-    symbols = [site.specie.symbol for site in dominant(crystal)]
-    radii_A = [CovalentRadius.radius.get(symbol, 1.5) for symbol in symbols]
-    reach_A = 2 * max(radii_A) + 0.4
-    limits = [
-        int(np.ceil(reach_A / height_A)) + 1
-        for height_A in 1 / np.array(crystal.lattice.reciprocal_lattice_crystallographic.abc)
-    ]
-    images = np.array(list(product(*(range(-limit, limit + 1) for limit in limits))))
-    found: Counter[tuple[str, str, float]] = Counter()
-    for i, j in product(range(len(crystal)), repeat=2):
-        offsets = (crystal[j].frac_coords - crystal[i].frac_coords + images) @ crystal.lattice.matrix
-        for length_A in np.linalg.norm(offsets, axis=1):
-            if 0.5 < length_A <= radii_A[i] + radii_A[j] + 0.4:
-                found[symbols[i], symbols[j], round(float(length_A), 3)] += 1
-    return found
 
 
 def look_at_doping(rows: pd.DataFrame, pairs: int, seed: int) -> dict[str, Any]:
