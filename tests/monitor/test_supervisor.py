@@ -34,7 +34,7 @@ def steps_done(folder: Path) -> int:
 
 
 def test_a_batch_that_is_too_large_is_halved_until_it_fits(supervisor: Make, tmp_path: Path) -> None:
-    assert supervisor("--sample-MB", "40", "--num-workers", "3", max_rss_MB=150.0).run() == 0
+    assert supervisor("--batch-size", "8", "--sample-MB", "40", "--num-workers", "3", max_rss_MB=150.0).run() == 0
     assert starts(tmp_path) == ["8 1 3 auto", "4 2 0 auto", "2 4 0 auto"]
     halved = ["start", "shortage", "halve", "caution"]
     assert events(tmp_path) == [*halved, *halved, "start", "done"]
@@ -64,7 +64,7 @@ def test_without_a_step_done_a_smallest_batch_is_left_to_try(supervisor: Make, t
 
 @pytest.mark.parametrize("words", ["RuntimeError: DefaultCPUAllocator: can't allocate memory", "MemoryError"])
 def test_a_training_that_died_of_memory_goes_on_smaller(words: str, supervisor: Make, tmp_path: Path) -> None:
-    assert supervisor("--crash-above", "4", "--words", words).run() == 0
+    assert supervisor("--batch-size", "8", "--crash-above", "4", "--words", words).run() == 0
     assert starts(tmp_path) == ["8 1 2 auto", "4 2 0 auto"]
     assert "out of memory" in events(tmp_path)
 

@@ -1,7 +1,6 @@
 """Command lines: help says what a flag means, a mistake is one line and status 2."""
 
-import subprocess
-import sys
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import pytest
 
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
-from tests.tc_common.runs import ROOT, flags, start_toy, wait_for_step
+from tc_common.lock import own_folder
+from tests.tc_common.runs import flags, start_toy
 from tests.tc_common.toy import ToyConfig
 
 
@@ -104,15 +104,9 @@ def test_a_trainers_mistakes(
 
 
 def test_a_second_trainer_in_the_same_folder_leaves_at_once_and_names_the_first(tmp_path: Path) -> None:
-    first = start_toy(tmp_path, step_seconds=0.5)
-    try:
-        wait_for_step(tmp_path, 1)
-        command = [sys.executable, "-m", "tests.tc_common.toy", *flags(tmp_path)]
-        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert second.returncode == 2
-        assert f"is in use by a trainer (pid {first.pid} on " in second.stderr
-        assert len(second.stderr.splitlines()) == 1
-        assert first.poll() is None
-    finally:
-        first.kill()
-        first.communicate()
+    with own_folder(tmp_path / "models"):
+        second = start_toy(tmp_path)
+        _, said = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert f"is in use by a trainer (pid {os.getpid()} on " in said and len(said.splitlines()) == 1
+    assert not (tmp_path / "results").exists()
