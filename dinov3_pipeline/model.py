@@ -4,6 +4,7 @@ Legend: B pictures in a batch, V views of one material, S side of a picture in p
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -64,6 +65,7 @@ class DinoTcModel(nn.Module):
         self.backbone, self.head, self.target = backbone, head, target
         self.image_size, self.tune, self.init = image_size, tune, init
         self.render_options = RenderOptions()
+        self.bf16 = self.rounded = False
         for name, values in zip(("mean", "std"), normalise, strict=True):
             self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1))
         width: int = backbone.num_features  # type: ignore[assignment]
@@ -88,7 +90,8 @@ class DinoTcModel(nn.Module):
 
     def see(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) as numbers from 0 to 255 to features (B, D)."""
-        features: Tensor = self.backbone((pixels - self.mean) / self.std)
+        with torch.autocast(pixels.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+            features: Tensor = self.backbone((pixels - self.mean) / self.std)
         return features
 
     def standardise(self, features: Tensor) -> None:
@@ -100,11 +103,25 @@ class DinoTcModel(nn.Module):
         self.feature_std.copy_(features.std(0).clamp(min=1e-6))
 
     def adapt_to(self, placement: Placement) -> None:
-        """Choose the attention kernel: on CPU in bf16 the plain products are faster, backwards above all."""
+        """Prepare for bf16 or fp32 on a device.
+
+        In bf16 frozen matrices are kept in bf16, as they are multiplied: half the memory, and nothing to convert. On a
+        CPU in bf16 plain products are faster than the fused attention kernel, backwards above all.
+        """
+        self.bf16 = placement.bf16
+        if placement.bf16:
+            self.round_frozen()
         fused = not (placement.bf16 and placement.device.type == "cpu")
         for module in self.backbone.modules():
             if hasattr(module, "fused_attn"):
                 module.fused_attn = fused  # type: ignore[assignment]
+
+    def round_frozen(self) -> None:
+        """Turn frozen matrices into bf16."""
+        self.rounded = True
+        for parameter in self.backbone.parameters():
+            if not parameter.requires_grad and parameter.ndim > 1:
+                parameter.data = parameter.data.bfloat16()
 
     def predict(self, cif_path: Path | str, material_id: str | None = None) -> float:
         """Tc in kelvin, the mean over the standard views.
@@ -135,13 +152,14 @@ class DinoTcModel(nn.Module):
         return [f"backbone.{name}" for name, p in self.backbone.named_parameters() if not p.requires_grad]
 
     def get_extra_state(self) -> dict[str, Any]:
-        """How the pictures were drawn, for the checkpoint."""
+        """For the checkpoint: how the pictures were drawn, and whether frozen matrices are in bf16."""
         options = asdict(self.render_options)
-        return {**options, "supercells": list(options["supercells"])}
+        return {"render_options": {**options, "supercells": list(options["supercells"])}, "rounded": self.rounded}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take over what `get_extra_state` gave."""
-        self.render_options = RenderOptions(**{**state, "supercells": tuple(state["supercells"])})
+        options = state["render_options"]
+        self.render_options = RenderOptions(**{**options, "supercells": tuple(options["supercells"])})
 
 
 def create_dino_model(
@@ -210,7 +228,7 @@ def _head(width: int, dropout: float) -> nn.Sequential:
 
 
 def load_model(path: Path | str, init: str | None = None) -> DinoTcModel:
-    """Rebuild a trained network from its checkpoint, ready to predict.
+    """Rebuild a trained network from its checkpoint, ready to predict in fp32 (`adapt_to` changes that).
 
     A checkpoint names the weights of a frozen backbone instead of repeating them (unless they were random): they come
     from the Hugging Face cache or from the file that `--init` named, and their sha256 is checked.
@@ -226,11 +244,14 @@ def load_model(path: Path | str, init: str | None = None) -> DinoTcModel:
     frozen = checkpoint.get("frozen", {}).get("names", [])
     try:
         model = restore_model(checkpoint["config"], init=(init or checkpoint["config"]["init"]) if frozen else None)
+        rounded: bool = checkpoint["model_state_dict"]["_extra_state"]["rounded"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no checkpoint of the vision model: its settings lack {error}") from error
+    if rounded:
+        model.round_frozen()
     load_weights(model, checkpoint, path)
     model.init = checkpoint["init"]
-    return model.eval()
+    return model.float().eval()
 
 
 def restore_model(config: Mapping[str, Any], init: str | None = None) -> DinoTcModel:

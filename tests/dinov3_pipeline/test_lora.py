@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dinov3_pipeline.lora import Lora, adapters, check_adapters_act, merge, unmerge
 from dinov3_pipeline.model import DinoTcModel
+from tc_common.devices import Placement
 from tc_common.errors import UserError
 from tests.dinov3_pipeline.networks import SIZE, batch, noise, tiny_model
 
@@ -68,6 +69,15 @@ def test_merged_equals_unmerged(lora: Lora) -> None:
     unmerge(model.backbone)
     assert (merged - apart).abs().max() < 1e-5
     assert (features(model) - apart).abs().max() < 1e-5
+
+
+def test_bf16_trains_the_same_parameters(lora: Lora) -> None:
+    model = tiny_model(lora=lora)
+    model.adapt_to(Placement(torch.device("cpu"), bf16=True))
+    wake(model)
+    model(batch()).sum().backward()
+    assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_one_product_is_what_peft_computes() -> None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from dinov3_pipeline import model as model_module
 from dinov3_pipeline.backbones import build
 from dinov3_pipeline.lora import Lora, adapters
 from dinov3_pipeline.model import (
@@ -23,6 +22,7 @@ from dinov3_pipeline.render_options import RenderOptions
 from dinov3_pipeline.rendering import views
 from tc_common.checkpoints import frozen_identity, random_state, save_checkpoint
 from tc_common.crystals import CrystalError, read_crystal
+from tc_common.devices import Placement
 from tc_common.errors import UserError
 from tc_common.targets import TargetTransform
 from tests.dinov3_pipeline.crystals import rock_salt
@@ -189,10 +189,50 @@ def test_a_checkpoint_of_the_other_pipeline_is_refused(tmp_path: Path) -> None:
         load_model(path)
 
 
+CPU = torch.device("cpu")
+
+
+def test_bf16_predicts_by_itself_what_fp32_does_within_its_rounding(cif: Path) -> None:
+    model = trained()
+    exact_K = model.predict(cif)
+    model.adapt_to(Placement(CPU, bf16=True))
+    assert {p.dtype for p in model.backbone.parameters() if p.ndim > 1 and not p.requires_grad} == {torch.bfloat16}
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    assert model.predict(cif) != exact_K
+    assert model.predict(cif) == pytest.approx(exact_K, rel=0.02)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_bf16_checkpoint_comes_back_for_fp32(frozen: bool, tmp_path: Path, cif: Path) -> None:
+    weights = tmp_path / "vit.pth"
+    torch.save(build(TINY, SIZE).state_dict(), weights)
+    init = str(weights) if frozen else "random"
+    model = trained(init)
+    model.adapt_to(Placement(CPU, bf16=True))
+    again = load_model(saved(model, tmp_path / "m.pth", {**SETTINGS, "init": init}))
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+    assert again.predict(cif) == pytest.approx(model.predict(cif), rel=0.02)
+    again.adapt_to(Placement(CPU, bf16=True))
+    assert again.predict(cif) == model.predict(cif)
+
+
+def test_an_outer_autocast_is_obeyed(cif: Path) -> None:
+    model = trained()
+    exact_K = model.predict(cif)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.predict(cif) != exact_K
+
+
+def test_full_tuning_keeps_its_weights_in_fp32() -> None:
+    model = tiny_model(tune="full")
+    model.adapt_to(Placement(CPU, bf16=True))
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
 def test_attention_goes_unfused_on_a_cpu_in_bf16_only() -> None:
     model = tiny_model()
     for bf16, fused in ((True, False), (False, True)):
-        model.adapt_to(model_module.Placement(torch.device("cpu"), bf16))
+        model.adapt_to(Placement(CPU, bf16))
         chosen = [module.fused_attn for module in model.modules() if hasattr(module, "fused_attn")]
         assert chosen == [fused] * 6
 
