@@ -20,7 +20,7 @@ os.environ.setdefault("DGLBACKEND", "pytorch")
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from gat_pipeline.allocator import keep_freed_memory  # noqa: E402
+from gat_pipeline.allocator import tune_memory  # noqa: E402
 from gat_pipeline.cache import graphs_of  # noqa: E402
 from gat_pipeline.dataset import Batch, join  # noqa: E402
 from gat_pipeline.graphs import GraphOptions  # noqa: E402
@@ -49,7 +49,7 @@ class StepConfig:
 def main(config: StepConfig) -> None:
     """Build the batch, time the variant on it, print one line."""
     if config.allocator:
-        keep_freed_memory()
+        tune_memory()
     batch = join(graphs_of(sorted(config.structures.glob("*.cif")), GraphOptions(), None))
     torch.manual_seed(0)
     predict = network(config.variant, batch)

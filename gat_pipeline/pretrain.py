@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gat_pipeline.allocator import keep_freed_memory
+from gat_pipeline.allocator import tune_memory
 from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.model import AlignnTc, load_model
@@ -70,7 +70,7 @@ class PretrainConfig(GraphTrainConfig):
 def main(config: PretrainConfig) -> None:
     """Train, write the weights, read them back and state what the written file achieves."""
     set_up_log(config.log_file)
-    keep_freed_memory()
+    tune_memory()
     splits = {name: read_materials(config, name) for name in ("train", "val")}
     splits["test"] = splits["val"]  # the loop wants three tables; JARVIS's own test third is not used here
     model = build_model(config, None, splits["train"])

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch.optim import AdamW
 
-from gat_pipeline.allocator import keep_freed_memory
+from gat_pipeline.allocator import tune_memory
 from gat_pipeline.batching import bounded_pieces, bucketed_groups
 from gat_pipeline.dataset import GraphDataset, collator
 from gat_pipeline.graphs import GraphOptions
@@ -97,7 +97,7 @@ class GraphTrainConfig(TrainConfig):
 def main(config: GraphTrainConfig) -> None:
     """Train, or go on with a training, and write its results."""
     set_up_log(config.log_file)
-    keep_freed_memory()
+    tune_memory()
     splits = read_splits(config.data_dir, config.limit)
     weights = find_weights(config.init, config.models_dir / "downloads")
     model = build_model(config, weights, splits["train"])
