@@ -46,6 +46,10 @@ def test_the_nearest_composition_is_the_one_with_fewest_atoms_to_exchange() -> N
     values, std = predict(asked)
     assert values == pytest.approx([9, 18, 39, (18 + 23) / 2]), "two at the same distance are averaged"
     assert std is None
+    # 0.3 of the atoms to exchange against 0.4, although the largest single difference is 0.3 against 0.2
+    known = composition_features(["Nb0.7Zr0.3", "Nb0.2Ti0.2Zr0.2Hf0.2Ta0.2"])
+    predict = fit_nearest_composition(known, np.array([1.0, 2.0]), 0)["nearest_composition"]
+    assert predict(composition_features(["Nb0.4Ti0.3Zr0.3"]))[0] == 1
 
 
 def test_the_same_seed_gives_the_same_bytes(splits: dict[str, pd.DataFrame], outcome: dict, tmp_path: Path) -> None:
