@@ -54,27 +54,32 @@ def main(config: StepConfig) -> None:
     torch.manual_seed(0)
     predict = network(config.variant, batch)
     step = predict_once(predict) if config.inference else training_step(predict, len(batch["atoms"]))
-    walls, cpus = timed(step, config)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+    walls, cpus, faults = timed(step, config)
     facts = {
         "variant": config.variant, "allocator": config.allocator, "inference": config.inference,
         "wall_s": statistics.median(walls), "wall_s_range": [min(walls), max(walls)],
         "cpu_s": statistics.median(cpus), "cpu_s_range": [min(cpus), max(cpus)],
-        "peak_rss_MB": usage.ru_maxrss >> 10, "page_faults": usage.ru_minflt,
+        "page_faults_a_step": statistics.median(faults), "peak_rss_MB": usage().ru_maxrss >> 10,
         "crystals": len(batch["atoms"]), "angles": len(batch["angle_cosine"]),
     }  # fmt: skip
     print(json.dumps(facts))
 
 
-def timed(step: Callable[[], None], config: StepConfig) -> tuple[list[float], list[float]]:
-    """Wall-clock and processor seconds of each timed step."""
-    walls, cpus = [], []
+def timed(step: Callable[[], None], config: StepConfig) -> tuple[list[float], list[float], list[int]]:
+    """Wall-clock seconds, processor seconds and page faults of each timed step."""
+    walls, cpus, faults = [], [], []
     for _ in range(2 + config.steps):
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu, before = time.perf_counter(), time.process_time(), usage().ru_minflt
         step()
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
-    return walls[2:], cpus[2:]
+        faults.append(usage().ru_minflt - before)
+    return walls[2:], cpus[2:], faults[2:]
+
+
+def usage() -> resource.struct_rusage:
+    """What this process has used so far."""
+    return resource.getrusage(resource.RUSAGE_SELF)
 
 
 class Predictor:

@@ -38,7 +38,7 @@ from tc_common.files import write_json  # noqa: E402
 COMMAND = "python -m benchmarks.graph_speed"
 # (variant, allocator)
 TRAINING = (
-    ("torch-bf16", True), ("torch-fp32", True), ("dgl", False), ("dgl", True),
+    ("torch-bf16", True), ("torch-bf16", False), ("torch-fp32", True), ("dgl", False), ("dgl", True),
     ("alignn-pure-fp32", False), ("alignn-pure-bf16", True),
 )  # fmt: skip
 
@@ -185,6 +185,7 @@ def ratios(results: dict[str, Any]) -> dict[str, dict[str, float]]:
     by_name = {(run["variant"], run["allocator"]): run for run in results["training"]}
     ours = by_name["torch-bf16", True]
     others = {
+        "ours_without_allocator": by_name["torch-bf16", False],
         "dgl_as_installed": by_name["dgl", False],
         "dgl_same_allocator": by_name["dgl", True],
         "alignn_pure_as_installed": by_name["alignn-pure-fp32", False],
