@@ -11,6 +11,7 @@ from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 from pymatgen.core import Structure
 
 from dinov3_pipeline.physics_colors import chemical_symbol
+from dinov3_pipeline.symmetry import Neighbor, carry, orbits
 
 BondMode = Literal["crystal-nn", "covalent", "none"]
 # Two atoms are bonded up to the sum of their covalent radii plus this (the convention of the Cambridge Structural
@@ -85,16 +86,24 @@ def covalent_radius_A(symbol: str) -> float:
 
 
 def _crystal_nn(structure: Structure) -> Bonds:
+    """CrystalNN asked once per symmetry-distinct site; what it found is carried to the others."""
     finder = CrystalNN()
     directed: set[_Directed] = set()
     failures = []
+    for operations in orbits(structure):
+        try:
+            neighbors = _neighbors(finder, structure, operations[0].source)
+        except CRYSTAL_NN_FAILURES as error:
+            reason = " ".join(str(error).split())[:120]
+            targets = [operation.target for operation in operations]
+            failures += [f"site {n} ({structure[n].species_string}): {reason}" for n in targets]
+            continue
+        for operation in operations:
+            directed |= {(operation.target, *near) for near in carry(structure, operation, neighbors)}
+    return _bonds(directed, tuple(failures))
+
+
+def _neighbors(finder: CrystalNN, structure: Structure, center: int) -> list[Neighbor]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # CrystalNN mentions at every site that no oxidation states are given
-        for center, site in enumerate(structure):
-            try:
-                neighbors = finder.get_nn_info(structure, center)
-            except CRYSTAL_NN_FAILURES as error:
-                failures.append(f"site {center} ({site.species_string}): {' '.join(str(error).split())[:120]}")
-                continue
-            directed |= {(center, near["site_index"], *map(int, near["image"])) for near in neighbors}
-    return _bonds(directed, tuple(failures))
+        return [(near["site_index"], *map(int, near["image"])) for near in finder.get_nn_info(structure, center)]

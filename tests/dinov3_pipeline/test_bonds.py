@@ -1,6 +1,8 @@
 """Bonds against a search over periodic images by brute force, and CrystalNN's failures in the open."""
 
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,11 @@ from pymatgen.analysis.local_env import CrystalNN
 from pymatgen.core import Composition, Lattice, Structure
 
 from dinov3_pipeline.bonds import COVALENT_TOLERANCE_A, BondMode, Bonds, covalent_radius_A, dominant, find_bonds
+from dinov3_pipeline.symmetry import orbits
+from tc_common.crystals import read_crystal
 from tests.dinov3_pipeline.crystals import cuprate, random_crystal, rock_salt
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "cifs"
 
 Directed = set[tuple[int, int, int, int, int]]
 
@@ -48,6 +54,40 @@ def test_vectors_have_the_length_of_the_bonds() -> None:
 def test_every_bond_is_listed_from_both_ends() -> None:
     bonds = as_set(find_bonds(cuprate(0), "crystal-nn"))
     assert bonds == {(j, i, -a, -b, -c) for i, j, a, b, c in bonds}
+
+
+@pytest.mark.parametrize("material_id", ["Nb3Sn-Cr3Si", "MgB2-AlB2", "YBa2Cu3O6.93-YBa2Cu3O7", "FeSe-PbO", "Mg-Mg"])
+def test_crystal_nn_asked_once_per_kind_finds_what_it_finds_at_every_site(
+    material_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    structure = dominant(read_crystal(SAMPLE / f"{material_id}.cif"))
+    structure.translate_sites(range(len(structure)), [0.1, 0.7, -2.3], to_unit_cell=False)
+    asked: list[int] = []
+    original = CrystalNN.get_nn_info
+
+    def counting(self: CrystalNN, crystal: Structure, n: int) -> list[dict[str, Any]]:
+        asked.append(n)
+        return original(self, crystal, n)
+
+    monkeypatch.setattr(CrystalNN, "get_nn_info", counting)
+    found = as_set(find_bonds(structure, "crystal-nn"))
+    assert len(asked) < len(structure)
+    every_site = {
+        (center, near["site_index"], *map(int, near["image"]))
+        for center in range(len(structure))
+        for near in original(CrystalNN(), structure, center)
+    }
+    assert found == every_site | {(j, i, -a, -b, -c) for i, j, a, b, c in every_site}
+
+
+def test_nearly_equivalent_sites_are_left_apart() -> None:
+    structure = rock_salt()
+    assert sorted(map(len, orbits(structure))) == [4, 4]
+    structure.translate_sites([1], [0.001, 0, 0])  # 0.006 Å
+    assert len(orbits(structure)) > 2
+    on_top = Structure(Lattice.cubic(4), ["Cu", "Cu"], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    assert list(map(len, orbits(on_top))) == [1, 1]
+    assert len(find_bonds(on_top, "crystal-nn").failures) in (0, 2)  # but no crash
 
 
 def test_a_doped_crystal_keeps_the_bonds_of_its_parent() -> None:
