@@ -99,6 +99,7 @@ def splits_3dsc(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFr
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # the archive's 10,904 structures are read first
 def test_3dsc_is_predicted_to_about_three_kelvin_within_a_minute(splits_3dsc: dict[str, pd.DataFrame]) -> None:
     started = time.process_time()
     outcome = run_baselines(splits_3dsc, seed=42)
@@ -108,6 +109,7 @@ def test_3dsc_is_predicted_to_about_three_kelvin_within_a_minute(splits_3dsc: di
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # the archive's 10,904 structures are read first
 def test_3dsc_with_shuffled_labels_teaches_nothing(splits_3dsc: dict[str, pd.DataFrame]) -> None:
     random = np.random.default_rng(0)
     shuffled = {name: table.assign(tc=random.permutation(table["tc"])) for name, table in splits_3dsc.items()}
