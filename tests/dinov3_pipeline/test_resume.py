@@ -1,5 +1,6 @@
 """The vision pipeline, stopped and started again, ends with the very bits of an undisturbed run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from dinov3_pipeline.train import VisionConfig, main
 from tc_common.checkpoints import load_checkpoint
 from tests.dinov3_pipeline.conftest import Rendered
 from tests.dinov3_pipeline.networks import SIZE, TINY
-from tests.tc_common.runs import same_end, stop_after_steps
+from tests.tc_common.runs import creep_MB, same_end, stop_after_steps
 
 pytestmark = pytest.mark.slow
 
@@ -66,3 +67,10 @@ def test_resume_is_exact(point: str, rendered: Rendered, undisturbed: Path, tmp_
     stop_after_steps(POINTS.get(point) or step_after_the_drop(undisturbed), lambda: main(settings))
     main(settings)
     assert same_end(undisturbed, tmp_path, "dino", "dinov3") == []
+
+
+def test_memory_does_not_creep(rendered: Rendered, tmp_path: Path) -> None:
+    settings = replace(config(rendered, tmp_path), epochs=75, patience=99, lr=1e-4)
+    creep = creep_MB(lambda: main(settings), warm_up=100)
+    assert creep < 1.0
+    print(f"{creep:.2f} MB in 100 steps")

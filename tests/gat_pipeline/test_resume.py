@@ -1,5 +1,6 @@
 """The graph pipeline, stopped and started again, ends with the very bits of an undisturbed run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from gat_pipeline.train import GraphTrainConfig, main
 from tc_common.checkpoints import load_checkpoint
 from tests.gat_pipeline.tables import write_small_splits
-from tests.tc_common.runs import same_end, stop_after_steps
+from tests.tc_common.runs import creep_MB, same_end, stop_after_steps
 
 pytestmark = pytest.mark.slow
 
@@ -62,3 +63,10 @@ def test_resume_is_exact(point: str, undisturbed: Path, tmp_path: Path) -> None:
     stop_after_steps(POINTS.get(point) or step_after_the_drop(undisturbed), lambda: main(settings))
     main(settings)
     assert same_end(undisturbed, tmp_path, "alignn", "alignn") == []
+
+
+def test_memory_does_not_creep(undisturbed: Path, tmp_path: Path) -> None:
+    settings = replace(config(undisturbed, tmp_path), epochs=80, patience=99, lr_head=1e-3)
+    creep = creep_MB(lambda: main(settings), warm_up=200)
+    assert creep < 1.0
+    print(f"{creep:.2f} MB in 100 steps")

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
+from scipy.stats import theilslopes
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -153,6 +155,21 @@ def stop_after_steps(number: int, train: Callable[[], object]) -> None:
             train()
     finally:
         hook.remove()
+
+
+def creep_MB(train: Callable[[], object], warm_up: int, steps: int = 200) -> float:
+    """Growth of resident memory in MB per 100 steps: median slope over `steps` steps after a warm-up.
+
+    The median of all pairs (Theil-Sen) does not mind that an earlier test's memory is given back at some moment.
+    """
+    process, rss_MB = psutil.Process(), []
+    hook = register_optimizer_step_post_hook(lambda *_: rss_MB.append(process.memory_info().rss / 1e6))
+    try:
+        train()
+    finally:
+        hook.remove()
+    assert len(rss_MB) >= warm_up + steps
+    return float(100 * theilslopes(rss_MB[warm_up : warm_up + steps])[0])
 
 
 def same_end(one: Path, other: Path, stem: str, name: str) -> list[str]:

@@ -10,17 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import psutil
 import pytest
 import torch
 
 from tc_common.checkpoints import load_checkpoint, remove_stale, save_checkpoint
-from tc_common.devices import place
 from tc_common.errors import UserError
-from tc_common.interruption import Interruption
-from tc_common.training import Trainer
-from tests.tc_common.runs import ROOT
+from tc_common.runs import run_training
+from tests.tc_common.runs import ROOT, creep_MB
 from tests.tc_common.toy import toy_config, toy_task
 
 pytestmark = pytest.mark.slow
@@ -114,13 +110,7 @@ def test_the_kills_do_destroy_a_checkpoint_that_is_written_in_place(tmp_path: Pa
 
 def test_memory_does_not_creep(tmp_path: Path) -> None:
     """Less than 1 MB in 100 steps, by a line through 200 steps after a warm-up of 50, validating and saving too."""
-    config = toy_config(tmp_path, epochs=25)
-    trainer = Trainer(toy_task(config), config, place("cpu", "fp32"), Interruption())
-    process, rss_MB = psutil.Process(os.getpid()), []
-    trainer.task.optimizer.register_step_post_hook(lambda *_: rss_MB.append(process.memory_info().rss / 1e6))
-    trainer.config = toy_config(tmp_path, epochs=25, patience=99)
-    trainer.fit(lambda kind: save_checkpoint(tmp_path / f"{kind}.pth", {**trainer.state(), "rng_state": []}))
-    assert len(rss_MB) == 250
-    slope = np.polyfit(np.arange(200), rss_MB[50:], 1)[0]
-    assert 100 * slope < 1.0
-    print(f"{100 * slope:.3f} MB in 100 steps")
+    config = toy_config(tmp_path, epochs=25, patience=99)
+    creep = creep_MB(lambda: run_training(toy_task(config), config), warm_up=50)
+    assert creep < 1.0
+    print(f"{creep:.3f} MB in 100 steps")
