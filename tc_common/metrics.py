@@ -63,7 +63,8 @@ def squared_log_error(tc_K: Kelvins, pred_K: Kelvins) -> NDArray[np.float64]:
 def r2(tc_K: Kelvins, pred_K: Kelvins, weight: Kelvins | None = None) -> float:
     """Coefficient of determination; 0 where every measured Tc is the same (nothing to explain)."""
     weight = np.ones(len(tc_K)) if weight is None else weight
-    spread = float(np.sum(weight * (tc_K - _mean(tc_K, weight)) ** 2))
+    above_first = tc_K - tc_K[0]  # the mean of equal large numbers may round to another number: then spread > 0
+    spread = float(np.sum(weight * (above_first - _mean(above_first, weight)) ** 2))
     return 1 - float(np.sum(weight * (pred_K - tc_K) ** 2)) / spread if spread > 0 else 0.0
 
 
