@@ -4,8 +4,9 @@
     SUPERVISION_DATA=... python -m benchmarks.render_speed --full             # also draw all of 3DSC
 
 Speeds are images per second of wall-clock, from CIF text to PNG in a folder, all 18 views, on one core unless said
-otherwise: the median over `repeats` with the lowest and highest. `undisturbed` adds up each crystal's fastest run: on
-a busy machine (see its load) it comes closest to what a free core gives.
+otherwise: the median over `repeats`, each into a fresh folder (replacing files is another, slower job for the file
+system), with the lowest and highest. `undisturbed` adds up each crystal's fastest run: on a busy machine it comes
+closest to what a free core gives.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +72,9 @@ def measure(table: pd.DataFrame, scratch: Path, config: SpeedConfig) -> dict[str
     result: dict[str, Any] = {}
     with one_core():
         for bonds in ("covalent", "crystal-nn"):
-            jobs = _to_png(_rows(table, scratch / bonds), RenderOptions(bonds=bonds))
-            result[f"{bonds}_to_png_one_core"] = timed(jobs, config.repeats)
-        result["in_memory_views_one_core"] = timed(_in_memory(table), config.repeats)
+            rounds = (_to_png(_rows(table, scratch / f"{bonds}_{n}"), bonds) for n in range(1 + config.repeats))
+            result[f"{bonds}_to_png_one_core"] = timed(rounds)
+        result["in_memory_views_one_core"] = timed([_in_memory(table)] * (1 + config.repeats))
     result["two_workers"] = {bonds: _scaling(table, scratch, bonds, config) for bonds in ("covalent", "crystal-nn")}
     result["largest_worker_MB"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     result["same_bytes"] = _same_bytes(table, scratch)
@@ -94,10 +95,11 @@ def one_core() -> Iterator[None]:
 Job = Callable[[], int]  # makes pictures and tells how many
 
 
-def timed(jobs: Sequence[Job], repeats: int) -> dict[str, float]:
-    """Images per second of the jobs of all crystals, one after the other."""
-    images = sum(job() for job in jobs)  # the first round also fills caches
-    seconds = np.array([[_seconds(job) for job in jobs] for _ in range(repeats)])
+def timed(rounds: Iterable[Sequence[Job]]) -> dict[str, float]:
+    """Images per second of the jobs of all crystals, one after the other; the first round only fills caches."""
+    warm, *timed_rounds = ([_run(job) for job in jobs] for jobs in rounds)
+    images = sum(drawn for drawn, _ in warm)
+    seconds = np.array([[duration for _, duration in results] for results in timed_rounds])
     totals = seconds.sum(axis=1)
     result = {
         "images_per_s": images / float(np.median(totals)),
@@ -108,10 +110,10 @@ def timed(jobs: Sequence[Job], repeats: int) -> dict[str, float]:
     return {name: round(float(value), 1) for name, value in result.items()}
 
 
-def _seconds(job: Job) -> float:
+def _run(job: Job) -> tuple[int, float]:
     start = time.perf_counter()
-    job()
-    return time.perf_counter() - start
+    images = job()
+    return images, time.perf_counter() - start
 
 
 def _rows(table: pd.DataFrame, folder: Path) -> list[MaterialRow]:
@@ -122,8 +124,9 @@ def _rows(table: pd.DataFrame, folder: Path) -> list[MaterialRow]:
     ]
 
 
-def _to_png(rows: Sequence[MaterialRow], options: RenderOptions) -> list[Job]:
+def _to_png(rows: Sequence[MaterialRow], bonds: BondMode) -> list[Job]:
     """From CIF text to files, a job a crystal."""
+    options = RenderOptions(bonds=bonds)
     views = len(view_names(options))
     return [lambda row=row: 0 if render_material(row, options).skipped else views for row in rows]  # type: ignore[misc]
 
@@ -138,8 +141,10 @@ def _in_memory(table: pd.DataFrame) -> list[Job]:
 def _scaling(table: pd.DataFrame, scratch: Path, bonds: BondMode, config: SpeedConfig) -> dict[str, float]:
     """Two workers against one, alternating, so that whatever else the machine does hits both."""
     options = RenderOptions(bonds=bonds)
-    rows = _rows(table, scratch / f"{bonds}_workers")
-    rates = [[_rate(rows, options, workers) for workers in (1, 2)] for _ in range(config.repeats)]
+    rates = [
+        [_rate(_rows(table, scratch / f"{bonds}_{n}_{workers}"), options, workers) for workers in (1, 2)]
+        for n in range(config.repeats)
+    ]
     return {
         "images_per_s": round(statistics.median(two for _, two in rates), 1),
         "times_one_worker": round(statistics.median(two / one for one, two in rates), 2),
