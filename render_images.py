@@ -115,8 +115,9 @@ def draw(rows: Sequence[MaterialRow], options: RenderOptions, config: RenderConf
     }
     pending = [row for row in rows if (row.split, row.material_id) not in finished]
     workers = min(config.workers or os.cpu_count() or 1, max(1, len(pending)))
+    print(f"drawing {len(pending)} of {len(rows)} materials with {workers} workers")
     results = render_jobs.run_local(pending, options, workers)
-    for result in tqdm(results, total=len(pending), unit="material", disable=not pending):
+    for result in tqdm(results, total=len(pending), unit="material", disable=None if pending else True):
         render_jobs.append_journal(config.out, result)
         finished[result.split, result.material_id] = result
     return {(row.split, row.material_id): finished[row.split, row.material_id] for row in rows}

@@ -13,8 +13,8 @@ from data.archives import unpack
 from data.tables import rows_3dsc
 
 
-def unpack_3dsc(folder: Path) -> Path | None:
-    """Unpack the 3DSC archive below `$SUPERVISION_DATA` into a new folder; where it is absent, say so: None."""
+def archive_3dsc() -> Path | None:
+    """The 3DSC archive below `$SUPERVISION_DATA`; where it is absent, say so: None."""
     root = os.environ.get("SUPERVISION_DATA")
     if not root:
         print("skipped: set SUPERVISION_DATA to the folder that holds 3dsc/3DSC_MP.tar.gz")
@@ -23,8 +23,15 @@ def unpack_3dsc(folder: Path) -> Path | None:
     if not archive.is_file():
         print(f"skipped: {archive} is absent")
         return None
-    unpack(archive, folder)
-    return folder
+    return archive
+
+
+def unpack_3dsc(folder: Path) -> Path | None:
+    """Unpack that archive into a new folder; where it is absent, say so: None."""
+    archive = archive_3dsc()
+    if archive is not None:
+        unpack(archive, folder)
+    return folder if archive else None
 
 
 def sample_3dsc(folder: Path, crystals: int, seed: int) -> pd.DataFrame:

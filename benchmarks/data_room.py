@@ -2,8 +2,8 @@
 
 SUPERVISION_DATA=folder OMP_NUM_THREADS=1 python -m benchmarks.data_room
 
-reads `3dsc/3DSC_MP.tar.gz` below that folder, writes `benchmarks/data_room.json` (minutes). The dataset
-card data/README.md quotes it.
+reads `3dsc/3DSC_MP.tar.gz` below that folder, writes `benchmarks/results/data_room.json` (minutes). The
+dataset card data/README.md quotes it.
 """
 
 import os
@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks._real_crystals import archive_3dsc
 from data.families import FAMILIES
 from data.leakage import audit, neighbourhood, parents_of
 from data.policy import materials_of
@@ -27,11 +28,10 @@ from data.sources import Source, open_source
 from data.splitting import GROUPED_BY, Split, divide
 from tc_common.cli import run
 from tc_common.crystals import CrystalError
-from tc_common.errors import UserError
 from tc_common.files import write_json
 from tc_common.splits import SPLITS
 
-OUT = Path(__file__).parent / "data_room.json"
+OUT = Path(__file__).parent / "results" / "data_room.json"
 SEEDS = range(42, 62)
 KINDS: tuple[Split, ...] = ("stratified", "chemical-system", "parent")
 PROBE = "nearest_composition_probe all "
@@ -51,9 +51,9 @@ AUDIT_ROWS = (
 
 def benchmark() -> None:
     """Run everything once and write the numbers."""
-    archive = Path(os.environ.get("SUPERVISION_DATA", "")) / "3dsc" / "3DSC_MP.tar.gz"
-    if not archive.is_file():
-        raise UserError(f"{archive} is missing; set SUPERVISION_DATA to the folder that holds 3dsc/3DSC_MP.tar.gz")
+    archive = archive_3dsc()
+    if archive is None:
+        return
     with tempfile.TemporaryDirectory() as scratch:
         source = open_source(str(archive), Path(scratch) / "unpacked")
         report: dict[str, Any] = {"machine": machine(), "times": times(source, archive, Path(scratch))}

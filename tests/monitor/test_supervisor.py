@@ -16,8 +16,6 @@ from monitor.commands import Command
 from monitor.supervisor import Supervisor
 from tests.monitor.conftest import starts
 
-# By the clock: the supervisor must look at a trainer that lives for a second. Beside other tests it may be too late.
-pytestmark = pytest.mark.slow
 Make = Callable[..., Supervisor]
 
 
