@@ -75,7 +75,7 @@ def cumulative_error(results: Results, models: list[str]) -> Figure:
         error = np.sort(np.abs(results.test[name]["tc_pred"].to_numpy() - results.column("tc")))
         axes.step(np.maximum(error, 0.01), 100 * share, where="post", label=display(name), **_line(look))
     axes.set(xlabel="absolute error (K)", ylabel="materials below (%)", xscale="log", ylim=(0, 100), xlim=(0.05, None))
-    axes.xaxis.set_major_formatter(_plain_kelvins())
+    axes.xaxis.set_major_formatter(_plain_numbers())
     axes.legend(loc="upper left")
     return figure
 
@@ -93,9 +93,7 @@ def error_by_group(comparison: dict[str, Any], key: str) -> Figure:
         axes.plot(mae_K, rows + shift, label=display(name), markersize=5, **look | {"linestyle": "none"})
     axes.set_yticks(rows, [f"{row['group']} (n = {row['n']})" for row in groups])
     axes.set(xlabel="MAE (K)", xscale="log", ylim=(len(groups) - 0.4, -0.6))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(_plain_kelvins())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    _readable_decades(axes)
     figure.legend(loc="outside upper center", ncols=min(len(models), 4))
     return figure
 
@@ -113,7 +111,7 @@ def training_curves(results: Results, models: list[str]) -> Figure:
             )
     axes.set(xlabel="epoch", ylabel="validation MAE (K)", yscale="log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(_plain_kelvins())
+    axes.yaxis.set_major_formatter(_plain_numbers())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend()
     return figure
@@ -174,8 +172,8 @@ def compression(results: Results, models: list[str]) -> Figure:
     axes.plot([0, top], [0, top], color=INK, linewidth=0.8, linestyle="--")
     axes.set_xscale("symlog", linthresh=LINEAR_BELOW_K)
     axes.set_yscale("symlog", linthresh=LINEAR_BELOW_K)
-    axes.xaxis.set_major_formatter(_plain_kelvins())
-    axes.yaxis.set_major_formatter(_plain_kelvins())
+    axes.xaxis.set_major_formatter(_plain_numbers())
+    axes.yaxis.set_major_formatter(_plain_numbers())
     axes.set(xlabel="median measured Tc of the range (K)", ylabel="median predicted Tc (K)")
     axes.legend()
     return figure
@@ -195,6 +193,7 @@ def accuracy_over_cost(comparison: dict[str, Any]) -> Figure:
             style = look | {"linestyle": "none"}
             axes.errorbar(max(model["cost"][key], 1e-3), mae_K, reach, label=display(name), capsize=2, **style)
         axes.set(xlabel=label, xscale="log", ylim=(0, None))
+        _readable_decades(axes)
     figure.axes[0].set(ylabel="MAE (K)")
     figure.axes[0].legend(loc="best")
     return figure
@@ -205,7 +204,14 @@ def _line(look: dict[str, Any]) -> dict[str, Any]:
     return {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 1.6}
 
 
-def _plain_kelvins() -> FuncFormatter:
+def _readable_decades(axes: Axes) -> None:
+    """1, 2, 5, 10, 20, … along a logarithmic x axis, however few decades it spans."""
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(_plain_numbers())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _plain_numbers() -> FuncFormatter:
     """0.1, 1, 10, 100 instead of powers of ten."""
     return FuncFormatter(lambda value, _: f"{value:g}")
 
