@@ -1,6 +1,7 @@
 """The graph pipeline, stopped and started again, ends with the very bits of an undisturbed run."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,10 @@ def test_resume_is_exact(point: str, undisturbed: Path, tmp_path: Path) -> None:
     assert same_end(undisturbed, tmp_path, "alignn", "alignn") == []
 
 
+@pytest.mark.timeout(900)
 def test_memory_does_not_creep(undisturbed: Path, tmp_path: Path) -> None:
-    settings = replace(config(undisturbed, tmp_path), epochs=80, patience=99, lr_head=1e-3)
-    creep = creep_MB(lambda: main(settings), warm_up=200)
+    """Over 1000 steps: once in about 800 the allocator gives some megabytes back, and fetches them again in 300."""
+    settings = replace(config(undisturbed, tmp_path), epochs=240, patience=999, lr_head=1e-3)
+    creep = creep_MB(partial(main, settings), warm_up=200, steps=1000)
     assert creep < 1.0
     print(f"{creep:.2f} MB in 100 steps")

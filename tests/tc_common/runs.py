@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -158,18 +160,22 @@ def stop_after_steps(number: int, train: Callable[[], object]) -> None:
 
 
 def creep_MB(train: Callable[[], object], warm_up: int, steps: int = 200) -> float:
-    """Growth of resident memory in MB per 100 steps: median slope over `steps` steps after a warm-up.
+    """Growth of resident memory in MB per 100 steps: median slope (Theil-Sen) over `steps` steps after a warm-up.
 
-    The median of all pairs (Theil-Sen) does not mind that an earlier test's memory is given back at some moment.
+    In a process of its own: what earlier tests left behind is given back at some moment, and then fetched anew.
     """
-    process, rss_MB = psutil.Process(), []
-    hook = register_optimizer_step_post_hook(lambda *_: rss_MB.append(process.memory_info().rss / 1e6))
-    try:
-        train()
-    finally:
-        hook.remove()
+    with ProcessPoolExecutor(1, get_context("spawn")) as own:
+        rss_MB = own.submit(_resident_MB, train).result()
     assert len(rss_MB) >= warm_up + steps
     return float(100 * theilslopes(rss_MB[warm_up : warm_up + steps])[0])
+
+
+def _resident_MB(train: Callable[[], object]) -> list[float]:
+    """Resident memory after every optimiser step."""
+    process, rss_MB = psutil.Process(), []
+    register_optimizer_step_post_hook(lambda *_: rss_MB.append(process.memory_info().rss / 1e6))
+    train()
+    return rss_MB
 
 
 def same_end(one: Path, other: Path, stem: str, name: str) -> list[str]:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tc_common.checkpoints import load_checkpoint, remove_stale, save_checkpoint
 from tc_common.errors import UserError
 from tc_common.runs import run_training
 from tests.tc_common.runs import ROOT, creep_MB
-from tests.tc_common.toy import toy_config, toy_task
+from tests.tc_common.toy import ToyConfig, toy_config, toy_task
 
 pytestmark = pytest.mark.slow
 
@@ -108,9 +109,13 @@ def test_the_kills_do_destroy_a_checkpoint_that_is_written_in_place(tmp_path: Pa
     print(f"{BLIND_KILLS - whole} of {BLIND_KILLS} lost")
 
 
+def train_toy(config: ToyConfig) -> None:
+    run_training(toy_task(config), config)
+
+
 def test_memory_does_not_creep(tmp_path: Path) -> None:
     """Less than 1 MB in 100 steps, by a line through 200 steps after a warm-up of 50, validating and saving too."""
     config = toy_config(tmp_path, epochs=25, patience=99)
-    creep = creep_MB(lambda: run_training(toy_task(config), config), warm_up=50)
+    creep = creep_MB(partial(train_toy, config), warm_up=50)
     assert creep < 1.0
     print(f"{creep:.3f} MB in 100 steps")
