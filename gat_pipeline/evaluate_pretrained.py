@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gat_pipeline.allocator import tune_memory
 from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.model import AlignnTc, model_of
@@ -65,6 +66,7 @@ class ZeroShotConfig:
 def main(config: ZeroShotConfig) -> None:
     """Predict, score, analyse, draw."""
     set_up_log(None)
+    tune_memory()
     splits = read_splits(config.data_dir, config.limit)
     weights = trained_on_tc(config.weights, config.models_dir / "downloads")
     model = model_of(weights).to(place(config.device, "fp32").device)
