@@ -75,7 +75,13 @@ def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> pd.DataFrame
         UserError: the file is absent, empty, unreadable or lacks a column.
     """
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=["", "nan"])
+        table = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(TEXT_COLUMNS, str),
+            keep_default_na=False,
+            na_values=["", "nan"],
+            float_precision="round_trip",
+        )
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; make it with: {made_by}") from error
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:

@@ -26,7 +26,7 @@ HOSTILE = {
 
 
 def large_cell(path: Path, n: int = 11) -> Path:
-    """1,331 atoms: a second of work and some ten megabytes."""
+    """1,331 atoms: a second of work and some tens of megabytes."""
     rows = [f"Cu Cu{i} {i // (n * n) / n} {i // n % n / n} {i % n / n} 1" for i in range(n**3)]
     path.write_text(CIF.format(a=2.5 * n, rows="\n".join(rows)))
     return path
@@ -83,8 +83,8 @@ def test_a_reader_that_hangs_is_killed_and_the_rest_is_read(tmp_path: Path) -> N
 def test_a_reader_that_grows_is_stopped_and_the_rest_is_read(tmp_path: Path) -> None:
     paths = crystals(tmp_path, 3)
     paths.insert(1, large_cell(tmp_path / "big.cif"))
-    readings = read_all(paths, workers=1, memory_limit_bytes=3_000_000)
-    assert "grew by more than 0.003 GB" in readings[1].reason or "died" in readings[1].reason
+    readings = read_all(paths, workers=1, memory_limit_bytes=20_000_000)
+    assert "grew by more than 0.02 GB" in readings[1].reason or "died" in readings[1].reason
     assert readings[3].facts is not None
 
 
