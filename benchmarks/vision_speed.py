@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from benchmarks._real_crystals import processor
 from tc_common.cli import parse, run
 from tc_common.files import write_json
 from tc_common.provenance import git_commit
@@ -142,12 +143,7 @@ def _ratios(plain: list[dict[str, Any]], ours: list[dict[str, Any]], seconds: st
 
 def device_name(device: str) -> str:
     """The GPU's name, or the processor's."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    return torch.cuda.get_device_name() if device.startswith("cuda") else processor()
 
 
 if __name__ == "__main__":

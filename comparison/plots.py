@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -93,7 +94,7 @@ def error_by_group(comparison: dict[str, Any], key: str) -> Figure:
         axes.plot(mae_K, rows + shift, label=display(name), markersize=5, **look | {"linestyle": "none"})
     axes.set_yticks(rows, [f"{row['group']} (n = {row['n']})" for row in groups])
     axes.set(xlabel="MAE (K)", xscale="log", ylim=(len(groups) - 0.4, -0.6))
-    _readable_decades(axes)
+    _readable_decades(axes.xaxis)
     figure.legend(loc="outside upper center", ncols=min(len(models), 4))
     return figure
 
@@ -110,9 +111,7 @@ def training_curves(results: Results, models: list[str]) -> Figure:
                 history["epoch"], history["val_mae_K"], label=display(name), markevery=every, markersize=4, **look
             )
     axes.set(xlabel="epoch", ylabel="validation MAE (K)", yscale="log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(_plain_numbers())
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    _readable_decades(axes.yaxis)
     axes.legend()
     return figure
 
@@ -193,7 +192,7 @@ def accuracy_over_cost(comparison: dict[str, Any]) -> Figure:
             style = look | {"linestyle": "none"}
             axes.errorbar(max(model["cost"][key], 1e-3), mae_K, reach, label=display(name), capsize=2, **style)
         axes.set(xlabel=label, xscale="log", ylim=(0, None))
-        _readable_decades(axes)
+        _readable_decades(axes.xaxis)
     figure.axes[0].set(ylabel="MAE (K)")
     figure.axes[0].legend(loc="best")
     return figure
@@ -204,11 +203,11 @@ def _line(look: dict[str, Any]) -> dict[str, Any]:
     return {"color": look["color"], "linestyle": look["linestyle"], "linewidth": 1.6}
 
 
-def _readable_decades(axes: Axes) -> None:
-    """1, 2, 5, 10, 20, … along a logarithmic x axis, however few decades it spans."""
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(_plain_numbers())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+def _readable_decades(axis: Axis) -> None:
+    """1, 2, 5, 10, 20, … along a logarithmic axis, however few decades it spans."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(_plain_numbers())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _plain_numbers() -> FuncFormatter:

@@ -1,12 +1,12 @@
 """Two settings of the C libraries below PyTorch that make training on graphs fast and keep its memory bounded.
 
 Freed memory: every step makes and drops some hundred tensors of 10 to 90 MB. glibc gives blocks of that size back to
-the kernel at once and fetches them again zeroed, page by page: over 800,000 page faults a step, a third of its time
-(measured by `python -m benchmarks.graph_speed`). Raising two thresholds keeps such blocks on the heap, where the
+the kernel at once and fetches them again zeroed, page by page: 104,000 page faults and a sixth of the time
+of a step (`benchmarks/results/graph_speed.json`). Raising two thresholds keeps such blocks on the heap, where the
 next tensor of the same size finds them. The thresholds are bounds, not a ban on mmap.
 
 Kernels: every batch has its own numbers of atoms, bonds and angles, and for each number oneDNN compiles kernels that
-it keeps for the next thousand: 14 MB more a step, scattered between the large blocks. Fewer are kept here; within a
+it keeps for the next thousand, scattered between the large blocks. Fewer are kept here; within a
 step they are still shared by the layers.
 """
 

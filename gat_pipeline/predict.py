@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from gat_pipeline.batching import bounded_pieces
 from gat_pipeline.dataset import GraphDataset, collator
 from gat_pipeline.model import AlignnTc
+from tc_common.devices import to_device
 
 ANGLES_AT_ONCE = 200_000
 
@@ -20,6 +21,5 @@ def predict_all(model: AlignnTc, dataset: GraphDataset, batch_size: int = 32) ->
     predicted_K = np.empty(len(dataset))
     for piece in bounded_pieces(dataset.angles, order, batch_size, ANGLES_AT_ONCE):
         batch = collate([dataset[index] for index in piece])
-        moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
-        predicted_K[piece] = model(moved).double().cpu().numpy()
+        predicted_K[piece] = model(to_device(batch, device)).double().cpu().numpy()
     return predicted_K

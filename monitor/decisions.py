@@ -5,15 +5,11 @@ from statistics import median
 
 from monitor.measuring import Sample
 from monitor.settings import MonitorConfig
+from tc_common.exhaustion import speaks_of_exhaustion
 
 # Steps are compared with the run's own median once it has shown its pace.
 STEPS_TO_KNOW_THE_PACE = 5
 REMEMBERED = 200
-# What torch, Python, the system and oneDNN say.
-SIGNS_OF_EXHAUSTION = (
-    "out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror", "bad_alloc",
-    "could not create a primitive",
-)  # fmt: skip
 
 
 def shortage(sample: Sample, seconds_since_start: float, config: MonitorConfig) -> str:
@@ -73,5 +69,5 @@ def is_out_of_memory(status: int, killed_for_memory: bool, last_lines: list[str]
         killed_for_memory: whether the system killed some process for memory meanwhile.
         last_lines: what it said.
     """
-    said = "\n".join(last_lines).lower()
-    return (status == -9 and killed_for_memory) or (status != 0 and any(sign in said for sign in SIGNS_OF_EXHAUSTION))
+    said_so = speaks_of_exhaustion("\n".join(last_lines))
+    return (status == -9 and killed_for_memory) or (status != 0 and said_so)

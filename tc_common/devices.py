@@ -81,9 +81,3 @@ def _bf16_is_fast(device: torch.device) -> bool:
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """Move a batch's tensors; ids and the like stay."""
     return {key: value.to(device) if hasattr(value, "to") else value for key, value in batch.items()}
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error means that memory could not be had (torch on a CPU has no type of its own for that)."""
-    signs = ("out of memory", "can't allocate memory")
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)

@@ -24,8 +24,9 @@ from torch.utils.data import DataLoader
 
 from tc_common.checkpoints import frozen_identity, load_weights, random_state, restore_random_state, seed_everything
 from tc_common.config import TrainConfig
-from tc_common.devices import Placement, is_out_of_memory, to_device
+from tc_common.devices import Placement, to_device
 from tc_common.errors import UserError
+from tc_common.exhaustion import is_out_of_memory
 from tc_common.inference import predict_materials
 from tc_common.interruption import Interruption, Stopped, outlive_the_trainer_briefly
 from tc_common.listeners import Listener, Step
