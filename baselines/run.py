@@ -1,7 +1,5 @@
 """Fit every baseline on one set of splits and write what any other model writes."""
 
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from baselines.features import Array, composition_features
 from baselines.models import FITS, Predictor
 from tc_common.conformal import conformal_intervals
 from tc_common.files import write_json
+from tc_common.memory import peak_rss_MB
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
 from tc_common.provenance import git_commit
@@ -71,13 +70,8 @@ def _metrics(
         "git_commit": git_commit(),
         "splits_sha256": splits_sha256(splits),
         "device": "cpu",
-        "peak_memory_MB": _peak_memory_MB(),
+        "peak_memory_MB": peak_rss_MB(),
     }
-
-
-def _peak_memory_MB() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
-    return peak >> (20 if sys.platform == "darwin" else 10)
 
 
 def best_candidate(outcome: dict[str, dict[str, Any]]) -> str:

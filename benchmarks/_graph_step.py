@@ -26,6 +26,7 @@ from gat_pipeline.dataset import Batch, join  # noqa: E402
 from gat_pipeline.graphs import GraphOptions  # noqa: E402
 from gat_pipeline.model import create_alignn_model  # noqa: E402
 from tc_common import cli  # noqa: E402
+from tc_common.memory import peak_rss_MB  # noqa: E402
 
 Variant = Literal["torch-bf16", "torch-fp32", "dgl", "alignn-pure-bf16", "alignn-pure-fp32"]
 
@@ -59,7 +60,7 @@ def main(config: StepConfig) -> None:
         "variant": config.variant, "allocator": config.allocator, "inference": config.inference,
         "wall_s": statistics.median(walls), "wall_s_range": [min(walls), max(walls)],
         "cpu_s": statistics.median(cpus), "cpu_s_range": [min(cpus), max(cpus)],
-        "page_faults_a_step": statistics.median(faults), "peak_rss_MB": usage().ru_maxrss >> 10,
+        "page_faults_a_step": statistics.median(faults), "peak_rss_MB": peak_rss_MB(),
         "crystals": len(batch["atoms"]), "angles": len(batch["angle_cosine"]),
     }  # fmt: skip
     print(json.dumps(facts))

@@ -6,7 +6,6 @@ Prints one line of JSON. Legend: B pictures of a batch.
 """
 
 import json
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dinov3_pipeline.model import DEFAULT_BACKBONE, create_dino_model
 from tc_common import cli
 from tc_common.devices import Placement
+from tc_common.memory import peak_rss_MB
 from tc_common.torchvision_operators import declare_missing_operators
 
 Variant = Literal["plain-fp32", "ours-fp32", "ours-bf16", "ours-bf16-checkpointing", "ours-bf16-compiled"]
@@ -142,7 +142,7 @@ def timed(step: Callable[[], object], config: StepConfig, device: torch.device) 
         resident.append(psutil.Process().memory_info().rss)
     return {
         "wall_s": statistics.median(walls[1:]), "cpu_s": statistics.median(cpus[1:]),
-        "peak_rss_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        "peak_rss_MB": peak_rss_MB(),
         "rss_growth_MB": (resident[-1] - resident[0]) / 2**20,
         "gpu_peak_MB": torch.cuda.max_memory_allocated() >> 20 if device.type == "cuda" else None,
     }  # fmt: skip

@@ -2,8 +2,6 @@
 
 import math
 import platform
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +32,7 @@ from tc_common.interruption import heed_signals
 from tc_common.listeners import Console, Heartbeat, Listener, Scalars
 from tc_common.lock import Owner, own_folder
 from tc_common.logs import log
+from tc_common.memory import peak_rss_MB
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
 from tc_common.provenance import git_commit
@@ -266,7 +265,4 @@ def _version(library: str) -> str:
 
 def peak_memory_MB(device: torch.device) -> int:
     """Largest memory this process has held: of the GPU where it computes on one, else of the machine."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) >> 20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
-    return peak >> (20 if sys.platform == "darwin" else 10)
+    return torch.cuda.max_memory_allocated(device) >> 20 if device.type == "cuda" else peak_rss_MB()
