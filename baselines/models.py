@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from baselines.features import LAST_Z, Array
+from tc_common.composition import LAST_Z, Array
 
 # Predictor: features (m, F) -> Tc (m,) in K, and their SD (m,) in K where the model knows one.
 Predictor: TypeAlias = Callable[[Array], tuple[Array, Array | None]]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from baselines.features import Array, composition_features
 from baselines.models import FITS, Predictor
+from tc_common.composition import Array, composition_features
 from tc_common.conformal import conformal_intervals
 from tc_common.files import write_json
 from tc_common.memory import peak_rss_MB

@@ -1,30 +1,61 @@
-"""Statistics of a crystal's composition, an optional extra input of the head.
+"""What trees on composition are told, as an optional extra input of the head.
 
-Legend: B crystals, C statistics.
+A mean over atoms blurs which elements there are and how much of each; `tc_common.composition` says it plainly.
+
+Legend: B crystals, F statistics of a composition, W width of what the head is given.
 """
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gat_pipeline.graphs import cgcnn_table
+from tc_common.composition import LAST_Z, composition_statistics, feature_names
+
+WIDTH = 512
+DROPOUT = 0.1
+# An element that few crystals hold is many SD from its mean; beyond this it says no more than that it is there.
+FARTHEST_SD = 8.0
+# Sums over sites differ in their last digits with the order of the sites, and the main element must not.
+DIGITS = 6
 
 
-class CompositionStatistics(nn.Module):
-    """Amounts of the elements, and mean and SD of their features over the whole crystal: (B, C), all in [0, 1]."""
+def statistics_of_fractions(fractions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Statistics (B, F) of atomic fractions by atomic number from 0 on (B, 101)."""
+    shares = np.zeros((len(fractions), LAST_Z))
+    shares[:, : fractions.shape[1] - 1] = np.round(fractions[:, 1:], DIGITS)
+    return composition_statistics(shares).astype(np.float32)
 
-    table: Tensor
+
+class CompositionTower(nn.Module):
+    """Statistics of the composition (B, F), standardised by the training set, through two layers: (B, W)."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("table", torch.from_numpy(cgcnn_table().copy()), persistent=False)
-        self.num_features = len(self.table) - 1 + 2 * self.table.shape[1]
+        inputs = len(feature_names())
+        self.num_features = WIDTH
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("std", torch.ones(inputs))
+        self.layers = nn.Sequential(*_layer(inputs), *_layer(WIDTH))
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
-        """From atomic fractions by atomic number, `composition` (B, 101)."""
-        fractions = batch["composition"]
-        with torch.autocast(fractions.device.type, enabled=False):
-            mean = fractions @ self.table
-            variance = fractions @ self.table**2 - mean**2
-            return torch.cat([fractions[:, 1:], mean, variance.clamp(min=0).sqrt()], dim=1)
+        """From `statistics` (B, F) of a batch."""
+        statistics = batch["statistics"]
+        with torch.autocast(statistics.device.type, enabled=False):
+            standardised = ((statistics - self.mean) / self.std).clamp(-FARTHEST_SD, FARTHEST_SD)
+            return self.layers(standardised)
+
+    def standardise(self, statistics: NDArray[np.float32]) -> None:
+        """Scale the input by the mean and SD of the training set (n, F); what never varies is left as it is."""
+        std = statistics.std(axis=0)
+        self.mean.copy_(torch.from_numpy(statistics.mean(axis=0)))
+        self.std.copy_(torch.from_numpy(np.where(std > 1e-6, std, 1.0)))
+
+
+def _layer(inputs: int) -> tuple[nn.Module, ...]:
+    return nn.Linear(inputs, WIDTH), nn.LayerNorm(WIDTH), nn.SiLU(), nn.Dropout(DROPOUT)

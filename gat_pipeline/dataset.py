@@ -10,8 +10,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from gat_pipeline.cache import graphs_of
+from gat_pipeline.composition import statistics_of_fractions
 from gat_pipeline.graphs import CrystalGraph, GraphOptions, bond_cosines, line_graph
 
 Item: TypeAlias = tuple[str, float, CrystalGraph]
@@ -35,6 +37,10 @@ class GraphDataset:
     def __getitem__(self, index: int) -> Item:
         return self.material_ids[index], float(self.tc_K[index]), self.graphs[index]
 
+    def statistics(self) -> NDArray[np.float32]:
+        """Statistics (n, F) of all compositions."""
+        return statistics_of_fractions(np.stack([graph.composition for graph in self.graphs]))
+
     def set_epoch(self, epoch: int) -> None:
         """Nothing here depends on the epoch."""
 
@@ -55,13 +61,15 @@ def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) ->
 
     Keys: `atom_features` (N, F); `source`, `target` (E,) atoms of a bond; `bond_A` (E, 3) in angstrom; `first_bond`,
     `second_bond`, `angle_cosine` (A,); `crystal` (N,) crystal of an atom; `atoms` (B,) atoms of a crystal;
-    `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number.
+    `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number; `statistics`
+    (B, F) of them.
     """
     atoms = np.array([len(graph.atom_features) for graph in graphs])
     offset = np.repeat(np.cumsum(atoms) - atoms, [len(graph.source) for graph in graphs])
     source = np.concatenate([graph.source for graph in graphs]) + offset
     target = np.concatenate([graph.target for graph in graphs]) + offset
     bond_A = np.concatenate([graph.bond_A for graph in graphs])
+    composition = np.stack([graph.composition for graph in graphs])
     first, second = line_graph(source, target, int(atoms.sum()))
     if angle_cutoff_A is not None:
         short = np.linalg.norm(bond_A, axis=1) <= angle_cutoff_A
@@ -78,5 +86,6 @@ def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) ->
         "crystal": torch.from_numpy(np.repeat(np.arange(len(graphs)), atoms)),
         "atoms": torch.from_numpy(atoms),
         "lattice": torch.from_numpy(np.stack([graph.lattice for graph in graphs])),
-        "composition": torch.from_numpy(np.stack([graph.composition for graph in graphs])),
+        "composition": torch.from_numpy(composition),
+        "statistics": torch.from_numpy(statistics_of_fractions(composition)),
     }

@@ -1,6 +1,6 @@
 """The graph pipeline's model: ALIGNN, a new head, and kelvins at the end.
 
-Legend: B crystals, D width of the backbone's output, C composition statistics.
+Legend: B crystals, D width of the backbone's output.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from gat_pipeline.composition import CompositionStatistics
+from gat_pipeline.composition import CompositionTower
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.network import Alignn, NetworkShape, shape_of
@@ -34,18 +34,22 @@ class AlignnTc(nn.Module):
         head: nn.Module,
         target: TargetTransform,
         options: GraphOptions,
-        statistics: CompositionStatistics | None = None,
+        statistics: CompositionTower | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.head, self.target, self.statistics = backbone, head, target, statistics
         self.options = options
 
+    def features(self, batch: dict[str, Any]) -> Tensor:
+        """What the head is given of each crystal: (B, D), and the composition's part behind it where there is one."""
+        features: Tensor = self.backbone(batch)
+        if self.statistics is None:
+            return features
+        return torch.cat([features.float(), self.statistics(batch)], dim=1)
+
     def forward(self, batch: dict[str, Any]) -> Tensor:
         """Batch of `gat_pipeline.dataset.join` to Tc in kelvin (B,)."""
-        features = self.backbone(batch)
-        if self.statistics is not None:
-            features = torch.cat([features, self.statistics(batch)], dim=1)
-        return self.target.decode(self.head(features).squeeze(1))
+        return self.target.decode(self.head(self.features(batch)).squeeze(1))
 
     def train(self, mode: bool = True) -> "AlignnTc":
         """As every module; blocks that are frozen keep their normalisation's statistics too."""
@@ -100,7 +104,7 @@ def create_alignn_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = _backbone(engine)(shape)
-        statistics = CompositionStatistics() if head_features == "composition" else None
+        statistics = CompositionTower() if head_features == "composition" else None
         width = shape.hidden + (statistics.num_features if statistics else 0)
         return AlignnTc(backbone, _head(head, width), target or TargetTransform("kelvin"), options, statistics)
 
@@ -155,10 +159,13 @@ def model_of(weights: Weights) -> AlignnTc:
         shape=weights.shape,
         options=weights.options,
         head="linear" if "weight" in weights.head else "mlp",
+        head_features="composition" if weights.statistics else "none",
         target=TargetTransform(weights.target["kind"]),
     )
     load_strictly(model.backbone, weights.backbone, weights.origin)
     load_strictly(model.head, weights.head, weights.origin)
+    if model.statistics is not None:
+        load_strictly(model.statistics, weights.statistics, weights.origin)
     for name in ("mean", "std"):
         if name in weights.target:
             model.target.get_buffer(name).fill_(float(weights.target[name]))

@@ -60,7 +60,7 @@ class GraphTrainConfig(TrainConfig):
     engine: Engine = "torch"
     """torch runs anywhere; dgl is the original ALIGNN on DGL graphs, equal and slower."""
     head_features: HeadFeatures = "none"
-    """composition gives the head the statistics of the whole crystal's composition besides."""
+    """composition tells the head besides what trees on composition are told, through two layers of its own."""
     hidden: int = 256
     """Width of the network (>= 1); pretrained weights have 256."""
     alignn_layers: int = 4
@@ -102,6 +102,8 @@ def main(config: GraphTrainConfig) -> None:
     weights = find_weights(config.init, config.models_dir / "downloads")
     model = build_model(config, weights, splits["train"])
     datasets = {name: GraphDataset(table, config.graph, config.cache_dir) for name, table in splits.items()}
+    if model.statistics is not None:
+        model.statistics.standardise(datasets["train"].statistics())
     log.info(describe(config, model, datasets))
     run_training(task_of(config, model, weights, splits, datasets), config)
 
@@ -187,13 +189,13 @@ def task_of(
 
 def optimizer_of(config: GraphTrainConfig, model: AlignnTc, pretrained: bool) -> AdamW:
     """AdamW with one rate for the backbone and one for the head, each with and without weight decay."""
+    new = [parameter for name, parameter in model.named_parameters() if not name.startswith("backbone.")]
     rates = (
-        (model.backbone, config.lr_backbone if pretrained else config.lr_head),
-        (model.head, config.lr_head),
+        (list(model.backbone.parameters()), config.lr_backbone if pretrained else config.lr_head),
+        (new, config.lr_head),
     )
     groups = []
-    for module, lr in rates:
-        parameters = list(module.parameters())
+    for parameters, lr in rates:
         matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim < 2]
         groups += [{"params": matrices, "lr": lr}, {"params": vectors, "lr": lr, "weight_decay": 0.0}]
     return AdamW(groups, weight_decay=config.weight_decay)

@@ -4,7 +4,7 @@ import io
 import json
 import pickle
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Weights:
     """Graphs it was trained on, where known."""
     target: dict[str, Any]
     """Kind, mean and SD of the target transform (`kelvin` where nothing else is said)."""
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+    """Of the composition's part of the head; empty where there is none."""
     training: dict[str, Any] | None = None
     """Tc and elements of what it learned from (`gat_pipeline.zero_shot.distribution`), where a card says it."""
 
@@ -87,14 +89,18 @@ def _from_safetensors(path: Path, origin: str) -> Weights:
         options, target, training = GraphOptions(**card["graph"]), dict(card["target"]), card["training"]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} or its card (.json beside it) cannot be read: {error}") from error
-    return Weights(origin, part(tensors, "backbone."), part(tensors, "head."), options, target, training)
+    return Weights(origin, **_parts(tensors), options=options, target=target, training=training)
 
 
 def _from_checkpoint(content: dict[str, Any], origin: str) -> Weights:
     tensors, config = content["model_state_dict"], content.get("config", {})
     target = {"kind": config.get("target", "kelvin"), **part(tensors, "target.")}
     options = GraphOptions(**config["graph"]) if "graph" in config else None
-    return Weights(origin, part(tensors, "backbone."), part(tensors, "head."), options, target)
+    return Weights(origin, **_parts(tensors), options=options, target=target)
+
+
+def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    return {name: part(tensors, f"{name}.") for name in ("backbone", "head", "statistics")}
 
 
 def _from_alignn(tensors: dict[str, Tensor], origin: str) -> Weights:

@@ -45,7 +45,7 @@ class TrainConfig:
     loss: Literal["mse", "l1", "huber"] = "l1"
     """Loss in the space of --target."""
     target: TargetKind = "log1p"
-    """What the network regresses: kelvin, log(1 + Tc / K) standardised, or kelvin standardised."""
+    """What the network regresses: kelvin; log(1 + Tc / K), sqrt(1 + Tc / K) or kelvin, standardised."""
     patience: int = 10
     """Epochs without a better validation MAE before training stops (>= 1)."""
     plateau_patience: int = 5

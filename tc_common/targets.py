@@ -1,4 +1,4 @@
-"""What the network really regresses: kelvins, standardised kelvins, or their logarithm.
+"""What the network really regresses: kelvins, standardised kelvins, their square root or their logarithm.
 
 Legend: B samples in a batch.
 """
@@ -8,14 +8,16 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-TargetKind: TypeAlias = Literal["kelvin", "log1p", "standardized"]
+# Below it the gradient of root and square together would vanish or overflow; -0.99 K.
+LEAST_ROOT = 0.1
+TargetKind: TypeAlias = Literal["kelvin", "log1p", "sqrt", "standardized"]
 
 
 class TargetTransform(nn.Module):
     """Maps Tc in kelvin to the space of the loss and back; its numbers are buffers, so a checkpoint carries them.
 
-    `kelvin` is the identity, `standardized` is (Tc - mean) / SD, `log1p` is the same of log(1 + Tc), with mean and
-    SD of the training set.
+    `kelvin` is the identity, `standardized` is (Tc - mean) / SD, `log1p` and `sqrt` are the same of log(1 + Tc) and
+    sqrt(1 + Tc), with mean and SD of the training set.
     """
 
     mean: Tensor
@@ -26,18 +28,25 @@ class TargetTransform(nn.Module):
         self.kind = kind
         mean, std = torch.tensor(0.0), torch.tensor(1.0)
         if kind != "kelvin" and train_tc_K is not None:
-            values = train_tc_K.float().log1p() if kind == "log1p" else train_tc_K.float()
+            values = self._bent(train_tc_K.float())
             mean, std = values.mean(), values.std(correction=0).clamp(min=1e-3)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
     def encode(self, tc_K: Tensor) -> Tensor:
         """Kelvin (B,) to the space of the loss (B,)."""
-        # decode() cannot fall below -1 K; rounding may reach it, where the logarithm is infinite
-        values = tc_K.clamp(min=-1 + 1e-6).log1p() if self.kind == "log1p" else tc_K
-        return (values - self.mean) / self.std
+        return (self._bent(tc_K) - self.mean) / self.std
+
+    def _bent(self, tc_K: Tensor) -> Tensor:
+        if self.kind not in ("log1p", "sqrt"):
+            return tc_K
+        # decode() cannot fall below -1 K; rounding may reach it, where logarithm and root are infinitely steep
+        above = tc_K.clamp(min=-1 + 1e-6)
+        return above.log1p() if self.kind == "log1p" else (1 + above).sqrt()
 
     def decode(self, encoded: Tensor) -> Tensor:
         """Output of the network (B,) to kelvin (B,), in float32 whatever the autocast."""
         values = encoded.float() * self.std + self.mean
+        if self.kind == "sqrt":
+            return values.clamp(min=LEAST_ROOT) ** 2 - 1
         return values.expm1() if self.kind == "log1p" else values

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baselines.features import composition_features
 from baselines.models import fit_extra_trees, fit_nearest_composition
 from baselines.run import CANDIDATES, best_candidate, run_baselines, write_baselines
+from tc_common.composition import composition_features
 from tc_common.predictions import read_predictions
 from tc_common.splits import splits_sha256
 from tests.baselines.made import make_splits

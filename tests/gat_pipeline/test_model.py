@@ -10,11 +10,13 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 from torch import nn
 
+from gat_pipeline.composition import CompositionTower
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.model import AlignnTc, create_alignn_model, load_model
 from gat_pipeline.network import NetworkShape
 from tc_common.checkpoints import save_checkpoint
+from tc_common.composition import composition_features
 from tc_common.errors import UserError
 from tc_common.targets import TargetTransform
 from tests.gat_pipeline.crystals import (
@@ -124,13 +126,38 @@ def test_alone_is_as_in_a_batch(head_features: Any) -> None:
     assert [kelvin(model, structure)[0] for structure in structures] == pytest.approx(together, abs=SAME_K)
 
 
-def test_composition_features_reach_the_head() -> None:
+def test_the_composition_reaches_the_head() -> None:
     model = settled(head_features="composition")
-    assert layers(model)[0].in_features == 32 + 100 + 2 * 92
     batch = join([build_graph(cuprate(), OPTIONS)])
-    other = {**batch, "composition": batch["composition"].roll(1, dims=1)}
+    other = {**batch, "statistics": batch["statistics"] * 1.5}
     with torch.inference_mode():
         assert abs(model(batch) - model(other)).item() > DIFFERENT_K
+
+
+def test_the_graph_says_of_a_composition_what_its_formula_says() -> None:
+    structures = sample_structures()[:20]
+    said = join([build_graph(structure, OPTIONS) for structure in structures])["statistics"].numpy()
+    formulas = [structure.composition.formula.replace(" ", "") for structure in structures]
+    assert said == pytest.approx(composition_features(formulas), rel=1e-4, abs=1e-3)
+
+
+def test_the_order_of_sites_does_not_choose_the_main_element() -> None:
+    structure = cuprate()
+    turned = Structure.from_sites(list(structure)[::-1])
+    first, second = (join([build_graph(each, OPTIONS)])["statistics"] for each in (structure, turned))
+    assert torch.equal(first, second)
+
+
+def test_statistics_are_standardised_by_the_training_set() -> None:
+    tower = CompositionTower()
+    statistics = join([build_graph(each, OPTIONS) for each in sample_structures()[:20]])["statistics"].numpy()
+    tower.standardise(statistics)
+    scaled = (statistics - tower.mean.numpy()) / tower.std.numpy()
+    varies = statistics.std(axis=0) > 1e-6
+    assert varies.sum() > 100 and scaled[:, ~varies] == pytest.approx(0, abs=1e-4)
+    assert scaled.mean(axis=0) == pytest.approx(0, abs=1e-3) and scaled.std(axis=0)[varies] == pytest.approx(
+        1, rel=1e-3
+    )
 
 
 def test_weights_depend_on_the_seed_alone() -> None:

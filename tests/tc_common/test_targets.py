@@ -13,7 +13,7 @@ from tc_common.targets import TargetTransform
 TRAIN_K = torch.tensor([0.0, 1.2, 9.2, 39.0, 92.0, 250.0])
 
 
-@pytest.mark.parametrize("kind", ["kelvin", "log1p", "standardized"])
+@pytest.mark.parametrize("kind", ["kelvin", "log1p", "sqrt", "standardized"])
 @given(tc_K=st.floats(0, 400, width=32))
 def test_decoding_undoes_encoding(kind: Any, tc_K: float) -> None:
     target = TargetTransform(kind, TRAIN_K)
@@ -21,7 +21,7 @@ def test_decoding_undoes_encoding(kind: Any, tc_K: float) -> None:
     assert back == pytest.approx(tc_K, rel=1e-4, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["log1p", "standardized"])
+@pytest.mark.parametrize("kind", ["log1p", "sqrt", "standardized"])
 def test_encoded_training_targets_have_mean_0_and_sd_1(kind: Any) -> None:
     encoded = TargetTransform(kind, TRAIN_K).encode(TRAIN_K)
     assert float(encoded.mean()) == pytest.approx(0, abs=1e-6)
@@ -35,11 +35,20 @@ def test_known_values() -> None:
     assert float(log.decode(torch.tensor([math.log(40)]))) == pytest.approx(39.0, rel=1e-5)
 
 
-def test_no_prediction_has_an_infinite_loss() -> None:
-    log = TargetTransform("log1p", TRAIN_K)
-    lowest = log.decode(torch.tensor([-100.0]))
+@pytest.mark.parametrize("kind", ["log1p", "sqrt"])
+def test_no_prediction_has_an_infinite_loss_or_gradient(kind: Any) -> None:
+    target, output = TargetTransform(kind, TRAIN_K), torch.tensor([-100.0], requires_grad=True)
+    lowest = target.decode(output)
     assert float(lowest) >= -1
-    assert torch.isfinite(log.encode(lowest)).all()
+    loss = target.encode(lowest)
+    loss.backward()
+    assert torch.isfinite(loss).all() and output.grad is not None and torch.isfinite(output.grad).all()
+
+
+def test_the_square_root_of_known_values() -> None:
+    root = TargetTransform("sqrt")
+    assert root.encode(torch.tensor([8.0, 99.0])).tolist() == [3.0, 10.0]
+    assert root.decode(torch.tensor([3.0, 10.0])).tolist() == [8.0, 99.0]
 
 
 def test_the_numbers_travel_with_the_checkpoint() -> None:

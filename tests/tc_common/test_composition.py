@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Element
 
-from baselines.features import (
+from tc_common.composition import (
     LAST_Z,
     PROPERTIES,
     composition_features,

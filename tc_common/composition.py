@@ -58,7 +58,12 @@ def composition_features(formulas: Sequence[str]) -> Array:
     Raises:
         UserError: a text that is no formula, by its text.
     """
-    shares, elements = element_fractions(formulas), element_table()
+    return composition_statistics(element_fractions(formulas))
+
+
+def composition_statistics(shares: Array) -> Array:
+    """Features (n, F) of shares of the atoms (n, E) by Z from 1 on."""
+    elements = element_table()
     present = shares > 0
     mean = shares @ elements
     statistics = [mean, _deviation(shares, elements, mean)]
