@@ -139,7 +139,7 @@ def readme(cards: list[dict[str, Any]]) -> str:
 
 def _tables(cards: list[dict[str, Any]]) -> list[str]:
     level = 100 * cards[0]["metrics"]["uncertainty"]["level"]
-    method = cards[0]["metrics"]["uncertainty"]["method"].upper()
+    method = cards[0]["metrics"]["uncertainty"]["method"].replace("bca", "BCa")
     return [
         "## Test results",
         "",

@@ -30,9 +30,7 @@ SHAPE = NetworkShape(hidden=16, embedding=8, alignn_layers=1, gcn_layers=1)
 
 def tiny_alignn(tc_K: pd.Series) -> AlignnTc:
     """A network with random weights and the statistics of real crystals; its predictions spread over kelvins."""
-    model = create_alignn_model(
-        shape=SHAPE, target=TargetTransform("log1p", torch.tensor(tc_K.to_numpy())), seed=3
-    )
+    model = create_alignn_model(shape=SHAPE, target=TargetTransform("log1p", torch.tensor(tc_K.to_numpy())), seed=3)
     settle(model, join(sample_graphs()))
     with torch.no_grad():
         list(model.head.parameters())[-2].mul_(20)
