@@ -20,7 +20,7 @@ from gat_pipeline.train import GraphTrainConfig
 from tc_common.checkpoints import save_checkpoint
 from tc_common.files import write_json
 from tc_common.predictions import write_predictions
-from tc_common.splits import splits_sha256
+from tc_common.splits import read_splits, splits_sha256
 from tc_common.targets import TargetTransform
 from tests.gat_pipeline.crystals import sample_graphs, settle
 from tests.gat_pipeline.tables import write_small_splits
@@ -46,7 +46,8 @@ def save(path: Path, model: torch.nn.Module, config: dict[str, Any], **more: Any
 
 def make_study(folder: Path) -> dict[str, pd.DataFrame]:
     """Splits `p`, checkpoint `m/alignn_best.pth` and results `r` of 24 + 12 + 12 sample materials."""
-    splits = write_small_splits(folder / "p", 24, 12, 12)
+    write_small_splits(folder / "p", 24, 12, 12)
+    splits = read_splits(folder / "p")
     model, config = tiny_alignn(splits["train"]["tc"]), GraphTrainConfig(init="random", hidden=16, epochs=1).plain()
     save(folder / "m/alignn_best.pth", model, config)
     add_model(folder / "r", "alignn", splits, {name: _predicted(model, splits[name]) for name in ("val", "test")})
