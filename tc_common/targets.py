@@ -3,10 +3,12 @@
 Legend: B samples in a batch.
 """
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
+
+from tc_common.errors import UserError
 
 # Below it the gradient of root and square together would vanish or overflow; -0.99 K.
 LEAST_ROOT = 0.1
@@ -25,6 +27,8 @@ class TargetTransform(nn.Module):
 
     def __init__(self, kind: TargetKind, train_tc_K: Tensor | None = None) -> None:
         super().__init__()
+        if kind not in get_args(TargetKind):  # a card or a checkpoint is a stranger's text
+            raise UserError(f"target {kind!r} is none of {', '.join(get_args(TargetKind))}")
         self.kind = kind
         mean, std = torch.tensor(0.0), torch.tensor(1.0)
         if kind != "kelvin" and train_tc_K is not None:

@@ -18,6 +18,7 @@ ROOMS = {
     "baselines": {"tc_common"},
     "comparison": {"tc_common"},
     "monitor": {"tc_common"},
+    "prediction": {"tc_common", "gat_pipeline", "dinov3_pipeline", "baselines"},
 }
 WITHOUT_TORCH = ("data", "render_images", "compare_models", "composition_baseline")
 SCRIPTS = tuple(sorted(path.stem for path in ROOT.glob("*.py")))

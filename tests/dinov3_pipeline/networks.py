@@ -1,11 +1,15 @@
 """Small networks that the tests of this room share."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dinov3_pipeline.model import DinoTcModel, create_dino_model
+from dinov3_pipeline.render_options import RenderOptions
+from dinov3_pipeline.train import VisionConfig
+from tc_common.checkpoints import save_checkpoint
 
 # A ViT of 0.3 million parameters; DINOv3's own smallest has 21.6 million.
 TINY = "test_vit"
@@ -30,3 +34,18 @@ def batch(pictures: int = 4) -> dict[str, Any]:
         "tc": torch.arange(pictures).float(),
         "material_id": list("abcdefgh"[:pictures]),
     }
+
+
+UNIT_CELLS = RenderOptions(image_size=64, bonds="none", views="axes", supercells=("1x1x1",))
+
+
+def save_whole(path: Path, init: str = "random") -> DinoTcModel:
+    """A whole network as a training leaves it."""
+    model = tiny_model(tune="full", seed=4)
+    model.render_options = UNIT_CELLS
+    model.standardise(torch.randn(8, len(model.feature_mean)))
+    settings = VisionConfig(init="random", tune="full", backbone=TINY, image_size=SIZE, target="kelvin").plain()
+    parts = dict.fromkeys(("optimizer_state_dict", "scheduler_state_dict", "rng_state"), None)
+    content = {"epoch": 1, "val_loss": 1.0, **parts, "config": settings, "init": init}
+    save_checkpoint(path, {**content, "model_state_dict": model.state_dict()})
+    return model.eval()

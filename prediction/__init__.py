@@ -1,0 +1,1 @@
+"""Trained models as a user meets them: shipped files, and Tc with its interval for any CIF."""

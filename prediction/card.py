@@ -1,0 +1,180 @@
+"""What a shipped model says about itself: facts for programs, and the page that is made of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prediction.kit import COVERAGE
+from prediction.study import Study, read_json
+from tc_common.conformal import conformal_intervals
+from tc_common.errors import UserError
+from tc_common.files import sha256
+from tc_common.provenance import git_commit
+
+DATA = "3DSC_MP (Sommer et al. 2023, doi 10.1038/s41597-023-02721-y)"
+LICENCE = {"code and weights": "MIT", "training.csv and *_val_predictions.csv": "derived from 3DSC, CC BY 4.0"}
+# Half precision and bf16 shift single predictions by hundredths of a kelvin; another training shifts them by kelvins.
+LARGEST_SHIFT = 0.1
+NAMES = {"alignn": "ALIGNN", "dinov3": "vision", "ensemble": "ensemble"}
+USE = """\
+For a first look at which crystals are worth a measurement or a calculation, by `python predict.py`
+(see `docs/prediction.md`). Not for decisions about a single material: see how wide the intervals are.
+
+- The models learnt from materials that somebody found worth measuring. A crystal that is no superconductor may get a
+  Tc of some kelvins.
+- Crystals unlike the training materials are flagged by their distance, but a small one makes no prediction right.
+- Intervals hold their share on average over materials drawn as the validation materials were; of one family they may
+  hold less."""
+AT_RANDOM = """\
+- The split is at random: relatives of most test materials are in the training set, so errors for a new chemical system
+  are larger. `results/3dsc_baselines/` says by how much for trees."""
+
+
+def split_facts(data_dir: Path, study: Study) -> dict[str, Any]:
+    """Data and split, as far as the folder's report tells."""
+    path = data_dir / "report.json"
+    report = read_json(path) if path.is_file() else {}
+    told = report.get("config", {})
+    return {
+        "data": DATA,
+        "table_sha256": report.get("source", {}).get("table_sha256"),
+        "split": {"kind": told.get("split", "not recorded"), "seed": told.get("seed")},
+        "splits_sha256": study.sha256,
+    }
+
+
+def card_of(study: Study, name: str, files: list[Path], facts: dict[str, Any]) -> dict[str, Any]:
+    """The whole card of one model; `files` are those that it cannot do without."""
+    metrics = study.metrics(name)
+    return {
+        "name": name,
+        "origin": metrics["init"],
+        **facts,
+        "n_val": len(study.splits["val"]),
+        "n_test": len(study.splits["test"]),
+        "train_seconds": metrics.get("train_seconds"),
+        "trained_at_commit": metrics.get("git_commit"),
+        "metrics": study.compared(name),
+        "files": {file.name: sha256(file) for file in files},
+        "shipped_by": "python -m prediction.ship",
+        "git_commit": git_commit(),
+        "licence": LICENCE,
+    }
+
+
+def agreement(name: str, test: pd.DataFrame, study: pd.DataFrame) -> dict[str, float]:
+    """How far the written file is from the study's predictions for the test materials, in K.
+
+    Raises:
+        UserError: so far that it is another training.
+    """
+    shift_K = (test["tc_pred"] - study["tc_pred"].to_numpy()).abs()
+    mae_K = float((study["tc_pred"] - study["tc"]).abs().mean())
+    if not shift_K.mean() <= LARGEST_SHIFT * mae_K:
+        raise UserError(
+            f"this {name} differs from the study's test predictions by {shift_K.mean():.2f} K on average (their MAE "
+            f"is {mae_K:.2f} K): it is another training; name the checkpoint that the results come from"
+        )
+    return {
+        "mean_abs_difference_K": float(shift_K.mean()),
+        "largest_abs_difference_K": float(shift_K.max()),
+        "test_mae_K": float((test["tc_pred"] - test["tc"]).abs().mean()),
+        "study_test_mae_K": mae_K,
+    }
+
+
+def interval_facts(val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
+    """What the intervals promise, and what they hold for the test materials.
+
+    Raises:
+        UserError: too few validation materials for the promise.
+    """
+    bounds = conformal_intervals(val, test, COVERAGE)
+    if bounds is None:
+        raise UserError(f"{len(val)} validation materials are too few for intervals of {COVERAGE:.0%}")
+    inside = (test["tc"] >= bounds["tc_lower"]) & (test["tc"] <= bounds["tc_upper"])
+    return {
+        "method": "split-conformal on the validation residuals (tc_common/conformal.py)",
+        "promised": COVERAGE,
+        "test_coverage": float(inside.mean()),
+        "mean_width_K": float((bounds["tc_upper"] - bounds["tc_lower"]).mean()),
+        "scaled_by_tc_std": bool("tc_std" in val and "tc_std" in test),
+    }
+
+
+def readme(cards: list[dict[str, Any]]) -> str:
+    """The page about the folder."""
+    first = cards[0]
+    split = first["split"]
+    seed = "" if split["seed"] is None else f", seed {split['seed']}"
+    return "\n".join(
+        [
+            "# Models trained on 3DSC",
+            "",
+            "Written by `python -m prediction.ship` from the cards beside it (`*.json`); not edited by hand.",
+            "",
+            f"- data: {first['data']}",
+            f"- split: {split['kind']}{seed}; {first['n_train']} training, {first['n_val']} validation, "
+            f"{first['n_test']} test materials; fingerprint `{first['splits_sha256'][:12]}`",
+            "",
+            *_tables(cards),
+            "## Use and limits",
+            "",
+            USE,
+            *([AT_RANDOM] if split["kind"] == "stratified" else []),
+            "",
+            "## Files",
+            "",
+            *_files(cards),
+            "",
+            "## Licence",
+            "",
+            "Code and weights: MIT. `training.csv` and `*_val_predictions.csv` hold formulas and Tc from 3DSC, "
+            "CC BY 4.0 (credit: Sommer et al. 2023).",
+            "",
+        ]
+    )
+
+
+def _tables(cards: list[dict[str, Any]]) -> list[str]:
+    level = 100 * cards[0]["metrics"]["uncertainty"]["level"]
+    method = cards[0]["metrics"]["uncertainty"]["method"].replace("bca", "BCa")
+    return [
+        "## Test results",
+        "",
+        f"Brackets: {level:g} % intervals ({method} bootstrap), of the study's predictions. Coverage, and the "
+        "difference from those predictions, are of the files as they are here.",
+        "",
+        "| model | MAE (K) | RMSE (K) | R² | inside 90 % intervals | their mean width (K) | mean difference (K) |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        *(_result(card) for card in cards),
+        "",
+        "## Origin",
+        "",
+        *(f"- {NAMES[card['name']]}: {_origin(card)}" for card in cards),
+        "",
+    ]
+
+
+def _result(card: dict[str, Any]) -> str:
+    test, interval = card["metrics"]["test"], card["metrics"]["interval"]
+    numbers = [
+        f"{test[name]:.2f} [{interval[name][0]:.2f}, {interval[name][1]:.2f}]" for name in ("mae_K", "rmse_K", "r2")
+    ]
+    held, against = card["prediction_intervals"], card["file_against_study"]
+    numbers += [f"{100 * held['test_coverage']:.1f} %", f"{held['mean_width_K']:.1f}"]
+    numbers += [f"{against['mean_abs_difference_K']:.3f}"]
+    return f"| {NAMES[card['name']]} | {' | '.join(numbers)} |"
+
+
+def _origin(card: dict[str, Any]) -> str:
+    if "weights" in card:
+        shares = ", ".join(f"{name} {weight:.3f}" for name, weight in card["weights"].items())
+        return f"weighted mean of {shares}; weights fitted on the validation materials by `{card['command']}`"
+    return f"started from {card['origin']}; `{card['command']}`"
+
+
+def _files(cards: list[dict[str, Any]]) -> list[str]:
+    digests = {name: digest for card in cards for name, digest in card["files"].items() if not name.endswith(".json")}
+    return ["| file | sha256 |", "| --- | --- |", *(f"| `{name}` | `{digests[name]}` |" for name in sorted(digests))]

@@ -1,0 +1,124 @@
+"""How far a crystal lies from the training materials, measured by how far those lie from each other.
+
+Two distances, each to the nearest training material: between compositions the L1 distance of atomic fractions (0 the
+same elements in the same shares, 2 no element in common), between graphs the Euclidean distance of the graph network's
+crystal vectors, standardised over the training set. A distance's rank is the share of training materials whose own
+nearest neighbour in the training set is closer.
+
+Legend: n training materials, m crystals, E elements, D width of a crystal vector.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from torch import Tensor
+
+from baselines.features import element_fractions
+from tc_common.errors import UserError
+from tc_common.tensors import read_tensors
+
+Array = NDArray[np.float64]
+FAR, VERY_FAR = 0.95, 0.99
+ROWS_AT_ONCE = 500
+NAMES = ("vectors", "mean", "std", "composition_nearest", "graph_nearest")
+
+
+@dataclass(frozen=True)
+class Distance:
+    """To the nearest training material."""
+
+    value: float
+    rank: float
+    """Share (0 to 1) of the training materials that have a closer neighbour among themselves."""
+    row: int
+    """Which training material is nearest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What the models learned from, as far as distances need it."""
+
+    table: pd.DataFrame
+    """`material_id, formula, tc` (K), n rows."""
+    fractions: Array
+    """(n, E)"""
+    vectors: Array
+    """(n, D), standardised"""
+    mean: Array
+    std: Array
+    """(D,)"""
+    composition_nearest: Array
+    graph_nearest: Array
+    """(n,) ascending: distance of every training material to the nearest other one."""
+
+    def by_composition(self, formulas: list[str]) -> list[Distance]:
+        """Distances (m) of compositions."""
+        return _distances(cdist(element_fractions(formulas), self.fractions, "cityblock"), self.composition_nearest)
+
+    def by_graph(self, vectors: NDArray[np.float32]) -> list[Distance]:
+        """Distances (m) of crystal vectors (m, D)."""
+        return _distances(cdist((vectors - self.mean) / self.std, self.vectors), self.graph_nearest)
+
+
+def _distances(matrix: Array, nearest: Array) -> list[Distance]:
+    rows = matrix.argmin(axis=1)
+    values = matrix[np.arange(len(matrix)), rows]
+    ranks = np.searchsorted(nearest, values) / len(nearest)
+    return [Distance(float(v), float(r), int(row)) for v, r, row in zip(values, ranks, rows, strict=True)]
+
+
+def read_training(table: pd.DataFrame, path: Path) -> Training:
+    """Training materials with the tensors that `training_tensors` made.
+
+    Raises:
+        UserError: the file is damaged or belongs to other materials.
+    """
+    tensors = read_tensors(path)
+    fitting = set(tensors) == {*NAMES} and len(tensors["vectors"]) == len(table)
+    if not fitting:
+        raise UserError(f"{path} does not belong to the {len(table)} training materials beside it; fetch both again")
+    arrays = {name: value.double().numpy() for name, value in tensors.items()}
+    return Training(table=table, fractions=element_fractions(table["formula"].tolist()), **arrays)
+
+
+def training_tensors(formulas: list[str], vectors: NDArray[np.float32]) -> dict[str, Tensor]:
+    """What has to be kept of n training materials: standardised vectors in half precision, and nearest distances."""
+    mean, std = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64).clip(min=1e-6)
+    kept = ((vectors - mean) / std).astype(np.float16)
+    fractions = element_fractions(formulas)
+    arrays = {
+        "vectors": kept,
+        "mean": mean.astype(np.float32),
+        "std": std.astype(np.float32),
+        "composition_nearest": np.sort(nearest_other(fractions, "cityblock")).astype(np.float32),
+        "graph_nearest": np.sort(nearest_other(kept.astype(np.float64), "euclidean")).astype(np.float32),
+    }
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def nearest_other(points: Array, metric: str) -> Array:
+    """Distance (n,) of each point to the nearest of the others."""
+    nearest = np.empty(len(points))
+    for start in range(0, len(points), ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(points)))
+        matrix = cdist(points[rows], points, metric)
+        matrix[np.arange(len(rows)), rows] = np.inf
+        nearest[rows] = matrix.min(axis=1)
+    return nearest
+
+
+def warning(kind: str, distance: Distance, training: Training) -> str:
+    """One sentence where the distance's rank is 95 % or more, else nothing."""
+    if distance.rank < FAR:
+        return ""
+    near = training.table.iloc[distance.row]
+    how = "very far" if distance.rank >= VERY_FAR else "far"
+    return (
+        f"{kind} {how} from the training data: {distance.value:.3g} from the nearest ({near['formula']}, "
+        f"{near['tc']:g} K), {100 * distance.rank:.1f} % of the training materials have a closer neighbour"
+    )

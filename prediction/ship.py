@@ -1,0 +1,211 @@
+"""Make the shipped files of a study: weights, cards, what intervals and distances need, and the folder's README.
+
+    python -m prediction.ship --results-dir results/3dsc/stratified --data-dir data/processed \\
+        --alignn models/alignn_best.pth --out models/3dsc
+
+Reads the trained networks, the study's predictions, metrics and comparison; writes the networks with their matrices in
+half precision, reads them back, predicts every material with them as predict.py does, and states in the cards how far
+that is from what the study reports. Nothing of the folder changes unless everything could be made.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pymatgen.core import Composition
+
+from baselines.run import NAME as COMPOSITION
+from dinov3_pipeline.shipped import write_shipped
+from dinov3_pipeline.train import VisionConfig
+from gat_pipeline.allocator import tune_memory
+from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT
+from gat_pipeline.model import load_model
+from gat_pipeline.shipped import rebuilding_facts, write_weights
+from gat_pipeline.train import GraphTrainConfig
+from gat_pipeline.zero_shot import distribution
+from prediction.card import agreement, card_of, interval_facts, readme, split_facts
+from prediction.kit import TRAINING, TRAINING_COLUMNS, VECTORS, member_of, weights_of
+from prediction.members import Estimates
+from prediction.novelty import training_tensors
+from prediction.predicting import estimate
+from prediction.rows import combine
+from prediction.study import Study, command, read_study
+from tc_common.cli import parse, run
+from tc_common.errors import UserError
+from tc_common.files import sha256, sync, write_csv, write_json, write_text
+from tc_common.logs import log, set_up_log
+from tc_common.predictions import write_predictions
+from tc_common.splits import read_splits
+from tc_common.tensors import read_card, write_tensors
+
+Shipped = dict[str, dict[str, Estimates]]
+"""Estimates by model and split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShipConfig:
+    """What is shipped, and where it comes from."""
+
+    results_dir: Path = Path("results/3dsc/stratified")
+    """The study: metrics, settings, predictions (K) and comparison.json."""
+    data_dir: Path = Path("data/processed")
+    """Folder with the study's train.csv, val.csv and test.csv (Tc in K)."""
+    alignn: Path = Path("models/alignn_best.pth")
+    """Checkpoint of the graph network."""
+    dinov3: Path | None = None
+    """Checkpoint of the vision network, trained with --init random; none is shipped without it."""
+    out: Path = Path("models/3dsc")
+    """Folder of the shipped files; what stood there is replaced."""
+    device: str = "cpu"
+    """auto, cpu, cuda, cuda:N or mps."""
+    limit: int | None = None
+    """The models were trained with this --limit (materials per split, >= 1)."""
+
+
+def main(config: ShipConfig) -> None:
+    """Make everything in a folder beside `--out`, then put it in place."""
+    set_up_log(None)
+    tune_memory()
+    splits = read_splits(config.data_dir, config.limit)
+    study = read_study(config.results_dir, splits)
+    common = {**split_facts(config.data_dir, study), "n_train": len(splits["train"])}
+    with replaced(config.out) as folder:
+        write_csv(folder / TRAINING, splits["train"][list(TRAINING_COLUMNS)])
+        done: Shipped = {"alignn": ship_alignn(config, folder, study, common)}
+        if config.dinov3 is not None:
+            done["dinov3"] = ship_dinov3(config, config.dinov3, folder, study, common)
+        if (config.results_dir / "ensemble_metrics.json").is_file():
+            ship_ensemble(config, folder, study, common, done)
+        cards = [read_card(path) for path in sorted(folder.glob("*.json"))]
+        write_text(folder / "README.md", readme(cards))
+    log.info(f"wrote {', '.join(sorted(path.name for path in config.out.iterdir()))} to {config.out}")
+
+
+@contextmanager
+def replaced(out: Path) -> Iterator[Path]:
+    """An empty folder on the same disk, whose files replace all those of `out` at the end."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.is_dir() and not (out / TRAINING).is_file() and any(out.iterdir()):
+        raise UserError(f"--out {out} holds files that are no shipped models; name a new folder")
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as made:
+        yield Path(made)
+        out.mkdir(exist_ok=True)
+        new = sorted(Path(made).iterdir())
+        for file in new:
+            file.replace(out / file.name)
+        for stale in set(out.iterdir()) - {out / file.name for file in new}:
+            stale.unlink()
+        sync(out)
+
+
+def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Estimates]:
+    """Weights, card, validation predictions and the training materials' vectors; estimates of val and test."""
+    path = folder / "alignn.safetensors"
+    model = load_model(config.alignn)
+    write_weights(path, model)
+    train = study.splits["train"]
+    elements = ([element.symbol for element in Composition(formula).elements] for formula in train["formula"])
+    facts = {**rebuilding_facts(model), "training": distribution(train["tc"], elements)}
+    write_json(path.with_suffix(".json"), facts)  # enough to read the file back
+    member = member_of(folder, "alignn", facts, config.device)
+    estimates = {split: estimate(member, table) for split, table in study.splits.items()}
+    vectors = estimates.pop("train").vectors
+    assert vectors is not None, "the graph network gives vectors"
+    write_tensors(folder / VECTORS, training_tensors(train["formula"].tolist(), vectors))
+    settings = study.settings("alignn")
+    told = {"settings": settings, "command": command("python -m gat_pipeline.train", settings, GraphTrainConfig())}
+    write_model(folder, "alignn", study, estimates, {**common, **facts, **told})
+    return estimates
+
+
+def ship_dinov3(
+    config: ShipConfig, checkpoint: Path, folder: Path, study: Study, common: dict[str, Any]
+) -> dict[str, Estimates]:
+    """Weights, card and validation predictions; estimates of val and test."""
+    path = folder / "dinov3.safetensors"
+    facts = write_shipped(checkpoint, path)
+    write_json(path.with_suffix(".json"), {**facts, "sha256": sha256(path)})
+    member = member_of(folder, "dinov3", facts, config.device)
+    estimates = {split: estimate(member, study.splits[split]) for split in ("val", "test")}
+    settings = study.settings("dinov3")
+    told = {"settings": settings, "command": command("python -m dinov3_pipeline.train", settings, VisionConfig())}
+    write_model(folder, "dinov3", study, estimates, {**common, **facts, **told})
+    return estimates
+
+
+def write_model(folder: Path, name: str, study: Study, estimates: dict[str, Estimates], facts: dict[str, Any]) -> None:
+    """Validation predictions of the written file, and the whole card."""
+    tables = {split: _table(study, split, combine([made])) for split, made in estimates.items()}
+    weights, validation = folder / f"{name}.safetensors", folder / f"{name}_val_predictions.csv"
+    write_predictions(validation, tables["val"])
+    told = {
+        "file_against_study": agreement(name, tables["test"], study.predictions(name, "test")),
+        "prediction_intervals": interval_facts(tables["val"], tables["test"]),
+    }
+    files = [weights, validation, folder / TRAINING, folder / VECTORS]
+    card = card_of(study, name, files, {"sha256": sha256(weights), **facts, **told})
+    write_json(folder / f"{name}.json", card)
+    log.info(f"{name}: {told['file_against_study']}")
+
+
+def _table(study: Study, split: str, made: pd.DataFrame) -> pd.DataFrame:
+    facts = study.splits[split][["material_id", "formula", "tc"]].reset_index(drop=True)
+    return facts.join(made)
+
+
+def ship_ensemble(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any], done: Shipped) -> None:
+    """Card and validation predictions of the ensemble that the study weighted.
+
+    Raises:
+        UserError: a member that counts is not shipped.
+    """
+    facts = ensemble_facts(study)
+    weights = weights_of(facts)
+    if "dinov3" in weights and "dinov3" not in done:
+        raise UserError(
+            f"the ensemble gives dinov3 a weight of {weights['dinov3']:.3f}; name its checkpoint: --dinov3"
+        )
+    members = [
+        done[name]["test"]
+        if name in done
+        else estimate(member_of(folder, name, facts, config.device), study.splits["test"])
+        for name in weights
+    ]
+    shares = pd.Series(weights).to_numpy()
+    test, val = _table(study, "test", combine(members, shares)), study.predictions("ensemble", "val")
+    if len(members) == 1:
+        val = val.drop(columns="tc_std", errors="ignore")
+        test = test.drop(columns="tc_std", errors="ignore")
+    validation = folder / "ensemble_val_predictions.csv"
+    write_predictions(validation, val)
+    told = {
+        "file_against_study": agreement("ensemble", test, study.predictions("ensemble", "test")),
+        "prediction_intervals": {
+            **interval_facts(val, test),
+            "note": "validation predictions are cross-fitted: each by weights that did not see its material",
+        },
+    }
+    shipped = [folder / f"{name}.{kind}" for name in weights if name in done for kind in ("safetensors", "json")]
+    files = [*shipped, validation, folder / TRAINING, folder / VECTORS]
+    write_json(folder / "ensemble.json", card_of(study, "ensemble", files, {**common, **facts, **told}))
+    log.info(f"ensemble: {told['file_against_study']}")
+
+
+def ensemble_facts(study: Study) -> dict[str, Any]:
+    """Weights, and what is needed to compute the members that have no file of their own."""
+    weights = {name: weight for name, weight in study.metrics("ensemble")["weights"].items() if weight}
+    facts: dict[str, Any] = {"weights": weights, "command": "python compare_models.py --ensemble"}
+    if COMPOSITION in weights:
+        trees = study.metrics(COMPOSITION)
+        facts["trees"] = {"kind": trees["chosen"], "seed": trees["seed"]}
+    if ZERO_SHOT in weights:
+        facts[ZERO_SHOT] = study.metrics(ZERO_SHOT)["init"]
+    return facts
+
+
+if __name__ == "__main__":
+    run(lambda: main(parse(ShipConfig, prog="python -m prediction.ship", description=__doc__ or "")))

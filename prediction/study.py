@@ -1,0 +1,110 @@
+"""What a study left in its results folder, as far as a card repeats it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tc_common.config import TrainConfig
+from tc_common.errors import UserError
+from tc_common.predictions import align, read_predictions
+from tc_common.splits import splits_sha256
+
+COMPARED_BY = "python compare_models.py --ensemble"
+# Settings that change no number of the result.
+PLACES = (
+    "data_dir", "images_dir", "models_dir", "results_dir", "cache_dir", "log_file", "resume", "num_workers",
+    "save_every_minutes", "device",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One results folder on one set of splits."""
+
+    results_dir: Path
+    splits: dict[str, pd.DataFrame]
+    sha256: str
+    """Fingerprint of the splits."""
+    comparison: dict[str, Any]
+
+    def metrics(self, model: str) -> dict[str, Any]:
+        """`<model>_metrics.json`, on these splits.
+
+        Raises:
+            UserError: missing, unreadable, or of other splits.
+        """
+        path = self.results_dir / f"{model}_metrics.json"
+        metrics = read_json(path)
+        if metrics.get("splits_sha256") != self.sha256:
+            raise UserError(
+                f"{path} belongs to other splits than --data-dir (and --limit); name those it was made with"
+            )
+        return metrics
+
+    def predictions(self, model: str, split: str) -> pd.DataFrame:
+        """Committed predictions for `val` or `test`, in the order of the split."""
+        ending = "val_predictions" if split == "val" else "predictions"
+        path = self.results_dir / f"{model}_{ending}.csv"
+        return align(read_predictions(path), self.splits[split], path, f"the {split} split")
+
+    def compared(self, model: str) -> dict[str, Any]:
+        """Test metrics with their intervals, as the comparison has them."""
+        if model not in self.comparison["models"]:
+            raise UserError(f"{self.results_dir}/comparison.json has no {model}; make it again with: {COMPARED_BY}")
+        entry = self.comparison["models"][model]
+        return {"test": entry["score"], "interval": entry["interval"], "uncertainty": self.comparison["uncertainty"]}
+
+    def settings(self, model: str) -> dict[str, Any]:
+        """`<model>_config.json` without folders."""
+        config = read_json(self.results_dir / f"{model}_config.json")
+        return {name: value for name, value in config.items() if name not in PLACES}
+
+
+def read_study(results_dir: Path, splits: dict[str, pd.DataFrame]) -> Study:
+    """Open a results folder.
+
+    Raises:
+        UserError: it holds no comparison, or one of other splits.
+    """
+    digest, path = splits_sha256(splits), results_dir / "comparison.json"
+    comparison = read_json(path)
+    if comparison.get("splits_sha256") != digest or not isinstance(comparison.get("models"), dict):
+        raise UserError(f"{path} belongs to other splits than --data-dir (and --limit); make it again: {COMPARED_BY}")
+    return Study(results_dir, splits, digest, comparison)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        UserError: missing or none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read: {error}; it is written by the trainers and by {COMPARED_BY}"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no settings but a {type(content).__name__}")
+    return content
+
+
+def command(program: str, settings: dict[str, Any], defaults: TrainConfig) -> str:
+    """The command line that these settings come from, folders left out."""
+    plain = defaults.plain()
+    flags = [_flag(name, value, plain.get(name)) for name, value in settings.items() if value != plain.get(name)]
+    return " ".join([program, *flags])
+
+
+def _flag(name: str, value: Any, default: Any) -> str:
+    flag = name.replace("_", "-")
+    if isinstance(value, dict):
+        inner = default if isinstance(default, dict) else {}
+        return " ".join(_flag(f"{name}.{key}", item, None) for key, item in value.items() if item != inner.get(key))
+    if isinstance(value, bool):
+        return f"--{'' if value else 'no-'}{flag}"
+    return f"--{flag} {' '.join(map(str, value)) if isinstance(value, list) else value}"

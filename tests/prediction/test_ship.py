@@ -1,0 +1,165 @@
+"""What is shipped: it predicts as the checkpoint does, says the truth about itself, and is refused once altered."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from baselines.features import element_fractions
+from gat_pipeline.model import load_model
+from gat_pipeline.train import GraphTrainConfig
+from prediction.kit import open_kit
+from prediction.novelty import nearest_other
+from prediction.ship import main
+from prediction.study import command
+from tc_common.conformal import conformal_intervals
+from tc_common.errors import UserError
+from tc_common.files import sha256
+from tc_common.predictions import read_predictions
+from tests.prediction.conftest import ShippedStudy
+from tests.prediction.made import set_weights
+
+
+def card(shipped: ShippedStudy, name: str) -> dict:
+    return json.loads((shipped.models / f"{name}.json").read_text())
+
+
+def test_the_shipped_file_predicts_as_the_checkpoint(shipped: ShippedStudy) -> None:
+    ours, theirs = load_model(shipped.models / "alignn.safetensors"), load_model(shipped.folder / "m/alignn_best.pth")
+    for cif in shipped.splits["test"]["cif"][:4]:
+        assert ours.predict(cif) == pytest.approx(theirs.predict(cif), abs=0.05)
+    said = card(shipped, "alignn")["file_against_study"]
+    assert 0 < said["mean_abs_difference_K"] <= said["largest_abs_difference_K"] < 0.1
+
+
+def test_matrices_are_halved_and_statistics_are_not(shipped: ShippedStudy) -> None:
+    tensors = load_file(shipped.models / "alignn.safetensors")
+    assert tensors["head.0.weight"].dtype.itemsize == 2
+    assert tensors["backbone.atom_embedding.layer.1.running_mean"].dtype.itemsize == 4
+
+
+def test_the_card_repeats_comparison_and_splits(shipped: ShippedStudy) -> None:
+    compared = json.loads((shipped.folder / "r/comparison.json").read_text())
+    said = card(shipped, "alignn")
+    assert said["metrics"]["test"] == compared["models"]["alignn"]["score"]
+    assert said["metrics"]["interval"]["mae_K"] == compared["models"]["alignn"]["interval"]["mae_K"]
+    assert said["splits_sha256"] == compared["splits_sha256"]
+    assert (said["n_train"], said["n_val"], said["n_test"]) == tuple(
+        len(shipped.splits[s]) for s in ("train", "val", "test")
+    )
+    assert said["origin"] == "random" and said["head_features"] == "none"
+    assert said["files"]["alignn.safetensors"] == said["sha256"] == sha256(shipped.models / "alignn.safetensors")
+    assert said["command"] == "python -m gat_pipeline.train --init random --epochs 1 --hidden 16"
+
+
+def test_the_stated_coverage_is_that_of_the_shipped_predictions(shipped: ShippedStudy) -> None:
+    kit = open_kit(shipped.models, "alignn", "cpu")
+    assert kit.validation is not None
+    test = shipped.splits["test"].copy()
+    test["tc_pred"] = [kit.members[0].model.predict(cif) for cif in test["cif"]]  # type: ignore[attr-defined]
+    bounds = conformal_intervals(kit.validation, test, 0.9)
+    assert bounds is not None
+    share = ((test["tc"] >= bounds["tc_lower"]) & (test["tc"] <= bounds["tc_upper"])).mean()
+    assert card(shipped, "alignn")["prediction_intervals"]["test_coverage"] == pytest.approx(share)
+
+
+def test_the_page_has_the_cards_numbers(shipped: ShippedStudy) -> None:
+    page = (shipped.models / "README.md").read_text()
+    for name in ("alignn", "ensemble"):
+        said = card(shipped, name)
+        score, interval = said["metrics"]["test"]["mae_K"], said["metrics"]["interval"]["mae_K"]
+        assert f"{score:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]" in page
+        assert f"{100 * said['prediction_intervals']['test_coverage']:.1f} %" in page
+    assert "CC BY 4.0" in page and "split: not recorded" in page and "at random" not in page
+
+
+def test_nearest_other_is_the_nearest_of_all_pairs() -> None:
+    points = element_fractions(["Nb3Sn", "NbSn3", "MgB2", "Mg1B2", "Pb"])
+    pairs = np.abs(points[:, None] - points[None]).sum(axis=2) + 9 * np.eye(5)
+    assert nearest_other(points, "cityblock") == pytest.approx(pairs.min(axis=1))
+    assert nearest_other(points, "cityblock") == pytest.approx([1.0, 1.0, 0.0, 0.0, 2.0])
+
+
+def test_settings_become_the_command_again() -> None:
+    settings = {"init": "random", "target": "kelvin", "graph": {"rule": "radius", "cutoff_A": 8.0}}
+    said = command("train", settings, GraphTrainConfig())
+    assert said == "train --init random --target kelvin --graph.rule radius"
+
+
+# ---- what is refused ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(shipped: ShippedStudy, tmp_path: Path) -> ShippedStudy:
+    shutil.copytree(shipped.folder, tmp_path / "s")
+    return ShippedStudy(tmp_path / "s", tmp_path / "s/models", shipped.splits)
+
+
+def test_another_training_is_refused_and_nothing_changes(copied: ShippedStudy) -> None:
+    path = copied.folder / "r/alignn_predictions.csv"
+    table = read_predictions(path)
+    table.assign(tc_pred=table["tc_pred"] + 20).to_csv(path, index=False)
+    before = {file.name: sha256(file) for file in copied.models.iterdir()}
+    with pytest.raises(UserError, match="it is another training"):
+        main(copied.config(copied.models))
+    assert {file.name: sha256(file) for file in copied.models.iterdir()} == before
+    assert not list(copied.folder.glob(".models*"))
+
+
+def test_other_splits_are_refused(copied: ShippedStudy) -> None:
+    path = copied.folder / "p/train.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]))
+    with pytest.raises(UserError, match=r"comparison\.json belongs to other splits"):
+        main(copied.config(copied.models))
+
+
+def test_a_foreign_folder_is_not_overwritten(copied: ShippedStudy, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years")
+    with pytest.raises(UserError, match="no shipped models"):
+        main(copied.config(tmp_path / "mine"))
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years"
+
+
+def test_a_member_that_counts_must_be_shipped(copied: ShippedStudy, tmp_path: Path) -> None:
+    set_weights(copied.folder, {"alignn": 0.5, "dinov3": 0.5})
+    with pytest.raises(UserError, match=r"dinov3 a weight of 0\.500; name its checkpoint"):
+        main(copied.config(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["alignn.safetensors", "alignn_val_predictions.csv", "training.csv"])
+def test_an_altered_file_is_refused(copied: ShippedStudy, name: str) -> None:
+    with (copied.models / name).open("ab") as stream:
+        stream.write(b" ")
+    with pytest.raises(UserError, match=rf"{name} is not the file that alignn\.json describes"):
+        open_kit(copied.models, "alignn", "cpu")
+
+
+def test_a_card_reaches_no_other_folder(copied: ShippedStudy) -> None:
+    path = copied.models / "alignn.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "files": {"../../secret": "0"}}))
+    with pytest.raises(UserError, match=r"models/secret is missing"):
+        open_kit(copied.models, "alignn", "cpu")
+
+
+def test_weights_of_another_network_are_refused(copied: ShippedStudy) -> None:
+    path = copied.models / "alignn.safetensors"
+    tensors = load_file(path)
+    tensors.pop("head.4.bias")
+    save_file(tensors, path)
+    said = json.loads((copied.models / "alignn.json").read_text())
+    said["files"]["alignn.safetensors"] = sha256(path)
+    (copied.models / "alignn.json").write_text(json.dumps(said))
+    with pytest.raises(UserError, match="does not fit this network"):
+        open_kit(copied.models, "alignn", "cpu")
+
+
+def test_what_is_not_shipped_is_said_with_the_remedy(tmp_path: Path, shipped: ShippedStudy) -> None:
+    with pytest.raises(UserError, match=r"no dinov3 model is shipped.*--dinov3-checkpoint"):
+        open_kit(shipped.models, "dinov3", "cpu")
+    with pytest.raises(UserError, match=r"no alignn model is shipped.*prediction\.ship"):
+        open_kit(tmp_path, "alignn", "cpu")
