@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pymatgen.core import Structure
 from torch import Tensor, nn
 
-from baselines.features import composition_features
 from baselines.models import FITS
 from dinov3_pipeline.model import DinoTcModel, as_images
 from dinov3_pipeline.rendering import views
@@ -24,6 +23,7 @@ from gat_pipeline.graphs import CrystalGraph, build_graph
 from gat_pipeline.model import AlignnTc
 from gat_pipeline.predict import ANGLES_AT_ONCE
 from prediction.compositions import fractions_formula
+from tc_common.composition import composition_features
 from tc_common.devices import to_device
 from tc_common.errors import UserError
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from baselines.features import element_fractions
+from tc_common.composition import element_fractions
 from tc_common.errors import UserError
 from tc_common.tensors import read_tensors
 

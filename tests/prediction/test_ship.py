@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from baselines.features import element_fractions
 from gat_pipeline.model import load_model
 from gat_pipeline.train import GraphTrainConfig
 from prediction.kit import open_kit
 from prediction.novelty import nearest_other
 from prediction.ship import main
 from prediction.study import command
+from tc_common.composition import element_fractions
 from tc_common.conformal import conformal_intervals
 from tc_common.errors import UserError
 from tc_common.files import sha256
