@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dinov3_pipeline.model import DinoTcModel, create_dino_model
 
@@ -30,3 +31,15 @@ def batch(pictures: int = 4) -> dict[str, Any]:
         "tc": torch.arange(pictures).float(),
         "material_id": list("abcdefgh"[:pictures]),
     }
+
+
+class Calls(TorchDispatchMode):
+    """Records every operator that runs inside it, with the shapes of its tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[tuple[str, list[torch.Size]]] = []
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.made.append((str(operator), [value.shape for value in args if isinstance(value, Tensor)]))
+        return operator(*args, **(kwargs or {}))
