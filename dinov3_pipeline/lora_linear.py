@@ -1,4 +1,4 @@
-"""PEFT's LoRA layer with the adapter added inside one matrix product.
+"""PEFT's LoRA layer with the adapter added in place, inside one matrix product.
 
 Import this only after `tc_common.torchvision_operators.declare_missing_operators()`: PEFT imports torchvision.
 """
@@ -20,8 +20,10 @@ class OneProductLinear(Linear):
         if self.merged or self.disable_adapters or self.lora_variant:
             merged_or_variant: Tensor = super().forward(x, *args, **kwargs)
             return merged_or_variant
-        wide = self.base_layer(x, *args, **kwargs)
+        if torch.is_autocast_enabled(x.device.type):  # once, where both products would each round x by themselves
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        wide: Tensor = self.base_layer(x, *args, **kwargs)
         narrow = self.lora_A[ADAPTER](self.lora_dropout[ADAPTER](x))
-        up: Tensor = self.lora_B[ADAPTER].weight.t()  # type: ignore[operator]
-        summed = torch.addmm(wide.flatten(0, -2), narrow.flatten(0, -2), up, alpha=self.scaling[ADAPTER])
-        return summed.view(wide.shape)
+        up = self.lora_B[ADAPTER].weight.t().to(wide.dtype)  # type: ignore[operator]
+        wide.view(-1, wide.shape[-1]).addmm_(narrow.flatten(0, -2), up, alpha=self.scaling[ADAPTER])
+        return wide

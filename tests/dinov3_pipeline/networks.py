@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dinov3_pipeline.model import DinoTcModel, create_dino_model
 from dinov3_pipeline.render_options import RenderOptions
@@ -49,3 +50,15 @@ def save_whole(path: Path, init: str = "random") -> DinoTcModel:
     content = {"epoch": 1, "val_loss": 1.0, **parts, "config": settings, "init": init}
     save_checkpoint(path, {**content, "model_state_dict": model.state_dict()})
     return model.eval()
+
+
+class Calls(TorchDispatchMode):
+    """Records every operator that runs inside it, with the shapes of its tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[tuple[str, list[torch.Size]]] = []
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.made.append((str(operator), [value.shape for value in args if isinstance(value, Tensor)]))
+        return operator(*args, **(kwargs or {}))

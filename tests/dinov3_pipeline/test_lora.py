@@ -10,7 +10,7 @@ from dinov3_pipeline.lora import Lora, adapters, check_adapters_act, merge, unme
 from dinov3_pipeline.model import DinoTcModel
 from tc_common.devices import Placement
 from tc_common.errors import UserError
-from tests.dinov3_pipeline.networks import SIZE, batch, noise, tiny_model
+from tests.dinov3_pipeline.networks import SIZE, Calls, batch, noise, tiny_model
 
 VARIANTS = {
     "plain": Lora(),
@@ -87,6 +87,67 @@ def test_one_product_is_what_peft_computes() -> None:
         x = torch.randn(2, 5, layer.in_features)
         pefts: Any = type(layer).__mro__[1]
         assert torch.allclose(layer(x), pefts.forward(layer, x), atol=1e-5)
+
+
+def in_bf16(model: DinoTcModel) -> DinoTcModel:
+    model.adapt_to(Placement(torch.device("cpu"), bf16=True))
+    return model.eval()
+
+
+def test_in_bf16_the_input_is_rounded_once_and_the_adapter_added_in_place() -> None:
+    _, layer = adapters(in_bf16(tiny_model()).backbone)[0]
+    x = torch.randn(2, 5, layer.in_features)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), Calls() as calls:
+        layer(x)
+    assert [shapes[0] for name, shapes in calls.made if "_to_copy" in name].count(x.shape) == 1
+    assert len([name for name, _ in calls.made if name == "aten.addmm_.default"]) == 1
+
+
+def test_one_product_in_bf16_is_no_further_from_the_exact_one_than_pefts() -> None:
+    model = tiny_model(lora=Lora(dropout=0.0, alpha=7))
+    wake(model)
+    _, layer = adapters(in_bf16(model).backbone)[0]
+    x = torch.randn(64, 5, layer.in_features).transpose(0, 1)  # not contiguous
+    with torch.inference_mode():
+        pefts: Any = type(layer).__mro__[1]
+        with torch.autocast("cpu", torch.bfloat16):
+            ours, theirs = layer(x), pefts.forward(layer, x)
+        exact = pefts.forward(layer.double(), x.double())
+    assert 0 < (ours - exact).norm() < 1.01 * (theirs - exact).norm() < 0.01 * exact.norm()
+
+
+def test_an_update_too_small_for_bf16_weights_still_acts() -> None:
+    """Merged into W it would be rounded away, so it must not be merged to predict."""
+    model = in_bf16(tiny_model(lora=Lora(targets=("attn.qkv",))))
+    _, layer = adapters(model.backbone)[0]
+    for weight, constant in ((layer.weight, 1.0), (layer.lora_A["default"].weight, 0.0)):
+        nn.init.constant_(weight, constant)
+    nn.init.constant_(layer.lora_A["default"].weight[:, 0], 1.0)
+    nn.init.constant_(layer.lora_B["default"].weight, 2**-14)
+    update = layer.get_delta_weight("default").detach()
+    assert torch.equal((layer.weight + update).bfloat16(), layer.weight), "bf16 weights can hold the update"
+    x = torch.zeros(1, 1, layer.in_features)
+    x[..., 0], x[..., 1] = 1, -1  # W x = 0: all that comes out is the update's
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(layer(x).float(), update[:, 0], rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_new_weights_act_on_the_next_prediction(bf16: bool) -> None:
+    """Loaded in evaluation, or stepped by an optimiser: nothing computed from older ones may be left."""
+    model, other = tiny_model(), tiny_model(seed=7)
+    for one in (model, other):
+        one.adapt_to(Placement(torch.device("cpu"), bf16))
+        wake(one)
+    before, wanted = features(model), features(other)
+    model.load_state_dict(other.state_dict())
+    assert not torch.equal(before, wanted)
+    assert torch.equal(features(model), wanted)
+    model(batch()).sum().backward()
+    torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1).step()
+    other.load_state_dict(model.state_dict())
+    assert not torch.equal(features(model), wanted)
+    assert torch.equal(features(model), features(other))
 
 
 def test_the_scale_is_alpha_over_r_or_its_root() -> None:
