@@ -9,7 +9,7 @@ from scipy.stats import ttest_rel
 
 from comparison.documents import runs_markdown, runs_terminal
 from comparison.plain import plain
-from comparison.repeats import read_runs, summarise
+from comparison.repeats import read_runs, score_runs, summarise
 from tc_common.errors import UserError
 from tests.comparison.made import make_model, make_results, make_splits
 
@@ -19,7 +19,7 @@ def test_training_seeds_on_one_split_give_the_usual_paired_t(tmp_path: Path) -> 
     for seed in range(4):
         for number, noise_K in enumerate((2.0, 2.4)):
             make_model(tmp_path / f"seed{seed}", "ab"[number], splits, noise_K, 10 * seed + number, median_mae_K=8.0)
-    runs, same_materials = read_runs(str(tmp_path / "seed*"))
+    runs, same_materials = score_runs(read_runs(str(tmp_path / "seed*")))
     assert same_materials and list(runs["run"].unique()) == ["seed0", "seed1", "seed2", "seed3"]
     summary = summarise(runs, same_materials, 0.95)
     mae_K = runs.pivot(index="run", columns="model", values="mae_K")
@@ -36,7 +36,7 @@ def test_training_seeds_on_one_split_give_the_usual_paired_t(tmp_path: Path) -> 
 def test_overlapping_splits_widen_the_interval_as_nadeau_and_bengio_say(tmp_path: Path) -> None:
     for seed in range(5):
         make_results(tmp_path / f"fold_{seed}", {"a": 2.0, "b": 2.6}, count=40 + 3 * seed, seed=seed)
-    runs, same_materials = read_runs(str(tmp_path / "fold_*"))
+    runs, same_materials = score_runs(read_runs(str(tmp_path / "fold_*")))
     assert not same_materials
     row = summarise(runs, same_materials, 0.95)["differences"][0]
     naive = summarise(runs, True, 0.95)["differences"][0]
@@ -49,7 +49,7 @@ def test_an_unknown_training_size_is_said(tmp_path: Path) -> None:
     for seed in range(3):
         make_results(tmp_path / f"fold_{seed}", {"a": 2.0, "b": 2.6}, count=40 + seed, seed=seed)
         (tmp_path / f"fold_{seed}" / "a_metrics.json").unlink()
-    summary = plain(summarise(*read_runs(str(tmp_path / "fold_*")), 0.95))
+    summary = plain(summarise(*score_runs(read_runs(str(tmp_path / "fold_*"))), 0.95))
     assert "not corrected" in runs_markdown(summary)
     assert summary["models"]["a"]["skill"]["mean"] is None
 
@@ -59,7 +59,7 @@ def test_a_model_missing_in_one_run_is_named(tmp_path: Path) -> None:
         make_results(tmp_path / f"s{seed}", {"a": 2.0, "b": 2.6}, seed=seed)
     (tmp_path / "s1" / "b_predictions.csv").unlink()
     with pytest.raises(UserError, match="run s1 has no predictions of b"):
-        read_runs(str(tmp_path / "s*"))
+        score_runs(read_runs(str(tmp_path / "s*")))
 
 
 def test_one_run_is_not_enough(tmp_path: Path) -> None:
