@@ -15,7 +15,9 @@ def differences(file: object, recorded: Any, recomputed: Any, field: str = "") -
         return _of_tables(file, recorded, recomputed, field)
     if isinstance(recorded, list) and isinstance(recomputed, list) and len(recorded) == len(recomputed):
         pairs = zip(recorded, recomputed, strict=True)
-        return [line for row, (a, b) in enumerate(pairs) for line in differences(file, a, b, f"{field}/{_name(b, row)}")]
+        return [
+            line for row, (a, b) in enumerate(pairs) for line in differences(file, a, b, f"{field}/{_name(b, row)}")
+        ]
     return [] if _same(recorded, recomputed) else [f"{file}: {field} is {_shown(recorded)}, {_given(recomputed)}"]
 
 

@@ -140,7 +140,9 @@ def _runs_of(folder: Path, names: list[str]) -> tuple[list[str], dict[str, Run]]
     lines = []
     for name in names:
         if not (folder / name).is_dir():
-            raise UserError(f"{folder / name} is missing, but runs.csv has numbers of it, and no {RUNS_FILE} keeps them")
+            raise UserError(
+                f"{folder / name} is missing, but runs.csv has numbers of it, and no {RUNS_FILE} keeps them"
+            )
         lines += recompute(folder / name)[0]
     return lines, {name: read_run(folder / name) for name in names}
 

@@ -68,7 +68,9 @@ def read_run(folder: Path) -> Run:
 def _training_sizes(metrics: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Training materials of each model: its own word, or that of a model on the same splits."""
     stated = {str(known.get("splits_sha256")): known["n_train"] for known in metrics.values() if "n_train" in known}
-    same_splits = {name: stated.get(content.get("splits_sha256", ""), float("nan")) for name, content in metrics.items()}
+    same_splits = {
+        name: stated.get(content.get("splits_sha256", ""), float("nan")) for name, content in metrics.items()
+    }
     return {name: content.get("n_train", same_splits[name]) for name, content in metrics.items()}
 
 

@@ -90,7 +90,14 @@ def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> pd.DataFrame
         )
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; make it with: {made_by}") from error
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (
+        OSError,
+        EOFError,
+        UnicodeDecodeError,
+        zlib.error,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+    ) as error:
         raise UserError(f"{path} cannot be read ({error}); make it again with: {made_by}") from error
     missing = [column for column in columns if column not in table]
     if missing:

@@ -19,7 +19,7 @@ ROOMS = {
     "comparison": {"tc_common"},
     "monitor": {"tc_common"},
 }
-WITHOUT_TORCH = ("data", "render_images", "compare_models", "composition_baseline")
+WITHOUT_TORCH = ("data", "render_images", "compare_models", "composition_baseline", "check_results")
 SCRIPTS = tuple(sorted(path.stem for path in ROOT.glob("*.py")))
 
 
