@@ -9,9 +9,10 @@ from scipy.stats import ttest_rel
 
 from comparison.documents import runs_markdown, runs_terminal
 from comparison.plain import plain
-from comparison.repeats import read_runs, score_runs, summarise
+from comparison.repeats import read_run, read_runs, score_runs, summarise
 from tc_common.errors import UserError
-from tests.comparison.made import make_model, make_results, make_splits
+from tc_common.files import write_json
+from tests.comparison.made import make_model, make_results, make_splits, read_json
 
 
 def test_training_seeds_on_one_split_give_the_usual_paired_t(tmp_path: Path) -> None:
@@ -52,6 +53,16 @@ def test_an_unknown_training_size_is_said(tmp_path: Path) -> None:
     summary = plain(summarise(*score_runs(read_runs(str(tmp_path / "fold_*"))), 0.95))
     assert "not corrected" in runs_markdown(summary)
     assert summary["models"]["a"]["skill"]["mean"] is None
+
+
+def test_a_training_size_holds_for_every_model_on_the_same_splits(tmp_path: Path) -> None:
+    splits = make_splits(tmp_path / "splits", count=30)
+    for name, facts in {"a": {}, "b": {"n_train": None}, "c": {"n_train": None, "splits_sha256": "other"}}.items():
+        make_model(tmp_path / "run", name, splits, 2.0, 1, **facts)
+        path = tmp_path / "run" / f"{name}_metrics.json"
+        write_json(path, {key: value for key, value in read_json(path).items() if value is not None})
+    n_train = read_run(tmp_path / "run").n_train
+    assert (n_train["a"], n_train["b"]) == (30, 30) and np.isnan(n_train["c"])
 
 
 def test_a_model_missing_in_one_run_is_named(tmp_path: Path) -> None:
