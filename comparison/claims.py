@@ -31,7 +31,7 @@ NUMBER = r"\d[\d,]*\d(?:\.\d+)?|\d(?:\.\d+)?"
 # Not the digits of a name such as DINOv3, Nb3Sn, 3DSC or 2D.
 IN_PROSE = re.compile(rf"(?<![\w.])(?:{NUMBER})(?!\d|D\b|DSC\b)")
 # Code, addresses, HTML, dates, and the year of a reference: (Lei 2018), [Lei 2018].
-NO_PROSE = re.compile(r"`[^`]*`|\]\([^)]*\)|<[^>]*>|https?://\S+|\d{4}-\d\d-\d\d|\b(?:19|20)\d\d(?=[])])")
+NO_PROSE = re.compile(r"`[^`]*`|\]\([^)]*\)|<[A-Za-z/!][^>]*>|https?://\S+|\d{4}-\d\d-\d\d|\b(?:19|20)\d\d(?=[])])")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,6 +131,7 @@ ONE, KEPT, FOLDERS = "results/one", "results/kept", "results/folders"
         (digit("README.md", r"errs by (\d+\.\d+)"), "README.md: says .* in 'ALIGNN errs by .* gives"),
         (replaced("README.md", "ALIGNN; ", "ALIGNN by 19 %; "), "README.md, line 8: no claim vouches for 19 in "),
         (replaced("README.md", "ALIGNN; ", "ALIGNN within 1.5h; "), "no claim vouches for 1.5 in "),
+        (replaced("README.md", "ALIGNN; ", "ALIGNN, R² < 0.5 and > 0.4; "), "no claim vouches for 0.5 in .*1 more"),
         (replaced("README.md", "ALIGNN errs", "The graph errs"), "stands there nowhere"),
         (replaced("README.md", "ALIGNN; ", "ALIGNN (seed 7); "), "stands there 2 times"),
         (replaced("results/claims.csv", ",mae_K,", ",mae_k,"), "alignn_metrics.json has nothing at 'mae_k'"),
