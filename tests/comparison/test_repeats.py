@@ -1,6 +1,7 @@
 """Several runs: means, spreads and paired differences."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,8 @@ def test_an_unknown_training_size_is_said(tmp_path: Path) -> None:
 
 def test_a_training_size_holds_for_every_model_on_the_same_splits(tmp_path: Path) -> None:
     splits = make_splits(tmp_path / "splits", count=30)
-    for name, facts in {"a": {}, "b": {"n_train": None}, "c": {"n_train": None, "splits_sha256": "other"}}.items():
+    stated: dict[str, dict[str, Any]] = {"a": {}, "b": {"n_train": None}, "c": {"n_train": None, "splits_sha256": "x"}}
+    for name, facts in stated.items():
         make_model(tmp_path / "run", name, splits, 2.0, 1, **facts)
         path = tmp_path / "run" / f"{name}_metrics.json"
         write_json(path, {key: value for key, value in read_json(path).items() if value is not None})
