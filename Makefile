@@ -1,7 +1,7 @@
 # SuperVision: `make demo` shows the whole way on the shipped sample, `make test` checks it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types check bench clean
+.PHONY: help setup demo test test-slow lint types results-check check bench clean
 
 # Tests and benchmarks on real data look here and skip, saying why, where it is unset.
 ifneq ($(SUPERVISION_DATA),)
@@ -43,7 +43,10 @@ lint: .venv/.ready-dev  ## ruff: rules and layout
 types: .venv/.ready-dev  ## mypy
 	$(PYTHON_IN_VENV) -m mypy .
 
-check: lint types test  ## all that must pass before a change lands
+results-check: .venv/.ready  ## every number of the README again from the committed predictions (offline, seconds)
+	OMP_NUM_THREADS=1 $(PYTHON_IN_VENV) check_results.py
+
+check: lint types test results-check  ## all that must pass before a change lands
 
 bench: .venv/.ready-dev  ## every benchmark, one after the other (hours; SUPERVISION_DATA for the real crystals)
 	@for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); $(PYTHON_IN_VENV) -m benchmarks.$$name || exit 1; done

@@ -22,7 +22,7 @@ from comparison.ensemble import with_ensembles, write_ensembles
 from comparison.evaluate import Cluster, Uncertainty, evaluate
 from comparison.gather import gather
 from comparison.readme import update_readme
-from comparison.repeats import read_runs, summarise
+from comparison.repeats import read_runs, score_runs, summarise
 from comparison.report import write_comparison, write_runs
 from tc_common.cli import parse, run
 
@@ -99,7 +99,7 @@ def compare_folder(config: CompareConfig) -> None:
 
 def compare_runs(config: CompareConfig, pattern: str) -> None:
     """Compare the models over several results folders."""
-    runs, same_materials = read_runs(pattern)
+    runs, same_materials = score_runs(read_runs(pattern))
     comparison = summarise(runs, same_materials, config.level)
     written = write_runs(config.results_dir, runs, comparison)
     print(runs_terminal(comparison))

@@ -3,8 +3,8 @@
     python -m benchmarks.composition_3dsc --source 3DSC_MP.tar.gz
 
 (or with SUPERVISION_DATA set to the folder that holds `3dsc/3DSC_MP.tar.gz`). Every structure is read once; each seed
-divides the materials anew and seeds the trees. Takes about 30 s of two cores for each of the 30 divisions. Predictions
-stay in `--work`; numbers and reports go to `results/3dsc_baselines/`.
+divides the materials anew and seeds the trees. Takes about 30 s of two cores for each of the 30 divisions. Numbers,
+reports and the test predictions of every run go to `results/3dsc_baselines/`; the rest stays in `--work`.
 """
 
 import json
@@ -24,7 +24,8 @@ from baselines.run import run_baselines, write_baselines
 from comparison.documents import runs_terminal
 from comparison.evaluate import Uncertainty, evaluate
 from comparison.gather import gather
-from comparison.repeats import read_runs, summarise
+from comparison.kept import RUNS_FILE, write_kept_runs
+from comparison.repeats import read_runs, score_runs, summarise
 from comparison.report import write_comparison, write_runs
 from data.policy import materials_of
 from data.prepare import PrepareConfig, materials_rows
@@ -35,7 +36,7 @@ from tc_common.files import write_json
 from tc_common.splits import SPLITS, read_splits, write_splits
 
 KINDS: tuple[Split, ...] = ("stratified", "chemical-system", "parent")
-REPORTS = ("runs.csv", "comparison.json", "comparison.md", "comparison.html")
+REPORTS = ("runs.csv", RUNS_FILE, "comparison.json", "comparison.md", "comparison.html")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +102,11 @@ def _one_run(config: BenchmarkConfig, materials: pd.DataFrame, kind: Split, seed
 def _report(config: BenchmarkConfig, kind: Split) -> None:
     """The comparison over all seeds, and the detailed one of the first."""
     folder = config.work / kind
-    runs, same_materials = read_runs(str(folder / "seed_*" / "baselines"))
-    over_runs = summarise(runs, same_materials, level=0.95)
-    write_runs(folder, runs, over_runs)
+    runs = read_runs(str(folder / "seed_*" / "baselines"))
+    scores, same_materials = score_runs(runs)
+    over_runs = summarise(scores, same_materials, level=0.95)
+    write_runs(folder, scores, over_runs)
+    write_kept_runs(folder, runs, {name: read_splits(folder / name / "../splits") for name in runs})
     print(f"\n{kind}: {runs_terminal(over_runs)}")
     first = folder / f"seed_{config.first_seed}"
     results = gather(first / "baselines", first / "splits")
@@ -113,7 +116,7 @@ def _report(config: BenchmarkConfig, kind: Split) -> None:
 
 
 def _publish(source: Path, target: Path) -> None:
-    """Copy numbers and reports, not the predictions: those hold the data set's own values."""
+    """Copy numbers and reports, and the predictions that they are made of."""
     target.mkdir(parents=True, exist_ok=True)
     for name in REPORTS:
         if (source / name).exists():

@@ -45,6 +45,20 @@ def calibration(results: Results, model: str, coverage: float) -> dict[str, Any]
     }
 
 
+def all_intervals(results: Results, comparison: dict[str, Any]) -> pd.DataFrame | None:
+    """Prediction intervals of all models, one below the other; None where no model has any."""
+    tables = []
+    for name, model in comparison["models"].items():
+        if model["calibration"]:
+            table = intervals_of(results, name, model["calibration"]["promised"])
+            assert table is not None, name
+            tables.append(table.assign(model=name))
+    if not tables:
+        return None
+    columns = ["model", "material_id", "formula", "tc", "tc_pred", "tc_lower", "tc_upper"]
+    return pd.concat(tables)[columns]
+
+
 def coverage_curve(results: Results, model: str, promised: Sequence[float]) -> list[float]:
     """Share of test materials inside the intervals for each promised share; NaN where validation is too small."""
     tc_K, shares = results.column("tc"), []

@@ -138,12 +138,21 @@ def write_ensembles(results: Results, results_dir: Path, coverage: float) -> Non
     """Write each ensemble's predictions, with intervals, and metrics, as any model does."""
     for name in results.ensembles:
         write_predictions(results_dir / f"{name}_val_predictions.csv", results.val[name])
-        bounds = conformal_intervals(results.val[name], results.test[name], coverage)
-        table = results.test[name] if bounds is None else results.test[name].join(bounds)
-        write_predictions(results_dir / f"{name}_predictions.csv", table)
-        scores = score(results.column("tc"), results.test[name]["tc_pred"], results.training_median_K)
-        facts = {"git_commit": git_commit(), "splits_sha256": results.splits_sha256, **results.ensembles[name]}
-        write_json(results_dir / f"{name}_metrics.json", plain({**results.metrics[name], **scores, **facts}))
+        write_predictions(results_dir / f"{name}_predictions.csv", ensemble_predictions(results, name, coverage))
+        metrics = {**results.metrics[name], "git_commit": git_commit(), **ensemble_metrics(results, name)}
+        write_json(results_dir / f"{name}_metrics.json", plain(metrics))
+
+
+def ensemble_predictions(results: Results, name: str, coverage: float) -> pd.DataFrame:
+    """Test predictions of an ensemble, with conformal intervals where validation materials suffice."""
+    bounds = conformal_intervals(results.val[name], results.test[name], coverage)
+    return results.test[name] if bounds is None else results.test[name].join(bounds)
+
+
+def ensemble_metrics(results: Results, name: str) -> dict[str, Any]:
+    """What follows from the members' predictions: scores, members, weights."""
+    scores = score(results.column("tc"), results.test[name]["tc_pred"], results.training_median_K)
+    return {**scores, "splits_sha256": results.splits_sha256, **results.ensembles[name]}
 
 
 def _matrix(tables: dict[str, pd.DataFrame], members: list[str]) -> Array:

@@ -39,6 +39,8 @@ class Results:
     """Median Tc of the training set; NaN where the split files are unknown."""
     training_size: int | None = None
     splits_sha256: str = ""
+    splits: Predictions = field(default_factory=dict)
+    """`train`, `val` and `test` where the split files are known."""
     ensembles: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Members and weights of the ensembles made by the comparison."""
     notes: tuple[str, ...] = ()
@@ -59,11 +61,19 @@ def gather(results_dir: Path, data_dir: Path | None = None, limit: int | None = 
     Raises:
         UserError: no predictions, differing or repeated materials, or numbers from different splits.
     """
+    splits = read_splits(data_dir, limit) if data_dir else _default_splits(results_dir, limit)
+    return gather_on(results_dir, splits)
+
+
+def gather_on(results_dir: Path, splits: Predictions | None) -> Results:
+    """The same on splits that were read already, or on none.
+
+    Raises:
+        UserError: as `gather`.
+    """
     paths = prediction_files(results_dir)
     tables = {name: read_predictions(path) for name, path in paths.items()}
-    metrics = {name: read_metrics(results_dir / f"{name}_metrics.json") for name in tables}
     first = next(iter(tables))
-    splits = read_splits(data_dir, limit) if data_dir else _default_splits(tables[first], metrics, limit)
     truth, truth_name = (splits["test"], "test.csv") if splits else (_truth_of(tables[first]), paths[first].name)
     test = {name: align(table, truth, paths[name], truth_name) for name, table in tables.items()}
     val, val_truth = _validation(results_dir, list(tables), splits)
@@ -71,7 +81,7 @@ def gather(results_dir: Path, data_dir: Path | None = None, limit: int | None = 
         truth={"test": truth, **({"val": val_truth} if val_truth is not None else {})},
         test=test,
         val=val,
-        metrics=metrics,
+        metrics={name: read_metrics(results_dir / f"{name}_metrics.json") for name in tables},
         history=_histories(results_dir, list(tables)),
     )
     return _with_splits(results, splits)
@@ -94,15 +104,13 @@ def prediction_files(results_dir: Path, ensembles: bool = False) -> dict[str, Pa
     return paths
 
 
-def _default_splits(
-    predictions: pd.DataFrame, metrics: dict[str, dict[str, Any]], limit: int | None
-) -> Predictions | None:
+def _default_splits(results_dir: Path, limit: int | None) -> Predictions | None:
     """`data/processed` if these predictions are about it: by its fingerprint in a metrics file, or by their ids."""
     if not all((DEFAULT_DATA_DIR / f"{name}.csv").exists() for name in SPLITS):
         return None
-    splits = read_splits(DEFAULT_DATA_DIR, limit)
-    fingerprints = {content.get("splits_sha256") for content in metrics.values()}
-    same_ids = set(splits["test"]["material_id"]) == set(predictions["material_id"])
+    splits, paths = read_splits(DEFAULT_DATA_DIR, limit), prediction_files(results_dir)
+    fingerprints = {read_metrics(results_dir / f"{name}_metrics.json").get("splits_sha256") for name in paths}
+    same_ids = set(splits["test"]["material_id"]) == set(read_predictions(next(iter(paths.values())))["material_id"])
     return splits if same_ids or splits_sha256(splits) in fingerprints else None
 
 
@@ -167,4 +175,5 @@ def _with_splits(results: Results, splits: Predictions | None) -> Results:
         training_median_K=float(splits["train"]["tc"].median()),
         training_size=len(splits["train"]),
         splits_sha256=fingerprint,
+        splits=splits,
     )

@@ -21,7 +21,7 @@ def update_readme(readme: Path, results_dir: Path) -> str:
     Raises:
         UserError: no file, no markers, or no comparison to fill them from.
     """
-    text = _read(readme)
+    text = read_text(readme)
     filled = fill(text, readme.parent, results_dir)
     if filled == text:
         return "already up to date"
@@ -48,7 +48,23 @@ def _block(found: re.Match[str], root: Path, results_dir: Path | None) -> str:
         return found[0]
     folder = root / named if named else Path(str(results_dir))
     shown = named or Path(os.path.relpath(folder, root)).as_posix()
-    comparison = _comparison(folder / "comparison.json")
+    return block(shown, read_comparison(folder))
+
+
+def named_blocks(text: str) -> dict[str, str]:
+    """Every block of the README by the folder that it names.
+
+    Raises:
+        UserError: a block names none, so nothing vouches for it.
+    """
+    found = {match["folder"]: match[0] for match in BLOCK.finditer(text)}
+    if "" in found:
+        raise UserError("a results block of the README names no folder, so nothing vouches for what it says")
+    return found
+
+
+def block(shown: str, comparison: dict[str, Any]) -> str:
+    """The block, markers included, of the comparison in the folder `shown`."""
     over_runs = "runs" in comparison
     rows, words = (run_rows, runs_caption) if over_runs else (score_rows, caption)
     lines = [f"<!-- results:begin {shown} -->", f"{words(comparison)}.", "", markdown_table(rows(comparison)), ""]
@@ -56,14 +72,28 @@ def _block(found: re.Match[str], root: Path, results_dir: Path | None) -> str:
     return "\n".join([*lines, source, END])
 
 
-def _comparison(path: Path) -> dict[str, Any]:
-    content = json.loads(_read(path))
+def read_comparison(folder: Path) -> dict[str, Any]:
+    """Content of `comparison.json`.
+
+    Raises:
+        UserError: it is missing or something else.
+    """
+    path = folder / "comparison.json"
+    try:
+        content = json.loads(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}); make it with: python compare_models.py") from error
     if "models" not in content:
         raise UserError(f"{path} is no comparison; make it with: python compare_models.py")
     return dict(content)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Content of a text file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

@@ -1,6 +1,7 @@
 """Several runs of the same models: other training seeds, or other splits (folds)."""
 
 import os
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,44 +19,83 @@ from tc_common.predictions import align, read_predictions
 from tc_common.provenance import git_commit
 
 
-def read_runs(pattern: str) -> tuple[pd.DataFrame, bool]:
-    """Scores of every model in every folder that `pattern` matches, and whether all runs test the same materials.
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run: what every model predicted for the same materials."""
 
-    Columns: run, model, n, the metrics, n_train (NaN where the model did not write it). The median's MAE, hence
-    skill, comes from `<model>_metrics.json`.
+    predictions: pd.DataFrame
+    """`material_id`, `tc` and one column per model (K); n rows."""
+    median_mae_K: dict[str, float]
+    """MAE of always saying the training median, by model; NaN where a model did not write it."""
+    n_train: dict[str, float]
+    """Training materials, by model; NaN where neither the model nor another one on the same splits wrote it."""
+
+
+def read_runs(pattern: str) -> dict[str, Run]:
+    """Every folder that `pattern` matches and that holds predictions, by its path below what all have in common.
 
     Raises:
-        UserError: fewer than two runs, a model that is missing in one of them, differing materials within a run.
+        UserError: fewer than two runs, differing materials within a run.
     """
     anchor = Path(pattern).anchor
     matched = sorted(Path(anchor).glob(pattern.removeprefix(anchor)))
     folders = [folder for folder in matched if any(folder.glob(f"*{ENDING}"))]
     if len(folders) < 2:
         raise UserError(f"--runs {pattern!r} matches {len(folders)} folders with predictions; at least 2 are needed")
-    rows, materials, common = [], set(), os.path.commonpath(folders)
-    for folder in folders:
-        scored, ids = _read_run(folder, run=folder.relative_to(common).as_posix())
-        rows += scored
-        materials.add(ids)
-    runs = pd.DataFrame(rows)
-    _require_all_models(runs)
-    return runs, len(materials) == 1
+    common = os.path.commonpath(folders)
+    return {folder.relative_to(common).as_posix(): read_run(folder) for folder in folders}
 
 
-def _read_run(folder: Path, run: str) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """One row of scores per model of a run, and the ids it was tested on."""
+def read_run(folder: Path) -> Run:
+    """Predictions of every model in a folder; what they say about training comes from `<model>_metrics.json`.
+
+    Raises:
+        UserError: no predictions, or of differing materials.
+    """
     paths = prediction_files(folder, ensembles=True)
     tables = {name: read_predictions(path) for name, path in paths.items()}
-    truth_name, truth = next(iter(tables.items()))
-    rows = []
-    for name, table in tables.items():
-        table = align(table, truth, paths[name], paths[truth_name].name)
-        metrics = read_metrics(folder / f"{name}_metrics.json")
-        scores = score(table["tc"], table["tc_pred"], float("nan"))
-        median_mae_K = metrics.get("median_mae_K", float("nan"))
+    metrics = {name: read_metrics(folder / f"{name}_metrics.json") for name in paths}
+    first, truth = next(iter(tables.items()))
+    aligned = {name: align(table, truth, paths[name], paths[first].name) for name, table in tables.items()}
+    predicted = {name: table["tc_pred"].to_numpy(float) for name, table in aligned.items()}
+    return Run(
+        predictions=truth[["material_id", "tc"]].assign(**predicted),
+        median_mae_K={name: content.get("median_mae_K", float("nan")) for name, content in metrics.items()},
+        n_train=_training_sizes(metrics),
+    )
+
+
+def _training_sizes(metrics: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Training materials of each model: its own word, or that of a model on the same splits."""
+    stated = {str(known.get("splits_sha256")): known["n_train"] for known in metrics.values() if "n_train" in known}
+    same_splits = {
+        name: stated.get(content.get("splits_sha256", ""), float("nan")) for name, content in metrics.items()
+    }
+    return {name: content.get("n_train", same_splits[name]) for name, content in metrics.items()}
+
+
+def score_runs(runs: dict[str, Run]) -> tuple[pd.DataFrame, bool]:
+    """Scores of every model in every run, and whether all runs test the same materials.
+
+    Columns: run, model, n, the metrics, n_train.
+
+    Raises:
+        UserError: a model that is missing in one of them.
+    """
+    scored = pd.DataFrame([row for name, run in runs.items() for row in _scores(name, run)])
+    _require_all_models(scored)
+    return scored, len({tuple(run.predictions["material_id"]) for run in runs.values()}) == 1
+
+
+def _scores(name: str, run: Run) -> list[dict[str, Any]]:
+    """One row per model of a run."""
+    rows, table = [], run.predictions
+    for model in run.median_mae_K:
+        scores = score(table["tc"], table[model], float("nan"))
+        median_mae_K = run.median_mae_K[model]
         scores |= {"median_mae_K": median_mae_K, "skill": 1 - scores["mae_K"] / median_mae_K}
-        rows.append({"run": run, "model": name, **scores, "n_train": metrics.get("n_train", float("nan"))})
-    return rows, tuple(truth["material_id"])
+        rows.append({"run": name, "model": model, **scores, "n_train": run.n_train[model]})
+    return rows
 
 
 def _require_all_models(runs: pd.DataFrame) -> None:

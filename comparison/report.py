@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from comparison import plots
-from comparison.calibration import intervals_of
+from comparison.calibration import all_intervals
 from comparison.documents import markdown, runs_markdown, runs_sections, sections
 from comparison.gather import Results
+from comparison.kept import SPLITS_FILE, write_kept_splits
 from comparison.page import page
 from comparison.periodic_table import error_map
 from comparison.plain import plain
@@ -28,11 +29,14 @@ def write_comparison(folder: Path, results: Results, comparison: dict[str, Any])
     write_json(folder / "comparison.json", comparison)
     write_text(folder / "comparison.md", markdown(comparison))
     write_text(folder / "comparison.html", html)
-    intervals = _all_intervals(results, comparison)
+    intervals = all_intervals(results, comparison)
     if intervals is not None:
         write_csv(folder / "comparison_intervals.csv", intervals)
+    (folder / SPLITS_FILE).unlink(missing_ok=True)  # those of an earlier comparison would vouch for other numbers
+    if results.splits:
+        write_kept_splits(folder, results.splits)
     names = ["comparison.json", "comparison.md", "comparison.html"]
-    names += ["comparison_intervals.csv"] if intervals is not None else []
+    names += ["comparison_intervals.csv"] * (intervals is not None) + [SPLITS_FILE] * bool(results.splits)
     return [folder / name for name in names] + [folder / "plots" / f"{name}.png" for name in figures]
 
 
@@ -75,17 +79,3 @@ def figures_of(results: Results, comparison: dict[str, Any]) -> dict[str, Callab
 def _draw_all(folder: Path, figures: dict[str, Callable[[], Figure]]) -> dict[str, str]:
     """Write every figure as PNG under `plots/` and return it as SVG."""
     return {name: draw(build, folder / "plots" / f"{name}.png") for name, build in figures.items()}
-
-
-def _all_intervals(results: Results, comparison: dict[str, Any]) -> pd.DataFrame | None:
-    """Prediction intervals of all models, one below the other; None where no model has any."""
-    tables = []
-    for name, model in comparison["models"].items():
-        if model["calibration"]:
-            table = intervals_of(results, name, model["calibration"]["promised"])
-            assert table is not None, name
-            tables.append(table.assign(model=name))
-    if not tables:
-        return None
-    columns = ["model", "material_id", "formula", "tc", "tc_pred", "tc_lower", "tc_upper"]
-    return pd.concat(tables)[columns]

@@ -20,7 +20,7 @@ ROOMS = {
     "monitor": {"tc_common"},
     "prediction": {"tc_common", "gat_pipeline", "dinov3_pipeline", "baselines"},
 }
-WITHOUT_TORCH = ("data", "render_images", "compare_models", "composition_baseline")
+WITHOUT_TORCH = ("data", "render_images", "compare_models", "composition_baseline", "check_results")
 SCRIPTS = tuple(sorted(path.stem for path in ROOT.glob("*.py")))
 
 

@@ -1,6 +1,7 @@
 """Several runs: means, spreads and paired differences."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,10 @@ from scipy.stats import ttest_rel
 
 from comparison.documents import runs_markdown, runs_terminal
 from comparison.plain import plain
-from comparison.repeats import read_runs, summarise
+from comparison.repeats import read_run, read_runs, score_runs, summarise
 from tc_common.errors import UserError
-from tests.comparison.made import make_model, make_results, make_splits
+from tc_common.files import write_json
+from tests.comparison.made import make_model, make_results, make_splits, read_json
 
 
 def test_training_seeds_on_one_split_give_the_usual_paired_t(tmp_path: Path) -> None:
@@ -19,7 +21,7 @@ def test_training_seeds_on_one_split_give_the_usual_paired_t(tmp_path: Path) -> 
     for seed in range(4):
         for number, noise_K in enumerate((2.0, 2.4)):
             make_model(tmp_path / f"seed{seed}", "ab"[number], splits, noise_K, 10 * seed + number, median_mae_K=8.0)
-    runs, same_materials = read_runs(str(tmp_path / "seed*"))
+    runs, same_materials = score_runs(read_runs(str(tmp_path / "seed*")))
     assert same_materials and list(runs["run"].unique()) == ["seed0", "seed1", "seed2", "seed3"]
     summary = summarise(runs, same_materials, 0.95)
     mae_K = runs.pivot(index="run", columns="model", values="mae_K")
@@ -36,7 +38,7 @@ def test_training_seeds_on_one_split_give_the_usual_paired_t(tmp_path: Path) -> 
 def test_overlapping_splits_widen_the_interval_as_nadeau_and_bengio_say(tmp_path: Path) -> None:
     for seed in range(5):
         make_results(tmp_path / f"fold_{seed}", {"a": 2.0, "b": 2.6}, count=40 + 3 * seed, seed=seed)
-    runs, same_materials = read_runs(str(tmp_path / "fold_*"))
+    runs, same_materials = score_runs(read_runs(str(tmp_path / "fold_*")))
     assert not same_materials
     row = summarise(runs, same_materials, 0.95)["differences"][0]
     naive = summarise(runs, True, 0.95)["differences"][0]
@@ -49,9 +51,20 @@ def test_an_unknown_training_size_is_said(tmp_path: Path) -> None:
     for seed in range(3):
         make_results(tmp_path / f"fold_{seed}", {"a": 2.0, "b": 2.6}, count=40 + seed, seed=seed)
         (tmp_path / f"fold_{seed}" / "a_metrics.json").unlink()
-    summary = plain(summarise(*read_runs(str(tmp_path / "fold_*")), 0.95))
+    summary = plain(summarise(*score_runs(read_runs(str(tmp_path / "fold_*"))), 0.95))
     assert "not corrected" in runs_markdown(summary)
     assert summary["models"]["a"]["skill"]["mean"] is None
+
+
+def test_a_training_size_holds_for_every_model_on_the_same_splits(tmp_path: Path) -> None:
+    splits = make_splits(tmp_path / "splits", count=30)
+    stated: dict[str, dict[str, Any]] = {"a": {}, "b": {"n_train": None}, "c": {"n_train": None, "splits_sha256": "x"}}
+    for name, facts in stated.items():
+        make_model(tmp_path / "run", name, splits, 2.0, 1, **facts)
+        path = tmp_path / "run" / f"{name}_metrics.json"
+        write_json(path, {key: value for key, value in read_json(path).items() if value is not None})
+    n_train = read_run(tmp_path / "run").n_train
+    assert (n_train["a"], n_train["b"]) == (30, 30) and np.isnan(n_train["c"])
 
 
 def test_a_model_missing_in_one_run_is_named(tmp_path: Path) -> None:
@@ -59,7 +72,7 @@ def test_a_model_missing_in_one_run_is_named(tmp_path: Path) -> None:
         make_results(tmp_path / f"s{seed}", {"a": 2.0, "b": 2.6}, seed=seed)
     (tmp_path / "s1" / "b_predictions.csv").unlink()
     with pytest.raises(UserError, match="run s1 has no predictions of b"):
-        read_runs(str(tmp_path / "s*"))
+        score_runs(read_runs(str(tmp_path / "s*")))
 
 
 def test_one_run_is_not_enough(tmp_path: Path) -> None:

@@ -109,7 +109,10 @@ def test_figures_are_there_at_print_resolution(folder: Path) -> None:
 
 
 def test_two_reports_are_the_same_bytes(folder: Path) -> None:
-    before = {path: path.read_bytes() for path in [*folder.glob("comparison*"), *folder.glob("plots/*")]}
+    before = {
+        path: path.read_bytes()
+        for path in [*folder.glob("comparison*"), folder / "splits.csv.gz", *folder.glob("plots/*")]
+    }
     written = _write(folder)
     assert {path: path.read_bytes() for path in before} == before
     assert set(written) == set(before)

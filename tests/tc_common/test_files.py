@@ -57,6 +57,21 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read_csv(path, ("material_id", "tc"), "make it"), table, check_dtype=False)
 
 
+def test_a_compressed_table_is_the_same_bytes_every_time(tmp_path: Path) -> None:
+    path, table = tmp_path / "x.csv.gz", pd.DataFrame({"material_id": ["007"] * 500, "tc": 0.1 + 0.2})
+    write_csv(path, table)
+    once = path.read_bytes()
+    assert len(once) < 200 and once[4:8] == bytes(4), "no time of day"
+    pd.testing.assert_frame_equal(read_csv(path, ("tc",), "make it"), table)
+    path.unlink()
+    write_csv(path, table)
+    assert path.read_bytes() == once
+    for damaged in (once[:-20], once[:30] + b"x" + once[31:], b"no gzip"):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="cannot be read"):
+            read_csv(path, ("tc",), "make it")
+
+
 def test_a_table_that_cannot_be_used_is_a_users_error(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     with pytest.raises(UserError, match="x.csv is missing; make it with: make it"):
