@@ -29,13 +29,22 @@ Array: TypeAlias = NDArray[np.float64]
 # Fit: predictions (n, M) and Tc (n,) to a function from predictions (m, M) to Tc (m,), all in K.
 Combiner: TypeAlias = Callable[[Array], Array]
 FOLDS = 5
+# A member that would count for less is left out: what it adds is noise, and its cost is not.
+LEAST_WEIGHT = 0.01
 
 
 def fit_weights(pred_K: Array, tc_K: Array) -> Array:
-    """Weights (M,), none negative, summing to 1, with the least MAE of the weighted mean.
+    """Weights (M,), each 0 or at least `LEAST_WEIGHT`, summing to 1, with the least MAE of the weighted mean."""
+    weights = _least_absolute_error(pred_K, tc_K)
+    while (slight := (weights > 0) & (weights < LEAST_WEIGHT)).any():
+        kept = (weights > 0) & ~slight
+        weights[~kept] = 0.0
+        weights[kept] = _least_absolute_error(pred_K[:, kept], tc_K)
+    return weights
 
-    A linear programme: minimise the sum of t under -t <= Tc - P w <= t.
-    """
+
+def _least_absolute_error(pred_K: Array, tc_K: Array) -> Array:
+    """A linear programme: minimise the sum of t under -t <= Tc - P w <= t, with w >= 0 and the sum of w 1."""
     n, models = pred_K.shape
     cost = np.concatenate([np.zeros(models), np.ones(n)])
     above, below = hstack([-pred_K, -eye_array(n)]), hstack([pred_K, -eye_array(n)])

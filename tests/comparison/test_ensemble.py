@@ -32,6 +32,14 @@ def test_a_useless_model_gets_no_weight() -> None:
     assert weights == pytest.approx([1, 0], abs=1e-9)
 
 
+@pytest.mark.parametrize(("best", "given"), [(0.004, 0.0), (0.02, 0.02)])
+def test_a_model_of_less_than_a_hundredth_is_left_out(best: float, given: float) -> None:
+    random = np.random.default_rng(2)
+    tc_K, apart_K = random.lognormal(1, 1, 60), random.normal(0, 1, 60)
+    pred_K = np.stack([tc_K + best * apart_K, tc_K - (1 - best) * apart_K], axis=1)  # exact at this weight
+    assert fit_weights(pred_K, tc_K) == pytest.approx([1 - given, given], abs=1e-6)
+
+
 @pytest.mark.parametrize("name", ["ensemble", "ensemble_ridge"])
 def test_independent_errors_average_out(tmp_path: Path, name: str) -> None:
     results = make_results(tmp_path, {"a": 3.0, "b": 3.0, "c": 3.0}, count=300)
