@@ -18,6 +18,7 @@ ROOMS = {
     "baselines": {"tc_common"},
     "comparison": {"tc_common"},
     "monitor": {"tc_common"},
+    "tuning": {"tc_common", "dinov3_pipeline", "gat_pipeline"},
 }
 WITHOUT_TORCH = ("data", "render_images", "compare_models", "composition_baseline")
 SCRIPTS = tuple(sorted(path.stem for path in ROOT.glob("*.py")))
