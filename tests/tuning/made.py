@@ -18,6 +18,9 @@ from tuning.spaces import Choice, Parameter, Table, decades
 RATES: Table = {"learning_rate": Parameter(decades(1e-6, 0.3)), "loss": Parameter(Choice(("l1", "mse")))}
 
 
+EPOCHS = 2
+
+
 class Untouchable:
     """Materials that nobody may read."""
 
@@ -44,8 +47,8 @@ def pipeline(table: Table) -> Pipeline:
 
 def tune(folder: Path, table: Table = RATES, words: Sequence[str] = (), **settings: Any) -> dict[str, Any]:
     """Search the toy's settings with the study in `folder`; returns what the best file holds."""
-    config = replace(TuneConfig(pipeline="gat", name="toy", out=folder, trials=6, startup_trials=3), **settings)
-    return search(pipeline(table), config, [*flags(folder / "elsewhere"), *words])
+    config = replace(TuneConfig(pipeline="gat", name="toy", out=folder, trials=4, startup_trials=2), **settings)
+    return search(pipeline(table), config, [*flags(folder / "elsewhere", epochs=EPOCHS), *words])
 
 
 def trials(folder: Path) -> pd.DataFrame:
