@@ -62,12 +62,12 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(tmp_path: Path) -> None:
     write_small_splits(tmp_path / "p")
     out = tmp_path / "o"
     own = ["--pipeline", "gat", "--trials", "1", "--out", str(out), "--search", "lr_head"]
-    command = [sys.executable, "tune.py", *own, "--", *gat_words(tmp_path, epochs=60), "--patience", "9999"]
+    command = [sys.executable, "tune.py", *own, "--", *gat_words(tmp_path, epochs=12), "--patience", "9999"]
     search = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
     while not (out / "gat.trials" / "1" / "alignn_history.csv").exists():
         assert time.monotonic() < deadline and search.poll() is None, "no epoch comes"
-        time.sleep(0.05)
+        time.sleep(0.02)
     search.terminate()
     asked = time.monotonic()
     _, said = search.communicate(timeout=60)
@@ -76,7 +76,7 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert not (out / "gat_trials.csv").exists()
     tune.main(command[2:])
     table, _ = lines(out, "gat")
-    assert table[["number", "state", "epochs"]].to_numpy().tolist() == [[1, "complete", 60]]
+    assert table[["number", "state", "epochs"]].to_numpy().tolist() == [[1, "complete", 12]]
 
 
 def test_a_mistake_is_one_line() -> None:
