@@ -11,6 +11,7 @@ import pandas as pd
 
 from data.archives import unpack
 from data.tables import rows_3dsc
+from tc_common.provenance import processor
 
 
 def archive_3dsc() -> Path | None:
@@ -50,11 +51,3 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version(name) for name in ("numpy", "opencv-python-headless", "pymatgen", "scipy")},
     }
-
-
-def processor() -> str:
-    """The processor's name, where the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

@@ -21,10 +21,9 @@ from typing import Any
 
 import torch
 
-from benchmarks._real_crystals import processor
 from tc_common.cli import parse, run
 from tc_common.files import write_json
-from tc_common.provenance import git_commit
+from tc_common.provenance import git_commit, processor
 
 ROOT = Path(__file__).parent.parent
 # The study's training set: 4,041 materials, 18 views each.

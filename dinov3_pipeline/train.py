@@ -9,6 +9,7 @@ Reads `--data-dir` (`python -m data.prepare`) and `--images-dir` (`python render
 `models/dino_{last,best}.pth` and `results/dinov3_*`. Cost and results: README_dinov3.md.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from tc_common.devices import Placement, place
 from tc_common.logs import log, set_up_log
 from tc_common.runs import run_training
 from tc_common.schedules import ScheduleKind
-from tc_common.splits import read_splits
+from tc_common.splits import SPLITS, read_splits
 from tc_common.targets import TargetTransform
 from tc_common.task import MaterialDataset, Task, pieces_of, shuffled_groups
 
@@ -103,15 +104,25 @@ class VisionConfig(TrainConfig):
 
 def main(config: VisionConfig) -> None:
     """Build data and model, train, predict, write."""
+    set_up_log(config.log_file, place(config.device, config.precision).is_main)
+    run_training(prepare(config), config)
+
+
+def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
+    """All that a training of these settings needs, with the pictures of these parts of the data.
+
+    Raises:
+        UserError: data, pictures or weights cannot be used.
+    """
     placement = place(config.device, config.precision)
-    set_up_log(config.log_file, placement.is_main)
     splits = read_splits(config.data_dir, config.limit)
-    pictures = {name: load_pictures(config, table) for name, table in splits.items()}
+    pictures = {name: load_pictures(config, splits[name]) for name in parts}
     model = build_model(config, splits["train"]["tc"])
     model.render_options = pictures["train"].options
     model.adapt_to(placement)
     datasets: dict[str, MaterialDataset] = {}
-    for name, table in splits.items():
+    for name in parts:
+        table = splits[name]
         views = make_dataset(config, name, table, pictures[name])
         datasets[name] = frozen(model, name, views, config, placement, table) if config.tune == "head" else views
     if config.compile:
@@ -121,7 +132,7 @@ def main(config: VisionConfig) -> None:
         f"{config.backbone} at {config.image_size} px, {config.tune}: {trainable:,} of {total:,} parameters train"
     )
     log.info(f"weights {model.init}; {len(datasets['train'])} pictures an epoch; {placement.device}")
-    run_training(make_task(config, model, datasets, splits), config)
+    return make_task(config, model, datasets, splits)
 
 
 def build_model(config: VisionConfig, train_tc_K: pd.Series) -> DinoTcModel:

@@ -29,7 +29,7 @@ from tc_common.errors import UserError
 from tc_common.logs import log, set_up_log
 from tc_common.runs import run_training
 from tc_common.schedules import ScheduleKind
-from tc_common.splits import read_splits
+from tc_common.splits import SPLITS, read_splits
 from tc_common.targets import TargetTransform
 from tc_common.task import MaterialDataset, Task
 
@@ -97,15 +97,26 @@ class GraphTrainConfig(TrainConfig):
 def main(config: GraphTrainConfig) -> None:
     """Train, or go on with a training, and write its results."""
     set_up_log(config.log_file)
+    run_training(prepare(config), config)
+
+
+def prepare(config: GraphTrainConfig, parts: Sequence[str] = SPLITS) -> Task:
+    """All that a training of these settings needs, with the materials of these parts of the data.
+
+    Raises:
+        UserError: data or weights cannot be used.
+    """
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
     weights = find_weights(config.init, config.models_dir / "downloads")
     model = build_model(config, weights, splits["train"])
-    datasets = {name: GraphDataset(table, config.graph, config.cache_dir) for name, table in splits.items()}
+    datasets = {
+        name: GraphDataset(table, config.graph, config.cache_dir) for name, table in splits.items() if name in parts
+    }
     if model.statistics is not None:
         model.statistics.standardise(datasets["train"].statistics())
     log.info(describe(config, model, datasets))
-    run_training(task_of(config, model, weights, splits, datasets), config)
+    return task_of(config, model, weights, splits, datasets)
 
 
 def build_model(config: GraphTrainConfig, weights: Weights | None, train: pd.DataFrame) -> AlignnTc:

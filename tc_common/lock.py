@@ -35,8 +35,11 @@ class Owner:
 
 
 @contextmanager
-def own_folder(folder: Path) -> Iterator[Owner]:
+def own_folder(folder: Path, flag: str = "--models-dir") -> Iterator[Owner]:
     """Hold the folder until the block ends; the operating system frees it if the process dies in between.
+
+    Args:
+        flag: the one that names the folder, for the complaints.
 
     Raises:
         UserError: another trainer holds it (named by pid, host and start), or the folder cannot be written.
@@ -44,9 +47,9 @@ def own_folder(folder: Path) -> Iterator[Owner]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".trainer.lock")
-        _acquire(lock, folder)
+        _acquire(lock, folder, flag)
     except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror or error}; pick another --models-dir") from error
+        raise UserError(f"cannot write {folder}: {error.strerror or error}; pick another {flag}") from error
     try:
         owner = Owner(folder, datetime.now(timezone.utc).isoformat(timespec="seconds"))
         owner.tell()
@@ -65,7 +68,7 @@ def read_owner(folder: Path) -> dict[str, Any]:
     return owner if isinstance(owner, dict) else {}
 
 
-def _acquire(lock: FileLock, folder: Path) -> None:
+def _acquire(lock: FileLock, folder: Path, flag: str) -> None:
     started = time.monotonic()
     while True:
         try:
@@ -75,7 +78,7 @@ def _acquire(lock: FileLock, folder: Path) -> None:
             owner, waited = read_owner(folder), time.monotonic() - started
             unnamed = not owner or _is_dead(owner)
             if not unnamed or waited > SECONDS_TO_WAIT_FOR_A_NAME:
-                raise UserError(_refusal(folder, owner)) from None
+                raise UserError(_refusal(folder, owner, flag)) from None
             time.sleep(0.1)
 
 
@@ -93,7 +96,7 @@ def _is_dead(owner: dict[str, Any]) -> bool:
     return False
 
 
-def _refusal(folder: Path, owner: dict[str, Any]) -> str:
+def _refusal(folder: Path, owner: dict[str, Any], flag: str) -> str:
     named = all(key in owner for key in ("pid", "host", "start"))
     who = f"pid {owner['pid']} on {owner['host']} since {owner['start']}" if named else "which has not signed yet"
-    return f"{folder} is in use by a trainer ({who}); wait for it, stop it, or pick another --models-dir"
+    return f"{folder} is in use by a trainer ({who}); wait for it, stop it, or pick another {flag}"

@@ -35,6 +35,7 @@ from tc_common.logs import log
 from tc_common.memory import peak_rss_MB
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
+from tc_common.progress import Progress
 from tc_common.provenance import git_commit
 from tc_common.splits import splits_sha256
 from tc_common.task import Task
@@ -210,6 +211,29 @@ def run_training(task: Task, config: TrainConfig) -> dict[str, Any]:
         UserError: see `own_folder`, `Run.begin`, `Trainer.fit`.
         Stopped: SIGINT or SIGTERM came; the same command continues.
     """
+    with started(task, config) as run:
+        run.trainer.fit(run.save)
+        return run.report()
+
+
+def fit(task: Task, config: TrainConfig, listener: Listener) -> Progress:
+    """Train `task` to the end, resumably, and predict nothing afterwards: its datasets need no test materials.
+
+    Args:
+        listener: is told besides; what it raises ends the training without saving the epoch.
+
+    Raises:
+        UserError, Stopped: as `run_training`.
+    """
+    with started(task, config) as run:
+        run.trainer.listeners.append(listener)
+        run.trainer.fit(run.save)
+        return run.trainer.progress
+
+
+@contextmanager
+def started(task: Task, config: TrainConfig) -> Iterator[Run]:
+    """A run that owns its folder, heeds signals, and has begun or been continued."""
     placement = place(config.device, config.precision)
     with ExitStack() as stack:
         owner = stack.enter_context(own_folder(config.models_dir)) if placement.is_main else None
@@ -219,8 +243,7 @@ def run_training(task: Task, config: TrainConfig) -> dict[str, Any]:
         if owner:
             owner.tell(phase="starting", **facts(run))
             run.trainer.listeners = stack.enter_context(listening(run, owner))
-        run.trainer.fit(run.save)
-        return run.report()
+        yield run
 
 
 def facts(run: Run) -> dict[str, Any]:

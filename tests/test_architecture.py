@@ -19,6 +19,7 @@ ROOMS = {
     "comparison": {"tc_common"},
     "monitor": {"tc_common"},
     "prediction": {"tc_common", "gat_pipeline", "dinov3_pipeline", "baselines"},
+    "tuning": {"tc_common", "dinov3_pipeline", "gat_pipeline"},
 }
 WITHOUT_TORCH = ("data", "render_images", "compare_models", "composition_baseline", "check_results")
 SCRIPTS = tuple(sorted(path.stem for path in ROOT.glob("*.py")))

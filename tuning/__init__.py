@@ -1,0 +1,1 @@
+"""Search for a trainer's settings, judged on the validation materials alone."""

@@ -1,0 +1,116 @@
+"""The study in SQLite: opened, refused where it belongs to another search, and asked for the next trial.
+
+What a trial draws depends on (seed of the search, number of the trial, the trials before it) alone, so a search that
+was killed and started again goes the way of an undisturbed one. A trial is written with all its parameters in one
+transaction; one that is found unfinished is the one that was interrupted, and goes on.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.pruners import MedianPruner
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from tc_common.config import TrainConfig
+from tc_common.errors import UserError
+from tc_common.runs import FREE_SETTINGS
+from tuning.settings import TuneConfig
+from tuning.spaces import Table, plain
+
+STUDY = "tuning"
+# Free for a checkpoint because their product or their content is compared there; here they change the trials.
+BOUND_HERE = {"batch_size", "grad_accumulation", "init"}
+
+
+@contextmanager
+def open_study(config: TuneConfig, settings: dict[str, Any]) -> Iterator[optuna.Study]:
+    """The study of these settings (see `identity`), from its file or new; one that has no result yet is begun anew.
+
+    Raises:
+        UserError: the study is another search's; the file is no study, another release's, or cannot be written.
+    """
+    path = config.path(".db")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = _create(path, config)
+        if not any(trial.intermediate_values or trial.state.is_finished() for trial in study.trials):
+            optuna.delete_study(study_name=STUDY, storage=study._storage)
+            study = _create(path, config)
+        require_same(study, "settings", settings, config)
+        yield study
+    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "version" not in str(error):
+            raise
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(f"{path} cannot be used: {reason}; free space, or pick another --name or --out") from error
+
+
+def _create(path: Path, config: TuneConfig) -> optuna.Study:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    url = URL.create("sqlite", database=str(path)).render_as_string()
+    return optuna.create_study(
+        study_name=STUDY,
+        storage=optuna.storages.RDBStorage(url),
+        load_if_exists=True,
+        sampler=RandomSampler(),  # never asked: `draw` draws
+        pruner=MedianPruner(n_startup_trials=config.startup_trials, n_warmup_steps=config.warm_up_epochs),
+    )
+
+
+def identity(module: str, config: TuneConfig, table: Table, settings: TrainConfig) -> dict[str, Any]:
+    """What must agree before a study is continued, besides the data."""
+    free = (FREE_SETTINGS - BOUND_HERE) | set(table)
+    fixed = {name: value for name, value in settings.plain().items() if name not in free}
+    searched = {f"search {name}": values for name, values in plain(table).items()}
+    own = {f"tune.py {name}": getattr(config, name) for name in ("seed", "startup_trials", "warm_up_epochs")}
+    return {"trainer": module, **fixed, **searched, **own}
+
+
+def require_same(study: optuna.Study, what: str, ours: dict[str, Any], config: TuneConfig) -> None:
+    """Remember these facts with the study, or compare them with the remembered ones.
+
+    Raises:
+        UserError: they differ (each named, then and now).
+    """
+    theirs = study.user_attrs.get(what)
+    if theirs is None:
+        study.set_user_attr(what, ours)
+        return
+    differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    if differing:
+        shown = ", ".join(f"{name} {theirs.get(name)} -> {ours.get(name)}" for name in differing)
+        path = config.path(".db")
+        raise UserError(f"{path} belongs to another search ({shown}); use those settings, or another --name or --out")
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that are complete, pruned or failed."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+def next_trial(study: optuna.Study, config: TuneConfig, table: Table) -> Trial:
+    """The trial that was interrupted, if there is one; else a new one, begun."""
+    running = study.get_trials(states=(TrialState.RUNNING,))
+    if not running:
+        space = {name: row.values.distribution() for name, row in table.items()}
+        study.add_trial(create_trial(state=TrialState.RUNNING, params=draw(study, config, table), distributions=space))
+        running = study.get_trials(states=(TrialState.RUNNING,))
+    assert len(running) == 1, "one search at a time"
+    return Trial(study, running[0]._trial_id)
+
+
+def draw(study: optuna.Study, config: TuneConfig, table: Table) -> dict[str, Any]:
+    """Parameters of the next trial, by TPE from the finished ones."""
+    seed = np.random.SeedSequence((config.seed, len(study.trials))).generate_state(1)[0]
+    sampler = TPESampler(seed=int(seed), n_startup_trials=config.startup_trials)
+    shadow = optuna.create_study(sampler=sampler)
+    shadow.add_trials(study.trials)
+    return shadow.ask({name: row.values.distribution() for name, row in table.items()}).params
