@@ -2,7 +2,7 @@
 
     python -m dinov3_pipeline.train                                  # as the study: ViT-B, LoRA, 50 epochs, batch 8
     python -m dinov3_pipeline.train --tune head --batch-size 64      # linear probe: features once, epochs in seconds
-    python -m dinov3_pipeline.train --init random --tune full --backbone vit_tiny_patch16_224 --image-size 64
+    python -m dinov3_pipeline.train --init random --tune full …      # small, on one core: README_dinov3.md, Results
     accelerate launch --num-processes 2 -m dinov3_pipeline.train     # several GPUs or processes
 
 Reads `--data-dir` (`python -m data.prepare`) and `--images-dir` (`python render_images.py`); writes
