@@ -18,7 +18,7 @@ def score_rows(comparison: dict[str, Any]) -> Rows:
     """Head and one row per model: MAE, RMSE, R² with intervals, skill."""
     head = ["model", "MAE (K)", "RMSE (K)", "R²", "skill"]
     return [head] + [
-        [display(name), *(with_interval(model, metric) for metric in ("mae_K", "rmse_K", "r2"))]
+        [display(name, model["init"]), *(with_interval(model, metric) for metric in ("mae_K", "rmse_K", "r2"))]
         + [number(model["score"]["skill"])]
         for name, model in comparison["models"].items()
     ]

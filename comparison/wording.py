@@ -2,7 +2,7 @@
 
 NOT_KNOWN = "–"
 DISPLAY_NAMES = {
-    "dinov3": "DINOv3",
+    "dinov3": "ViT",
     "alignn": "ALIGNN",
     "pretrained_alignn": "ALIGNN zero-shot",
     "composition": "composition trees",
@@ -11,8 +11,10 @@ DISPLAY_NAMES = {
 }
 
 
-def display(model: str) -> str:
-    """A model's name as people write it."""
+def display(model: str, init: str | None = None) -> str:
+    """A model's name as people write it; the vision model is DINOv3 only if its `init` brought DINOv3's weights."""
+    if model == "dinov3" and init:
+        return "ViT, random start" if init == "random" else "DINOv3" if "dinov3" in init else "ViT"
     return DISPLAY_NAMES.get(model, model.replace("_", " "))
 
 

@@ -5,8 +5,9 @@ The DINOv3 names are `vit_{small,small_plus,base,large}_patch16_dinov3`; their w
 """
 
 import pickle
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import huggingface_hub
 import safetensors.torch
@@ -15,21 +16,46 @@ from huggingface_hub import constants
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from dinov3_pipeline.color_waves import ColorWaves
 from tc_common.errors import UserError
 from tc_common.files import sha256
 from tc_common.torchvision_operators import declare_missing_operators
 
 WEIGHTS_FILE = "model.safetensors"
 LAYER_SCALES = ("gamma_1", "gamma_2", ".gamma")
+Pool: TypeAlias = Literal["token", "avg"]
 
 
-def create_backbone(name: str, image_size: int, init: str) -> tuple[nn.Module, str]:
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What differs from the published architecture, for a random start; None is as published."""
+
+    patch_size: int | None = None
+    width: int | None = None
+    depth: int | None = None
+    heads: int | None = None
+    pool: Pool | None = None
+    color_waves: int | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The same in timm's words."""
+        words = {"width": "embed_dim", "heads": "num_heads", "pool": "global_pool"}
+        given = {**asdict(self), "color_waves": None, "in_chans": self.color_waves and 3 + self.color_waves}
+        return {words.get(name, name): value for name, value in given.items() if value is not None}
+
+
+AS_PUBLISHED = Shape()
+SHAPE_FLAGS = ", ".join(f"--{field.name.replace('_', '-')}" for field in fields(Shape))
+
+
+def create_backbone(name: str, image_size: int, init: str, shape: Shape = AS_PUBLISHED) -> tuple[nn.Module, str]:
     """Build a ViT without classifier, and say where its weights came from.
 
     Args:
         name: architecture in timm, with or without a tag (`vit_base_patch16_dinov3.lvd1689m`).
         image_size: side of the square pictures in pixels, a multiple of the patch.
         init: `pretrained`, `random`, or a file (safetensors or .pth of the timm layout).
+        shape: a smaller network of the same kind; weights of others fit the published shape alone.
 
     Returns:
         The network, pictures (B, 3, S, S) -> features (B, D), and `pretrained:<name>@<sha256>`,
@@ -39,7 +65,9 @@ def create_backbone(name: str, image_size: int, init: str) -> tuple[nn.Module, s
         UserError: unknown name, wrong size, weights that cannot be had or do not fit.
     """
     if init == "random":
-        return _without_layer_scale(build(name, image_size)), "random"
+        return _without_layer_scale(build(name, image_size, shape)), "random"
+    if shape != AS_PUBLISHED:
+        raise UserError(f"--init {init} brings weights of the published shape; {SHAPE_FLAGS} need --init random")
     if init == "pretrained":
         path = download(name)
         return load(name, image_size, path), f"pretrained:{_tagged(name)}@{sha256(path)[:12]}"
@@ -49,14 +77,14 @@ def create_backbone(name: str, image_size: int, init: str) -> tuple[nn.Module, s
     return load(name, image_size, path), f"file:{path.name}@{sha256(path)[:12]}"
 
 
-def build(name: str, image_size: int, **options: Any) -> nn.Module:
+def build(name: str, image_size: int, shape: Shape = AS_PUBLISHED, **options: Any) -> nn.Module:
     """Build the architecture; its weights are drawn from torch's generator unless `options` bring some."""
     timm = _timm()
     if not timm.is_model(name.partition(".")[0]):
         raise UserError(f"--backbone {name} is unknown to timm; for example {_examples()}")
     _pretrained_cfg(name)
     try:
-        backbone = timm.create_model(name, img_size=image_size, **{"num_classes": 0, **options})
+        backbone = timm.create_model(name, img_size=image_size, **{"num_classes": 0, **shape.options(), **options})
     except TypeError as error:  # convolutional networks take no img_size
         raise UserError(f"--backbone {name} is no vision transformer; for example {_examples()}") from error
     if not hasattr(backbone, "blocks"):
@@ -64,6 +92,8 @@ def build(name: str, image_size: int, **options: Any) -> nn.Module:
     patch = backbone.patch_embed.patch_size[0]
     if image_size % patch:
         raise UserError(f"--image-size {image_size} is no multiple of the patch of {name}, {patch} pixels")
+    if shape.color_waves:
+        backbone.patch_embed.proj = nn.Sequential(ColorWaves(shape.color_waves), backbone.patch_embed.proj)
     return cast(nn.Module, backbone)
 
 

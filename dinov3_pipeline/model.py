@@ -5,7 +5,7 @@ Legend: B pictures in a batch, V views of one material, S side of a picture in p
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dinov3_pipeline.backbones import build, create_backbone, normalisation
+from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, build, create_backbone, normalisation
 from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
 from dinov3_pipeline.pictures import Picture, resized
 from dinov3_pipeline.render_options import RenderOptions
@@ -168,6 +168,7 @@ def create_dino_model(
     image_size: int = 224,
     tune: Tune = "lora",
     init: str = "pretrained",
+    shape: Shape = AS_PUBLISHED,
     lora: Lora = Lora(),  # noqa: B008 - frozen
     head_dropout: float = 0.1,
     target: TargetTransform | None = None,
@@ -180,6 +181,7 @@ def create_dino_model(
         backbone: a timm ViT; image_size: pixels, a multiple of its patch.
         tune: what is trained: adapters and head (`lora`), `head`, or `full`.
         init: `pretrained`, `random`, or a file of weights.
+        shape: of a random start that is smaller than the published architecture.
         target: what is regressed; kelvin unless given.
         gradient_checkpointing: compute activations twice instead of keeping them.
         seed: of everything drawn here.
@@ -189,7 +191,7 @@ def create_dino_model(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vit, origin = create_backbone(backbone, image_size, init)
+        vit, origin = create_backbone(backbone, image_size, init, shape)
         model = _assemble(
             vit, backbone, image_size, tune, lora, head_dropout, target or TargetTransform("kelvin"), origin
         )
@@ -259,7 +261,7 @@ def restore_model(config: Mapping[str, Any], init: str | None = None) -> DinoTcM
     name, image_size, target = config["backbone"], config["image_size"], TargetTransform(config["target"])
     lora, head_dropout, tune = lora_of(config), config["head_dropout"], config["tune"]
     with torch.random.fork_rng(devices=[]):
-        vit = build(name, image_size) if init is None else create_backbone(name, image_size, init)[0]
+        vit = create_backbone(name, image_size, init)[0] if init else build(name, image_size, shape_of(config))
         return _assemble(vit, name, image_size, tune, lora, head_dropout, target, init or "")
 
 
@@ -267,6 +269,11 @@ def lora_of(config: Mapping[str, Any]) -> Lora:
     """The adapters that a trainer's settings describe."""
     options = {name: config[f"lora_{name}"] for name in ADAPTERS}
     return Lora(**{**options, "targets": tuple(options["targets"])})
+
+
+def shape_of(config: Mapping[str, Any]) -> Shape:
+    """The network's shape in a trainer's settings; those of before it could be chosen have the published one."""
+    return Shape(**{field.name: config.get(field.name) for field in fields(Shape)})
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

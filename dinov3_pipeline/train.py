@@ -2,7 +2,7 @@
 
     python -m dinov3_pipeline.train                                  # as the study: ViT-B, LoRA, 50 epochs, batch 8
     python -m dinov3_pipeline.train --tune head --batch-size 64      # linear probe: features once, epochs in seconds
-    python -m dinov3_pipeline.train --init random --tune full --backbone vit_tiny_patch16_224 --image-size 64
+    python -m dinov3_pipeline.train --init random --tune full …      # small, on one core: README_dinov3.md, Results
     accelerate launch --num-processes 2 -m dinov3_pipeline.train     # several GPUs or processes
 
 Reads `--data-dir` (`python -m data.prepare`) and `--images-dir` (`python render_images.py`); writes
@@ -10,17 +10,18 @@ Reads `--data-dir` (`python -m data.prepare`) and `--images-dir` (`python render
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Pool, Shape
 from dinov3_pipeline.dataset import Augmentation, FeatureDataset, ViewDataset, collate
 from dinov3_pipeline.features import cached_features
 from dinov3_pipeline.image_index import read_render_options
 from dinov3_pipeline.lora import Lora
-from dinov3_pipeline.model import DEFAULT_BACKBONE, DinoTcModel, Tune, count_parameters, create_dino_model
+from dinov3_pipeline.model import DEFAULT_BACKBONE, DinoTcModel, Tune, count_parameters, create_dino_model, shape_of
 from dinov3_pipeline.pictures import DrawnPictures, Pictures, StoredPictures
 from dinov3_pipeline.render_options import RenderOptions
 from tc_common.cli import parse, run
@@ -33,6 +34,8 @@ from tc_common.splits import SPLITS, read_splits
 from tc_common.targets import TargetTransform
 from tc_common.task import MaterialDataset, Task, pieces_of, shuffled_groups
 
+SIZES = ("patch_size", "width", "depth", "heads", "color_waves")
+
 
 @dataclass(frozen=True, kw_only=True)
 class VisionConfig(TrainConfig):
@@ -42,6 +45,18 @@ class VisionConfig(TrainConfig):
     """Vision transformer by its name in timm; DINOv3: vit_{small,small_plus,base,large}_patch16_dinov3."""
     image_size: int = 224
     """Side of the pictures in pixels, a multiple of the patch (16); other sizes are scaled to it."""
+    patch_size: int | None = None
+    """Side of a patch in pixels (>= 1; default: as published); this and the next five only with --init random."""
+    width: int | None = None
+    """Numbers in a token, a multiple of 4 x --heads (default: as published)."""
+    depth: int | None = None
+    """Blocks (>= 1; default: as published)."""
+    heads: int | None = None
+    """Attention heads in a block (>= 1; default: as published); goes with --width."""
+    pool: Pool | None = None
+    """What the head reads: the class token, or the mean of the patches (default: as in timm, for DINOv3 the mean)."""
+    color_waves: int | None = None
+    """Random Fourier features of a pixel's colour beside its three channels (>= 1; default: none)."""
     tune: Tune = "lora"
     """What is trained besides the head: lora (adapters), head (nothing), or full (the whole backbone)."""
     lora_rank: int = 16
@@ -79,7 +94,7 @@ class VisionConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("lora_rank", "views_per_epoch", "image_size"):
+        for name in ("lora_rank", "views_per_epoch", "image_size", *SIZES):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
         for name in ("lora_dropout", "head_dropout"):
@@ -89,6 +104,16 @@ class VisionConfig(TrainConfig):
             raise ValueError("--lr and --lora-alpha must be > 0, --weight-decay >= 0")
         if self.tune == "head" and (self.online_views or self.views_per_epoch):
             raise ValueError("--tune head uses features of the standard views: no --online-views or --views-per-epoch")
+        if self.init != "random" and self.shape() != AS_PUBLISHED:
+            raise ValueError(f"{SHAPE_FLAGS} need --init random: --init {self.init} has the published shape")
+        if (self.width is None) != (self.heads is None):
+            raise ValueError("--width and --heads go together")
+        if self.width and self.heads and self.width % (4 * self.heads):
+            raise ValueError(f"--width {self.width}: a multiple of 4 x --heads, {4 * self.heads}")
+
+    def shape(self) -> Shape:
+        """The network's shape, where it is not the published one."""
+        return shape_of(asdict(self))
 
     def lora(self) -> Lora:
         """The adapters."""
@@ -142,6 +167,7 @@ def build_model(config: VisionConfig, train_tc_K: pd.Series) -> DinoTcModel:
         image_size=config.image_size,
         tune=config.tune,
         init=config.init,
+        shape=config.shape(),
         lora=config.lora(),
         head_dropout=config.head_dropout,
         target=TargetTransform(config.target, torch.tensor(train_tc_K.to_numpy())),

@@ -9,7 +9,7 @@ import pytest
 from comparison.evaluate import Uncertainty, compression, evaluate, worst_misses
 from comparison.plain import plain
 from comparison.verdicts import verdict
-from comparison.wording import format_p, number
+from comparison.wording import display, format_p, number
 from tests.comparison.made import make_results
 
 QUICK = Uncertainty(resamples=500)
@@ -55,14 +55,14 @@ def test_one_model_has_no_differences(tmp_path: Path) -> None:
     ("low", "high", "p", "ending"),
     [
         (0.1, 0.9, 0.01, "ALIGNN has the lower MAE"),
-        (-0.9, -0.1, 0.01, "DINOv3 has the lower MAE"),
+        (-0.9, -0.1, 0.01, "ViT has the lower MAE"),
         (-0.1, 0.9, 0.01, "not distinguishable"),
         (0.1, 0.9, 0.06, "not distinguishable"),
     ],
 )
 def test_a_verdict_needs_interval_and_corrected_p(low: float, high: float, p: float, ending: str) -> None:
     said = verdict(difference(low, high, p), level=0.95)
-    assert said.startswith(f"DINOv3 − ALIGNN = {number((low + high) / 2, sign=True)} K [")
+    assert said.startswith(f"ViT − ALIGNN = {number((low + high) / 2, sign=True)} K [")
     assert said.endswith(ending)
 
 
@@ -118,3 +118,10 @@ def test_nothing_that_json_does_not_know_remains() -> None:
         "a": [None, 3],
         "b": ["x", None],
     }
+
+
+def test_a_random_start_is_not_called_dinov3() -> None:
+    assert display("dinov3", "random") == "ViT, random start"
+    assert display("dinov3", "pretrained:vit_base_patch16_dinov3.lvd1689m@0123456789ab") == "DINOv3"
+    assert display("dinov3", "file:vit_tiny.pth@0123456789ab") == display("dinov3") == "ViT"
+    assert display("alignn", "random") == "ALIGNN"
