@@ -4,9 +4,11 @@ Only networks that started from random weights are shipped: they are whole in th
 own weights are under Meta's licence and 80 MB upwards.
 """
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from dinov3_pipeline.backbones import Shape
 from dinov3_pipeline.model import ADAPTERS, DinoTcModel, load_model, restore_model
 from tc_common.checkpoints import load_checkpoint
 from tc_common.errors import UserError
@@ -14,6 +16,7 @@ from tc_common.files import sha256
 from tc_common.tensors import half_state, read_card, read_tensors, write_tensors
 
 SETTINGS = ("backbone", "image_size", "tune", "target", "head_dropout", *(f"lora_{name}" for name in ADAPTERS))
+SHAPE = tuple(field.name for field in fields(Shape))
 LARGEST_BYTES = 25_000_000
 # the names of everything but `_extra_state`, which the card holds in words
 PARTS = ("backbone.", "head.", "target.", "mean", "std", "feature_mean", "feature_std")
@@ -35,7 +38,7 @@ def write_shipped(checkpoint: Path, path: Path) -> dict[str, Any]:
         raise UserError(
             f"{checkpoint} takes {path.stat().st_size >> 20} MB; at most 25 are shipped: train a smaller one"
         )
-    settings = {name: config[name] for name in SETTINGS}
+    settings = {**{name: config[name] for name in SETTINGS}, **{name: config.get(name) for name in SHAPE}}
     return {"network": settings, "pictures": model.get_extra_state()["render_options"]}
 
 
@@ -49,7 +52,7 @@ def load_shipped(path: Path) -> DinoTcModel:
     if card.get("sha256") != sha256(path):
         raise UserError(f"{path} is not the file that its card describes; fetch both again")
     try:
-        model = restore_model({name: card["network"][name] for name in SETTINGS})
+        model = restore_model({name: card["network"][name] for name in (*SETTINGS, *SHAPE)})
         state: dict[str, Any] = {**tensors, "_extra_state": {"render_options": card["pictures"]}}
         model.load_state_dict(state, strict=True)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dinov3_pipeline.backbones import Shape
 from dinov3_pipeline.model import DinoTcModel, create_dino_model
 from dinov3_pipeline.render_options import RenderOptions
 from dinov3_pipeline.train import VisionConfig
@@ -40,12 +41,14 @@ def batch(pictures: int = 4) -> dict[str, Any]:
 UNIT_CELLS = RenderOptions(image_size=64, bonds="none", views="axes", supercells=("1x1x1",))
 
 
-def save_whole(path: Path, init: str = "random") -> DinoTcModel:
-    """A whole network as a training leaves it."""
-    model = tiny_model(tune="full", seed=4)
+def save_whole(path: Path, init: str = "random", **shape: Any) -> DinoTcModel:
+    """A whole network as a training leaves it; `shape` as in `Shape`."""
+    model = tiny_model(tune="full", seed=4, shape=Shape(**shape))
     model.render_options = UNIT_CELLS
     model.standardise(torch.randn(8, len(model.feature_mean)))
-    settings = VisionConfig(init="random", tune="full", backbone=TINY, image_size=SIZE, target="kelvin").plain()
+    settings = VisionConfig(
+        init="random", tune="full", backbone=TINY, image_size=SIZE, target="kelvin", **shape
+    ).plain()
     parts = dict.fromkeys(("optimizer_state_dict", "scheduler_state_dict", "rng_state"), None)
     content = {"epoch": 1, "val_loss": 1.0, **parts, "config": settings, "init": init}
     save_checkpoint(path, {**content, "model_state_dict": model.state_dict()})

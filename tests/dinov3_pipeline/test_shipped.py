@@ -21,8 +21,9 @@ def ship(folder: Path) -> Path:
     return path
 
 
-def test_the_network_comes_back_with_its_pictures(tmp_path: Path) -> None:
-    model = save_whole(tmp_path / "dino_best.pth")
+@pytest.mark.parametrize("shape", [{}, {"patch_size": 8, "depth": 2, "color_waves": 16}])
+def test_the_network_comes_back_with_its_pictures(tmp_path: Path, shape: dict[str, int]) -> None:
+    model = save_whole(tmp_path / "dino_best.pth", **shape)
     back = load_shipped(ship(tmp_path))
     assert back.render_options == UNIT_CELLS and not back.training
     with torch.inference_mode():
