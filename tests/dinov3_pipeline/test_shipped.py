@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def ship(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("shape", [{}, {"patch_size": 8, "depth": 2, "color_waves": 16}])
-def test_the_network_comes_back_with_its_pictures(tmp_path: Path, shape: dict[str, int]) -> None:
+def test_the_network_comes_back_with_its_pictures(tmp_path: Path, shape: dict[str, Any]) -> None:
     model = save_whole(tmp_path / "dino_best.pth", **shape)
     back = load_shipped(ship(tmp_path))
     assert back.render_options == UNIT_CELLS and not back.training
