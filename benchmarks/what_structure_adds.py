@@ -1,6 +1,6 @@
 """What a learner gains from structure beside composition, and what trees gain over a network on the same composition.
 
-    python -m benchmarks.what_structure_adds --data-dir data/processed      # 3DSC: about 5 minutes on one core
+    python -m benchmarks.what_structure_adds --data-dir data/processed      # 3DSC: 22 minutes beside other work
 
 Extremely randomized trees (median of 500 votes, as the composition baseline) on statistics of the composition, on
 statistics of the atom graph (bond lengths, neighbours, cell), and on both; the same with fewer training materials; and
@@ -19,18 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.models import fit_extra_trees
-from benchmarks._real_crystals import processor
 from gat_pipeline.composition import CompositionTower
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.graphs import CrystalGraph, GraphOptions
 from tc_common.cli import parse, run
 from tc_common.files import write_json
-from tc_common.provenance import git_commit
-from tc_common.splits import read_splits, splits_sha256
+from tc_common.provenance import git_commit, processor
+from tc_common.splits import SPLITS, read_splits, splits_sha256
 from tc_common.targets import TargetTransform
 
 Array: TypeAlias = NDArray[np.float64]
-SPLITS = ("train", "val", "test")
 SHARES = (0.125, 0.25, 0.5)
 # Bonds up to this many times an atom's shortest one count as its coordination.
 SHELL = 1.15
