@@ -26,7 +26,7 @@ class BaselineConfig:
     seed: int = 42
     """Seed of the trees (>= 0)."""
     limit: int | None = None
-    """Use only the first N materials of each split (>= 1)."""
+    """Use only N materials of each split, drawn once and for all (>= 1)."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -42,7 +42,7 @@ class RenderConfig(RenderOptions):
     workers: int = 0
     """Processes that draw (>= 0; 0 = one per core)."""
     limit: int | None = None
-    """Draw only the first N materials of each split (>= 1)."""
+    """Draw only N materials of each split, the same as the trainers with this --limit (>= 1)."""
     engine: Literal["local"] = "local"
     """Where the workers run: processes on this machine."""
     contact_sheet: int = 0

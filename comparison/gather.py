@@ -56,7 +56,7 @@ def gather(results_dir: Path, data_dir: Path | None = None, limit: int | None = 
 
     Args:
         data_dir: folder of the split files; without it `data/processed` is used if it holds these materials.
-        limit: the models saw only the first rows of each split (the trainers' `--limit`).
+        limit: the models saw only so many rows of each split (the trainers' `--limit`).
 
     Raises:
         UserError: no predictions, differing or repeated materials, or numbers from different splits.

@@ -31,6 +31,7 @@ from tc_common.files import read_csv, sha256, write_json, write_text
 from tc_common.logs import log, set_up_log
 from tc_common.runs import run_training
 from tc_common.schedules import ScheduleKind
+from tc_common.splits import drawn
 
 SOURCE = "JARVIS-DFT superconductors, Choudhary & Garrity 2022, doi 10.1038/s41524-022-00933-1"
 SETTINGS_TOLD = ("epochs", "batch_size", "schedule", "lr_head", "weight_decay", "loss", "target", "precision", "seed")
@@ -89,7 +90,7 @@ def read_materials(config: PretrainConfig, split: str) -> pd.DataFrame:
     kept = pd.DataFrame([row for row in rows if row is not None])
     if kept.empty:
         raise UserError(f"{config.source_dir / split}.csv holds no usable crystal")
-    return kept.sort_values("material_id", ignore_index=True).head(config.limit or len(kept))
+    return kept.sort_values("material_id", ignore_index=True).pipe(drawn, config.limit)
 
 
 def _unpack(material_id: str, tc_K: float, cif: str, folder: Path) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ class TrainConfig:
     """auto continues an unfinished run of the same settings, never starts afresh, force continues although settings
     differ, a path continues from that checkpoint."""
     limit: int | None = None
-    """Use only the first N materials of each split (>= 1)."""
+    """Use only N materials of each split, drawn once and for all (>= 1)."""
     loss: Literal["mse", "l1", "huber"] = "l1"
     """Loss in the space of --target."""
     target: TargetKind = "log1p"

@@ -17,7 +17,7 @@ MADE_BY = "python -m data.prepare"
 
 
 def read_splits(data_dir: Path, limit: int | None = None) -> dict[str, pd.DataFrame]:
-    """Read `train`, `val` and `test`, each sorted by `material_id`; `limit` keeps the first rows of each.
+    """Read `train`, `val` and `test`, each sorted by `material_id`; `limit` keeps so many of each, see `drawn`.
 
     Raises:
         UserError: a file is missing or empty, an id stands twice, or a Tc is not a finite number of kelvins.
@@ -26,7 +26,18 @@ def read_splits(data_dir: Path, limit: int | None = None) -> dict[str, pd.DataFr
     ids = pd.concat([table["material_id"] for table in splits.values()])
     if ids.duplicated().any():
         raise UserError(f"{data_dir}: material {ids[ids.duplicated()].iloc[0]} stands twice; run {MADE_BY} again")
-    return {name: table.head(limit) if limit else table for name, table in splits.items()}
+    return {name: drawn(table, limit) for name, table in splits.items()}
+
+
+def drawn(table: pd.DataFrame, limit: int | None) -> pd.DataFrame:
+    """`limit` rows drawn at random, the same ones every time and among those of a larger limit; None keeps all.
+
+    The first rows would be those whose names begin with A: silver, aluminium, barium.
+    """
+    if limit is None:
+        return table
+    place = np.random.default_rng(0).permutation(len(table))
+    return table[place < limit].reset_index(drop=True)
 
 
 def _read_split(path: Path) -> pd.DataFrame:

@@ -93,6 +93,8 @@ VISION: Table = {
     "views_per_epoch": Parameter(Choice((1, 3, 6)), applies=lambda config: config.tune != "head"),
     "weight_decay": Parameter(decades(1e-5, 1e-1), by_default=False),
     "batch_size": Parameter(Choice((8, 16, 32)), by_default=False),
+    "depth": Parameter(Choice((2, 3, 4, 6)), from_scratch, by_default=False),
+    "color_waves": Parameter(Choice((32, 64, 128, 256)), from_scratch, by_default=False),
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tc_common.errors import UserError
 from tuning.pipelines import PIPELINES, as_words
-from tuning.spaces import Choice, Interval
+from tuning.spaces import Choice, Interval, from_scratch
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -14,9 +14,10 @@ def test_every_value_is_one_that_the_trainer_takes(name: str) -> None:
     pipeline = PIPELINES[name]
     assert set(pipeline.table) <= {field.name for field in fields(pipeline.config)}
     for parameter, row in pipeline.table.items():
+        beside = {"init": "random"} if row.applies is from_scratch else {}
         values = row.values.options if isinstance(row.values, Choice) else (row.values.low, row.values.high)
         for value in values:
-            taken = getattr(pipeline.read(as_words({parameter: value})), parameter)
+            taken = getattr(pipeline.read(as_words({**beside, parameter: value})), parameter)
             assert taken == value and type(taken) is type(value), parameter
 
 
@@ -44,6 +45,7 @@ def test_what_is_fixed_or_without_meaning_is_not_searched() -> None:
     assert searched("vision") == {"lr", "loss", "target", "head_dropout", "views_per_epoch"} | adapters
     assert searched("vision", "--tune", "head") == {"lr", "loss", "target", "head_dropout"}
     assert searched("gat", "--init", "random", search=("hidden", "lr_head")) == {"hidden", "lr_head"}
+    assert searched("vision", "--init", "random", "--tune", "full", search=("depth",)) == {"depth"}
 
 
 @pytest.mark.parametrize(
