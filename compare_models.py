@@ -6,7 +6,11 @@ reads every `<model>_predictions.csv` there and writes `comparison.{json,md,html
 
     python compare_models.py --runs 'results/seed*' --results-dir results/seeds
 
-compares the same models over several runs (training seeds, or folds), and
+compares the same models over several runs (training seeds, or folds),
+
+    python compare_models.py --mean-of 'results/seed*' --model alignn --results-dir results
+
+writes the mean of one model's trainings on the same splits as a model of its own, and
 
     python compare_models.py --results-dir results --update-readme README.md
 
@@ -21,10 +25,13 @@ from comparison.documents import runs_terminal, terminal
 from comparison.ensemble import with_ensembles, write_ensembles
 from comparison.evaluate import Cluster, Uncertainty, evaluate
 from comparison.gather import gather
+from comparison.mean import alone_mae_K, mean_of_trainings, write_mean
 from comparison.readme import update_readme
 from comparison.repeats import read_runs, score_runs, summarise
 from comparison.report import write_comparison, write_runs
+from comparison.wording import display, number
 from tc_common.cli import parse, run
+from tc_common.predictions import MODEL_NAME_RULE, is_model_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +64,12 @@ class CompareConfig:
     """Seed of the resamples (>= 0)."""
     runs: str | None = None
     """Compare over the result folders that this pattern matches, e.g. 'results/seed*'."""
+    mean_of: str | None = None
+    """Only average --model over the result folders that this pattern matches, into --results-dir."""
+    model: str | None = None
+    """Model that --mean-of averages, e.g. alignn."""
+    name: str | None = None
+    """Name of the mean: beginning of its files' names (default: --model)."""
     update_readme: Path | None = None
     """Only put the table of <results-dir>/comparison.json between the markers of this file."""
 
@@ -73,6 +86,10 @@ class CompareConfig:
             raise ValueError(f"--seed must be at least 0, got {self.seed}")
         if self.stacked_ridge and not self.ensemble:
             raise ValueError("--stacked-ridge goes with --ensemble")
+        if (self.mean_of is None) != (self.model is None):
+            raise ValueError("--mean-of and --model go together")
+        if self.name is not None and (self.model is None or not is_model_name(self.name)):
+            raise ValueError(f"--name goes with --mean-of and must be {MODEL_NAME_RULE}, got {self.name!r}")
         for name in ("data_dir", "limit", "ensemble", "weighted"):
             if self.runs and getattr(self, name):
                 raise ValueError(f"--{name.replace('_', '-')} does not go with --runs")
@@ -106,11 +123,22 @@ def compare_runs(config: CompareConfig, pattern: str) -> None:
     print("\nwrote " + "\n      ".join(map(str, written)))
 
 
+def average(config: CompareConfig, pattern: str, model: str) -> None:
+    """Make one model of several trainings."""
+    name = config.name or model
+    trainings = mean_of_trainings(pattern, model, config.data_dir, config.limit)
+    metrics = write_mean(trainings, model, name, config.results_dir, config.coverage)
+    single = ", ".join(number(alone_mae_K(training, model)) for training in trainings.values())
+    print(f"{display(name, metrics['init'])}: test MAE {number(metrics['mae_K'])} K; the trainings alone: {single} K")
+
+
 def main() -> None:
     """Parse, compare, print."""
     config = parse(CompareConfig, prog="compare_models.py", description="Compare the models of a results folder.")
     if config.update_readme:
         print(f"{config.update_readme}: {update_readme(config.update_readme, config.results_dir)}")
+    elif config.mean_of and config.model:
+        average(config, config.mean_of, config.model)
     elif config.runs:
         compare_runs(config, config.runs)
     else:

@@ -37,13 +37,23 @@ def read_runs(pattern: str) -> dict[str, Run]:
     Raises:
         UserError: fewer than two runs, differing materials within a run.
     """
+    folders = matching_folders(pattern)
+    common = os.path.commonpath(folders)
+    return {folder.relative_to(common).as_posix(): read_run(folder) for folder in folders}
+
+
+def matching_folders(pattern: str) -> list[Path]:
+    """Folders that `pattern` matches and that hold predictions, by name.
+
+    Raises:
+        UserError: fewer than two.
+    """
     anchor = Path(pattern).anchor
     matched = sorted(Path(anchor).glob(pattern.removeprefix(anchor)))
     folders = [folder for folder in matched if any(folder.glob(f"*{ENDING}"))]
     if len(folders) < 2:
-        raise UserError(f"--runs {pattern!r} matches {len(folders)} folders with predictions; at least 2 are needed")
-    common = os.path.commonpath(folders)
-    return {folder.relative_to(common).as_posix(): read_run(folder) for folder in folders}
+        raise UserError(f"{pattern!r} matches {len(folders)} folders with predictions; at least 2 are needed")
+    return folders
 
 
 def read_run(folder: Path) -> Run:

@@ -1,10 +1,13 @@
 """Names and numbers as people write them."""
 
+import re
+
 NOT_KNOWN = "–"
 DISPLAY_NAMES = {
     "dinov3": "ViT",
     "alignn": "ALIGNN",
     "pretrained_alignn": "ALIGNN zero-shot",
+    "finetuned_alignn": "ALIGNN fine-tuned",
     "composition": "composition trees",
     "ensemble": "ensemble",
     "ensemble_ridge": "ensemble (ridge)",
@@ -12,7 +15,12 @@ DISPLAY_NAMES = {
 
 
 def display(model: str, init: str | None = None) -> str:
-    """A model's name as people write it; the vision model is DINOv3 only if its `init` brought DINOv3's weights."""
+    """A model's name as people write it; the vision model is DINOv3 only if its `init` brought DINOv3's weights.
+
+    An `init` of `mean of 3: random` is that of three trainings whose predictions are averaged.
+    """
+    if init and (several := re.fullmatch(r"mean of (\d+): (.*)", init)):
+        return f"{display(model, several[2])}, mean of {several[1]}"
     if model == "dinov3" and init:
         return "ViT, random start" if init == "random" else "DINOv3" if "dinov3" in init else "ViT"
     return DISPLAY_NAMES.get(model, model.replace("_", " "))

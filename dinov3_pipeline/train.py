@@ -224,7 +224,7 @@ def make_task(
     """What the loop needs to know."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return Task(
-        name="dinov3",
+        name=config.name or "dinov3",
         stem="dino",
         model=model,
         optimizer=torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay),

@@ -182,7 +182,7 @@ def task_of(
 
     step = config.batch_size * config.grad_accumulation
     return Task(
-        name="alignn",
+        name=config.name or "alignn",
         stem="alignn",
         model=model,
         optimizer=optimizer_of(config, model, weights is not None),

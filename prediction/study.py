@@ -15,7 +15,7 @@ from tc_common.splits import splits_sha256
 COMPARED_BY = "python compare_models.py --ensemble"
 # Settings that change no number of the result.
 PLACES = (
-    "data_dir", "images_dir", "models_dir", "results_dir", "cache_dir", "log_file", "resume", "num_workers",
+    "data_dir", "images_dir", "models_dir", "results_dir", "name", "cache_dir", "log_file", "resume", "num_workers",
     "save_every_minutes", "device",
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tc_common.devices import Precision
+from tc_common.predictions import MODEL_NAME_RULE, is_model_name
 from tc_common.targets import TargetKind
 
 
@@ -21,6 +22,8 @@ class TrainConfig:
     """Folder for checkpoints; one trainer at a time."""
     results_dir: Path = Path("results")
     """Folder for predictions, metrics, history and settings."""
+    name: str | None = None
+    """Beginning of the names of those files, so that variants can lie side by side (default: the pipeline's)."""
     init: str = "pretrained"
     """Where the weights come from: pretrained, random, or a file. Nothing falls back to random by itself."""
     epochs: int = 50
@@ -64,6 +67,8 @@ class TrainConfig:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
         if not 0 < self.save_every_minutes < math.inf:
             raise ValueError(f"--save-every-minutes must be > 0 and finite, got {self.save_every_minutes}")
+        if self.name is not None and not is_model_name(self.name):
+            raise ValueError(f"--name must be {MODEL_NAME_RULE}, got {self.name!r}")
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON-ready values."""

@@ -1,5 +1,6 @@
 """Prediction files: one row per material, the only thing that models share with the comparison."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,12 @@ OPTIONAL_COLUMNS = ("tc_std", "tc_lower", "tc_upper")
 MADE_BY = "the model's train command"
 # Two files state the same measured Tc if they differ by no more than float32 rounding.
 SAME_TC_K = 1e-3
+MODEL_NAME_RULE = "letters, digits and _, not ending in _val, nor beginning with ensemble, which the comparison makes"
+
+
+def is_model_name(name: str) -> bool:
+    """May `<name>_predictions.csv` be a model's? `x_val` would look like the validation predictions of `x`."""
+    return bool(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII)) and not name.endswith("_val") and name[:8] != "ensemble"
 
 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:

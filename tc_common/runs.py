@@ -44,7 +44,7 @@ from tc_common.training import Trainer
 # What may differ between a run and its continuation without changing its result.
 FREE_SETTINGS = {
     "models_dir", "results_dir", "data_dir", "images_dir", "num_workers", "log_file", "save_every_minutes", "resume",
-    "batch_size", "grad_accumulation", "init", "cache_dir",
+    "name", "batch_size", "grad_accumulation", "init", "cache_dir",
 }  # fmt: skip
 # Libraries whose release can change a number.
 LIBRARIES = ("torch", "numpy", "timm", "peft", "alignn", "dgl")

@@ -77,6 +77,9 @@ def test_differing_materials_are_one_line_that_names_them(
         (["--stacked-ridge"], "--stacked-ridge goes with --ensemble"),
         (["--runs", "results/x*", "--ensemble"], "--ensemble does not go with --runs"),
         (["--runs", "nowhere*"], "matches 0 folders"),
+        (["--mean-of", "nowhere*"], "--mean-of and --model go together"),
+        (["--mean-of", "nowhere*", "--model", "alignn"], "matches 0 folders"),
+        (["--mean-of", "nowhere*", "--model", "alignn", "--name", "../a"], "--name goes with --mean-of"),
         (["--resample", "500"], "--resamples"),
     ],
 )

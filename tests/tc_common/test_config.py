@@ -22,6 +22,13 @@ def test_values_out_of_range_are_refused_by_the_name_of_their_flag(field: str, v
         TrainConfig(**{field: value})
 
 
+@pytest.mark.parametrize("name", ["", "../x", "a b", "x_val", "ensemble", "ensemble_2", "2nd", "é", "a\n"])
+def test_a_name_that_would_be_mistaken_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="--name must be letters"):
+        TrainConfig(name=name)
+    TrainConfig(name="finetuned_alignn2")
+
+
 def test_limits_themselves_are_allowed() -> None:
     TrainConfig(epochs=1, batch_size=1, num_workers=0, seed=0, limit=1, plateau_patience=0, grad_clip=0.0)
 

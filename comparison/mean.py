@@ -1,0 +1,107 @@
+"""Several trainings of one model as one: the mean of their predictions, and how far they lie apart.
+
+Lakshminarayanan et al. 2017, arXiv:1612.01474: networks that differ in nothing but their seed err differently, so
+their mean errs less than any, and their spread says where they are unsure.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from comparison.cost import costs, total_costs
+from comparison.gather import Results, gather, read_metrics
+from comparison.plain import plain
+from comparison.repeats import matching_folders
+from tc_common.conformal import conformal_intervals
+from tc_common.errors import UserError
+from tc_common.files import write_json
+from tc_common.metrics import score
+from tc_common.predictions import write_predictions
+from tc_common.provenance import git_commit
+
+
+def mean_of_trainings(pattern: str, model: str, data_dir: Path | None, limit: int | None) -> dict[Path, Results]:
+    """What each folder that `pattern` matches says of `model`, by folder; at least two.
+
+    Raises:
+        UserError: fewer folders, one without the model's test or validation predictions, other materials or splits.
+    """
+    folders = matching_folders(pattern)
+    trainings = {folder: gather(folder, data_dir, limit) for folder in folders}
+    first = trainings[folders[0]]
+    for folder, training in trainings.items():
+        if model not in training.test or model not in training.val:
+            raise UserError(
+                f"{folder} lacks {model}_predictions.csv or {model}_val_predictions.csv; train {model} there, "
+                "or match other folders with --mean-of"
+            )
+        if training.splits_sha256 != first.splits_sha256 or not _same_materials(training, first):
+            raise UserError(f"{folder} has other materials than {folders[0]}; a mean needs the same splits")
+    return trainings
+
+
+def _same_materials(a: Results, b: Results) -> bool:
+    return all(a.truth[split]["material_id"].equals(b.truth[split]["material_id"]) for split in ("val", "test"))
+
+
+def write_mean(
+    trainings: dict[Path, Results], model: str, name: str, results_dir: Path, coverage: float
+) -> dict[str, Any]:
+    """Write `<name>_{predictions,val_predictions}.csv`, `<name>_{metrics,config}.json`; the metrics are returned.
+
+    `tc_pred` is the mean of the trainings and `tc_std` their SD, in K, so that intervals are wide where they differ;
+    the settings are those on which the trainings agree.
+    """
+    every = list(trainings.values())
+    val_mean, test_mean = (mean_prediction([getattr(one, split)[model] for one in every]) for split in ("val", "test"))
+    bounds = conformal_intervals(val_mean, test_mean, coverage)
+    write_predictions(results_dir / f"{name}_val_predictions.csv", val_mean)
+    write_predictions(results_dir / f"{name}_predictions.csv", test_mean if bounds is None else test_mean.join(bounds))
+    metrics = plain({**_facts(every, model, name), **_scores(every[0], val_mean, test_mean)})
+    write_json(results_dir / f"{name}_metrics.json", metrics)
+    write_json(results_dir / f"{name}_config.json", _common([_settings(folder, model) for folder in trainings]))
+    return metrics
+
+
+def mean_prediction(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """`material_id, formula, tc, tc_pred, tc_std` of n materials from tables in the same order; SD with n - 1."""
+    pred_K = np.stack([table["tc_pred"].to_numpy(float) for table in tables])
+    known = tables[0][["material_id", "formula", "tc"]]
+    return known.assign(tc_pred=pred_K.mean(axis=0), tc_std=pred_K.std(axis=0, ddof=1))
+
+
+def _facts(trainings: list[Results], model: str, name: str) -> dict[str, Any]:
+    """Where the mean comes from, and what its trainings cost together."""
+    stated = [training.metrics[model] for training in trainings]
+    origins = sorted({str(metrics.get("init", "unknown")) for metrics in stated})
+    return {
+        "model": name,
+        **{key: value for key, value in _common(stated).items() if key in ("n_train", "splits_sha256", "epochs")},
+        "init": f"mean of {len(stated)}: {', '.join(origins)}",
+        "seeds": [metrics.get("seed") for metrics in stated],
+        "trained_at_commits": sorted({str(metrics.get("git_commit")) for metrics in stated}),
+        "git_commit": git_commit(),
+        **total_costs([costs(metrics) for metrics in stated]),
+    }
+
+
+def _settings(folder: Path, model: str) -> dict[str, Any]:
+    return read_metrics(folder / f"{model}_config.json")
+
+
+def _common(tables: list[dict[str, Any]]) -> dict[str, Any]:
+    """Entries that all tables share."""
+    return {key: value for key, value in tables[0].items() if all(table.get(key) == value for table in tables)}
+
+
+def _scores(training: Results, val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
+    scores = score(test["tc"], test["tc_pred"], training.training_median_K)
+    return {**scores, "val_mae_K": float((val["tc_pred"] - val["tc"]).abs().mean())}
+
+
+def alone_mae_K(training: Results, model: str) -> float:
+    """MAE of one training."""
+    table = training.test[model]
+    return float((table["tc_pred"] - table["tc"]).abs().mean())
