@@ -1,5 +1,6 @@
 """What a shipped model says about itself: facts for programs, and the page that is made of them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def card_of(study: Study, name: str, files: list[Path], facts: dict[str, Any]) -
     return {
         "name": name,
         "origin": metrics["init"],
+        "seeds": metrics.get("seeds"),
         **facts,
         "n_val": len(study.splits["val"]),
         "n_test": len(study.splits["test"]),
@@ -172,7 +174,14 @@ def _origin(card: dict[str, Any]) -> str:
     if "weights" in card:
         shares = ", ".join(f"{name} {weight:.3f}" for name, weight in card["weights"].items())
         return f"weighted mean of {shares}; weights fitted on the validation materials by `{card['command']}`"
-    return f"started from {card['origin']}; `{card['command']}`"
+    seeds = f", with --seed {', '.join(map(str, card['seeds']))}" if card.get("seeds") else ""
+    return f"{started_from(card['origin'])}; `{card['command']}`{seeds}"
+
+
+def started_from(origin: str) -> str:
+    """The weights that a training began with, in words."""
+    several = re.fullmatch(r"(mean of \d+): (.*)", origin)
+    return f"{several[1]} trainings, each started from {several[2]}" if several else f"started from {origin}"
 
 
 def _files(cards: list[dict[str, Any]]) -> list[str]:

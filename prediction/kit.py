@@ -1,6 +1,7 @@
 """The folder of shipped files, and the model that one of them or several make.
 
     alignn.safetensors, alignn.json            the graph network and its card
+    alignn_2.safetensors, alignn_2.json, ...   further trainings of it, where their mean is shipped
     dinov3.safetensors, dinov3.json            the vision network and its card, where one is shipped
     ensemble.json                              members and weights
     <model>_val_predictions.csv                what the model's intervals are made of
@@ -9,12 +10,14 @@
 Every card names the sha256 of every file it needs; a file that has another one is refused.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
+import torch
 
 from baselines.run import NAME as COMPOSITION
 from dinov3_pipeline.model import load_model as load_vision
@@ -22,7 +25,7 @@ from dinov3_pipeline.shipped import load_shipped
 from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT
 from gat_pipeline.model import load_model, model_of
 from gat_pipeline.weights import find_weights
-from prediction.members import Array, Graphs, Member, Trees, Views
+from prediction.members import Array, Graphs, Member, Several, Trees, Views
 from prediction.novelty import Training, read_training
 from tc_common.devices import place
 from tc_common.errors import UserError
@@ -35,6 +38,8 @@ TRAINING, VECTORS = "training.csv", "training.safetensors"
 TRAINING_COLUMNS = ("material_id", "formula", "tc")
 MADE_BY = "python -m prediction.ship"
 COVERAGE = 0.9
+# Trainings besides the first; the sign of which is the name alone, because a card may name no other folder.
+FURTHER = r"alignn_\d+\.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +142,7 @@ def member_of(models_dir: Path, name: str, card: dict[str, Any], device: str) ->
     """
     on = place(device, "fp32").device
     if name == "alignn":
-        return Graphs(name, load_model(models_dir / "alignn.safetensors").to(on))
+        return trainings_of(models_dir, card, on)
     if name == "dinov3":
         return Views(name, load_shipped(models_dir / "dinov3.safetensors").to(on))
     if name == ZERO_SHOT:
@@ -151,6 +156,25 @@ def member_of(models_dir: Path, name: str, card: dict[str, Any], device: str) ->
                 f"the ensemble's card does not say which trees ({error}); make it again: {MADE_BY}"
             ) from error
     raise UserError(f"the ensemble's member {name} cannot be computed here; make it again with: {MADE_BY}")
+
+
+def trainings_of(models_dir: Path, card: dict[str, Any], on: torch.device) -> Member:
+    """The graph network, or the mean of all its trainings that the card needs.
+
+    Raises:
+        UserError: a file is damaged, or the trainings read different graphs.
+    """
+    further = sorted((name for name in card.get("files", {}) if re.fullmatch(FURTHER, name)), key=_number)
+    paths = [models_dir / name for name in ("alignn.safetensors", *further)]
+    networks = [Graphs("alignn", load_model(path).to(on)) for path in paths]
+    for path, network in zip(paths, networks, strict=True):
+        if network.model.options != networks[0].model.options:
+            raise UserError(f"{path} reads other graphs than {paths[0].name}; make them again with: {MADE_BY}")
+    return Several("alignn", networks) if further else networks[0]
+
+
+def _number(name: str) -> int:
+    return int(re.sub(r"\D", "", name))
 
 
 def zero_shot_model(card: dict[str, Any]) -> Any:

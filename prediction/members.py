@@ -97,6 +97,23 @@ class Graphs:
         return kelvin, seen[0]
 
 
+class Several:
+    """Trainings of one network, which differ in their seed: mean and SD, as `comparison.mean` makes them."""
+
+    def __init__(self, name: str, trainings: Sequence[Graphs]) -> None:
+        self.name, self.trainings = name, trainings
+
+    def prepare(self, structure: Structure, material_id: str) -> CrystalGraph:
+        """The crystal's graph, the same for all."""
+        return self.trainings[0].prepare(structure, material_id)
+
+    def predict(self, prepared: Sequence[CrystalGraph]) -> Estimates:
+        """Tc and its spread; the crystal vectors are the first training's."""
+        estimates = [training.predict(prepared) for training in self.trainings]
+        pred_K = np.stack([estimate.tc_K for estimate in estimates])
+        return Estimates(pred_K.mean(axis=0), pred_K.std(axis=0, ddof=1), estimates[0].vectors)
+
+
 class Views:
     """The vision model: mean and SD over a crystal's standard views."""
 

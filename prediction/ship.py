@@ -8,8 +8,9 @@ half precision, reads them back, predicts every material with them as predict.py
 that is from what the study reports. Nothing of the folder changes unless everything could be made.
 """
 
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from gat_pipeline.model import load_model
 from gat_pipeline.shipped import rebuilding_facts, write_weights
 from gat_pipeline.train import GraphTrainConfig
 from gat_pipeline.zero_shot import distribution
-from prediction.card import agreement, card_of, interval_facts, readme, split_facts
+from prediction.card import NAMES, agreement, card_of, interval_facts, readme, split_facts
 from prediction.kit import TRAINING, TRAINING_COLUMNS, VECTORS, member_of, weights_of
 from prediction.members import Estimates
 from prediction.novelty import training_tensors
@@ -54,8 +55,8 @@ class ShipConfig:
     """The study: metrics, settings, predictions (K) and comparison.json."""
     data_dir: Path = Path("data/processed")
     """Folder with the study's train.csv, val.csv and test.csv (Tc in K)."""
-    alignn: Path = Path("models/alignn_best.pth")
-    """Checkpoint of the graph network."""
+    alignn: tuple[Path, ...] = (Path("models/alignn_best.pth"),)
+    """Checkpoint of the graph network, or those of all trainings whose mean is the study's."""
     dinov3: Path | None = None
     """Checkpoint of the vision network, trained with --init random; none is shipped without it."""
     out: Path = Path("models/3dsc")
@@ -80,7 +81,7 @@ def main(config: ShipConfig) -> None:
             done["dinov3"] = ship_dinov3(config, config.dinov3, folder, study, common)
         if (config.results_dir / "ensemble_metrics.json").is_file():
             ship_ensemble(config, folder, study, common, done)
-        cards = [read_card(path) for path in sorted(folder.glob("*.json"))]
+        cards = [read_card(folder / f"{name}.json") for name in NAMES if (folder / f"{name}.json").is_file()]
         write_text(folder / "README.md", readme(cards))
     log.info(f"wrote {', '.join(sorted(path.name for path in config.out.iterdir()))} to {config.out}")
 
@@ -104,22 +105,29 @@ def replaced(out: Path) -> Iterator[Path]:
 
 def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Estimates]:
     """Weights, card, validation predictions and the training materials' vectors; estimates of val and test."""
-    path = folder / "alignn.safetensors"
-    model = load_model(config.alignn)
-    write_weights(path, model)
     train = study.splits["train"]
     elements = ([element.symbol for element in Composition(formula).elements] for formula in train["formula"])
-    facts = {**rebuilding_facts(model), "training": distribution(train["tc"], elements)}
-    write_json(path.with_suffix(".json"), facts)  # enough to read the file back
-    member = member_of(folder, "alignn", facts, config.device)
+    learned_from = distribution(train["tc"], elements)
+    written = [write_network(folder, *each, learned_from) for each in enumerate(config.alignn, 1)]
+    facts, companions = read_card(written[0]), [*written, *(path.with_suffix(".json") for path in written[1:])]
+    member = member_of(folder, "alignn", {"files": {path.name: "" for path in companions}}, config.device)
     estimates = {split: estimate(member, table) for split, table in study.splits.items()}
     vectors = estimates.pop("train").vectors
     assert vectors is not None, "the graph network gives vectors"
     write_tensors(folder / VECTORS, training_tensors(train["formula"].tolist(), vectors))
     settings = study.settings("alignn")
     told = {"settings": settings, "command": command("python -m gat_pipeline.train", settings, GraphTrainConfig())}
-    write_model(folder, "alignn", study, estimates, {**common, **facts, **told})
+    write_model(folder, "alignn", study, estimates, {**common, **facts, **told}, companions[1:])
     return estimates
+
+
+def write_network(folder: Path, number: int, checkpoint: Path, learned_from: dict[str, Any]) -> Path:
+    """Weights of one training, and of its card as much as is enough to read them back."""
+    path = folder / ("alignn.safetensors" if number == 1 else f"alignn_{number}.safetensors")
+    model = load_model(checkpoint)
+    write_weights(path, model)
+    write_json(path.with_suffix(".json"), {**rebuilding_facts(model), "training": learned_from})
+    return path
 
 
 def ship_dinov3(
@@ -137,8 +145,15 @@ def ship_dinov3(
     return estimates
 
 
-def write_model(folder: Path, name: str, study: Study, estimates: dict[str, Estimates], facts: dict[str, Any]) -> None:
-    """Validation predictions of the written file, and the whole card."""
+def write_model(
+    folder: Path,
+    name: str,
+    study: Study,
+    estimates: dict[str, Estimates],
+    facts: dict[str, Any],
+    further: Sequence[Path] = (),
+) -> None:
+    """Validation predictions of the written files, and the whole card; `further` are files it needs besides."""
     tables = {split: _table(study, split, combine([made])) for split, made in estimates.items()}
     weights, validation = folder / f"{name}.safetensors", folder / f"{name}_val_predictions.csv"
     write_predictions(validation, tables["val"])
@@ -146,7 +161,7 @@ def write_model(folder: Path, name: str, study: Study, estimates: dict[str, Esti
         "file_against_study": agreement(name, tables["test"], study.predictions(name, "test")),
         "prediction_intervals": interval_facts(tables["val"], tables["test"]),
     }
-    files = [weights, validation, folder / TRAINING, folder / VECTORS]
+    files = [weights, *further, validation, folder / TRAINING, folder / VECTORS]
     card = card_of(study, name, files, {"sha256": sha256(weights), **facts, **told})
     write_json(folder / f"{name}.json", card)
     log.info(f"{name}: {told['file_against_study']}")
@@ -189,10 +204,19 @@ def ship_ensemble(config: ShipConfig, folder: Path, study: Study, common: dict[s
             "note": "validation predictions are cross-fitted: each by weights that did not see its material",
         },
     }
-    shipped = [folder / f"{name}.{kind}" for name in weights if name in done for kind in ("safetensors", "json")]
+    shipped = [path for name in weights if name in done for path in _files_of(folder, name)]
     files = [*shipped, validation, folder / TRAINING, folder / VECTORS]
     write_json(folder / "ensemble.json", card_of(study, "ensemble", files, {**common, **facts, **told}))
     log.info(f"ensemble: {told['file_against_study']}")
+
+
+def _files_of(folder: Path, name: str) -> list[Path]:
+    """Weights and cards of a shipped network, with its further trainings."""
+    return [
+        path
+        for path in sorted(folder.glob(f"{name}*"))
+        if re.fullmatch(rf"{name}(_\d+)?\.(safetensors|json)", path.name)
+    ]
 
 
 def ensemble_facts(study: Study) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from baselines.run import run_baselines, write_baselines
 from comparison.ensemble import with_ensembles, write_ensembles
 from comparison.evaluate import Uncertainty, evaluate
 from comparison.gather import gather
+from comparison.mean import mean_prediction
 from comparison.plain import plain
 from gat_pipeline.dataset import GraphDataset, join
 from gat_pipeline.model import AlignnTc, create_alignn_model
@@ -19,7 +20,7 @@ from gat_pipeline.predict import predict_all
 from gat_pipeline.train import GraphTrainConfig
 from tc_common.checkpoints import save_checkpoint
 from tc_common.files import write_json
-from tc_common.predictions import write_predictions
+from tc_common.predictions import read_predictions, write_predictions
 from tc_common.splits import read_splits, splits_sha256
 from tc_common.targets import TargetTransform
 from tests.gat_pipeline.crystals import sample_graphs, settle
@@ -28,9 +29,9 @@ from tests.gat_pipeline.tables import write_small_splits
 SHAPE = NetworkShape(hidden=16, embedding=8, alignn_layers=1, gcn_layers=1)
 
 
-def tiny_alignn(tc_K: pd.Series) -> AlignnTc:
+def tiny_alignn(tc_K: pd.Series, seed: int = 3) -> AlignnTc:
     """A network with random weights and the statistics of real crystals; its predictions spread over kelvins."""
-    model = create_alignn_model(shape=SHAPE, target=TargetTransform("log1p", torch.tensor(tc_K.to_numpy())), seed=3)
+    model = create_alignn_model(shape=SHAPE, target=TargetTransform("log1p", torch.tensor(tc_K.to_numpy())), seed=seed)
     settle(model, join(sample_graphs()))
     with torch.no_grad():
         list(model.head.parameters())[-2].mul_(20)
@@ -60,6 +61,18 @@ def make_study(folder: Path) -> dict[str, pd.DataFrame]:
 def _predicted(model: AlignnTc, materials: pd.DataFrame) -> pd.DataFrame:
     kelvin = predict_all(model.eval(), GraphDataset(materials, model.options))
     return materials[["material_id", "formula", "tc"]].assign(tc_pred=kelvin)
+
+
+def add_training(folder: Path, splits: dict[str, pd.DataFrame]) -> None:
+    """A second training, `m/second.pth`; the study's ALIGNN becomes the mean of both."""
+    path = folder / "r/alignn_metrics.json"
+    model = tiny_alignn(splits["train"]["tc"], seed=4)
+    save(folder / "m/second.pth", model, json.loads((folder / "r/alignn_config.json").read_text()))
+    for part, ending in (("val", "val_predictions"), ("test", "predictions")):
+        file = folder / f"r/alignn_{ending}.csv"
+        write_predictions(file, mean_prediction([read_predictions(file), _predicted(model, splits[part])]))
+    write_json(path, {**json.loads(path.read_text()), "init": "mean of 2: random", "seeds": [3, 4]})
+    compare(folder)
 
 
 def add_model(results: Path, name: str, splits: dict[str, pd.DataFrame], tables: dict[str, pd.DataFrame]) -> None:

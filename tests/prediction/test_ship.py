@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from prediction.ship import main
 from prediction.study import command
 from tc_common.composition import element_fractions
 from tc_common.conformal import conformal_intervals
+from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import sha256
 from tc_common.predictions import read_predictions
 from tests.prediction.conftest import ShippedStudy
-from tests.prediction.made import set_weights
+from tests.prediction.made import add_training, make_study, set_weights
 
 
 def card(shipped: ShippedStudy, name: str) -> dict:
@@ -64,6 +66,31 @@ def test_the_stated_coverage_is_that_of_the_shipped_predictions(shipped: Shipped
     assert bounds is not None
     share = ((test["tc"] >= bounds["tc_lower"]) & (test["tc"] <= bounds["tc_upper"])).mean()
     assert card(shipped, "alignn")["prediction_intervals"]["test_coverage"] == pytest.approx(share)
+
+
+def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_differ(tmp_path: Path) -> None:
+    splits = make_study(tmp_path)
+    add_training(tmp_path, splits)
+    study = ShippedStudy(tmp_path, tmp_path / "models", splits)
+    config = study.config(study.models)
+    with pytest.raises(UserError, match="another training"):
+        main(config)  # the first alone is not the study's mean
+    main(replace(config, alignn=(*config.alignn, tmp_path / "m/second.pth")))
+    cif = study.cif("test")
+    trainings_K = [load_model(study.models / f"{name}.safetensors").predict(cif) for name in ("alignn", "alignn_2")]
+    member = open_kit(study.models, "alignn", "cpu").members[0]
+    said = member.predict([member.prepare(read_crystal(cif), "x")])
+    assert said.tc_K[0] == pytest.approx(np.mean(trainings_K), abs=1e-3)
+    assert said.std_K is not None and said.std_K[0] == pytest.approx(np.std(trainings_K, ddof=1), abs=1e-3)
+    assert card(study, "alignn")["prediction_intervals"]["scaled_by_tc_std"]
+    page = (study.models / "README.md").read_text()
+    assert "mean of 2 trainings, each started from random" in page and "--seed 3, 4" in page
+    for name in ("alignn", "ensemble"):
+        assert {"alignn_2.safetensors", "alignn_2.json"} <= set(card(study, name)["files"])
+        (study.models / "alignn_2.safetensors").rename(tmp_path / "away")
+        with pytest.raises(UserError, match="alignn_2.safetensors is missing"):
+            open_kit(study.models, name, "cpu")  # type: ignore[arg-type]
+        (tmp_path / "away").rename(study.models / "alignn_2.safetensors")
 
 
 def test_the_page_has_the_cards_numbers(shipped: ShippedStudy) -> None:
