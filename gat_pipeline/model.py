@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gat_pipeline.composition import CompositionTower
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
+from gat_pipeline.neighbours import Neighbours, empty_neighbours
 from gat_pipeline.network import Alignn, NetworkShape, shape_of
 from gat_pipeline.weights import Weights, load_strictly, part, read_weights
 from tc_common.checkpoints import load_checkpoint, load_weights
@@ -35,9 +36,11 @@ class AlignnTc(nn.Module):
         target: TargetTransform,
         options: GraphOptions,
         statistics: CompositionTower | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.head, self.target, self.statistics = backbone, head, target, statistics
+        self.neighbours = neighbours
         self.options = options
 
     def features(self, batch: dict[str, Any]) -> Tensor:
@@ -49,7 +52,12 @@ class AlignnTc(nn.Module):
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
         """Batch of `gat_pipeline.dataset.join` to Tc in kelvin (B,)."""
-        return self.target.decode(self.head(self.features(batch)).squeeze(1))
+        return self.read_out(self.features(batch))
+
+    def read_out(self, features: Tensor) -> Tensor:
+        """Tc in kelvin (B,) from what the head is given, blended with the neighbours' where there are any."""
+        kelvin = self.target.decode(self.head(features).squeeze(1))
+        return kelvin if self.neighbours is None else self.neighbours(features, kelvin)
 
     def train(self, mode: bool = True) -> "AlignnTc":
         """As every module; blocks that are frozen keep their normalisation's statistics too."""
@@ -141,6 +149,7 @@ def load_model(path: Path | str) -> AlignnTc:
             head_features=config["head_features"],
             target=TargetTransform(config["target"]),
         )
+        model.neighbours = empty_neighbours(part(content["model_state_dict"], "neighbours."))
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no checkpoint of the graph pipeline ({error})") from error
     load_weights(model, content, path)
@@ -166,6 +175,9 @@ def model_of(weights: Weights) -> AlignnTc:
     load_strictly(model.head, weights.head, weights.origin)
     if model.statistics is not None:
         load_strictly(model.statistics, weights.statistics, weights.origin)
+    model.neighbours = empty_neighbours(weights.neighbours)
+    if model.neighbours is not None:
+        load_strictly(model.neighbours, weights.neighbours, weights.origin)
     for name in ("mean", "std"):
         if name in weights.target:
             model.target.get_buffer(name).fill_(float(weights.target[name]))

@@ -7,11 +7,11 @@ from gat_pipeline.model import AlignnTc
 from gat_pipeline.network import shape_of
 from tc_common.tensors import half_state, write_tensors
 
-PARTS = ("backbone.", "head.", "statistics.")
+PARTS = ("backbone.", "head.", "statistics.", "neighbours.")
 
 
 def write_weights(path: Path, model: AlignnTc) -> None:
-    """Backbone, head and statistics as safetensors, matrices in half precision: 8 MB instead of 17."""
+    """Backbone, head, statistics and neighbours as safetensors, matrices in half precision: 8 MB instead of 17."""
     write_tensors(path, half_state(model, PARTS))
 
 

@@ -40,6 +40,8 @@ class Weights:
     """Kind, mean and SD of the target transform (`kelvin` where nothing else is said)."""
     statistics: dict[str, Tensor] = field(default_factory=dict)
     """Of the composition's part of the head; empty where there is none."""
+    neighbours: dict[str, Tensor] = field(default_factory=dict)
+    """Of `gat_pipeline.neighbours`; empty where there are none."""
     training: dict[str, Any] | None = None
     """Tc and elements of what it learned from (`gat_pipeline.zero_shot.distribution`), where a card says it."""
 
@@ -100,7 +102,7 @@ def _from_checkpoint(content: dict[str, Any], origin: str) -> Weights:
 
 
 def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    return {name: part(tensors, f"{name}.") for name in ("backbone", "head", "statistics")}
+    return {name: part(tensors, f"{name}.") for name in ("backbone", "head", "statistics", "neighbours")}
 
 
 def _from_alignn(tensors: dict[str, Tensor], origin: str) -> Weights:

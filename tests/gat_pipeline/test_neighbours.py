@@ -1,0 +1,129 @@
+"""Neighbours: the median is a median, nearness is that of the features, the share follows what they are worth."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gat_pipeline import train
+from gat_pipeline.model import load_model
+from gat_pipeline.neighbours import NEIGHBOURS, Neighbours, Seen, fit, principal_axes, weighted_median
+from gat_pipeline.remember import RememberConfig, main
+from gat_pipeline.shipped import rebuilding_facts, write_weights
+from tc_common.errors import UserError
+from tc_common.files import write_json
+from tests.gat_pipeline.tables import write_small_splits
+
+
+def test_the_weighted_median_is_the_least_value_at_half_the_weight() -> None:
+    random = np.random.default_rng(0)
+    values, weights = random.integers(0, 9, (50, 7)).astype(float), random.random((50, 7))
+    for row, median in enumerate(weighted_median(torch.tensor(values), torch.tensor(weights)).tolist()):
+        reached = [weights[row][values[row] <= value].sum() / weights[row].sum() for value in sorted(values[row])]
+        assert median == sorted(values[row])[next(n for n, share in enumerate(reached) if share >= 0.5)]
+
+
+def seen(count: int, seed: int, clusters: bool = True, network_error_K: float = 5.0) -> Seen:
+    """Materials in twenty narrow clusters of 80 dimensions; Tc is the cluster's, or has nothing to do with it."""
+    random = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(20, 80))
+    cluster = random.integers(0, 20, count)
+    features = centres[cluster] + 0.01 * random.normal(size=(count, 80))
+    tc_K = 4.0 * cluster if clusters else random.uniform(0, 80, count)
+    network_K = tc_K + random.normal(0, network_error_K, count)
+    return Seen(torch.tensor(features, dtype=torch.float32), network_K, tc_K.astype(float))
+
+
+def test_neighbours_that_know_take_over_and_neighbours_that_do_not_are_not_asked() -> None:
+    knowing = fit(seen(400, 1), seen(100, 2))
+    test = seen(100, 3)
+    assert float(knowing.share) == 1.0
+    np.testing.assert_allclose(knowing(test.features, torch.tensor(test.network_K)).numpy(), test.tc_K, atol=1e-4)
+    ignorant = fit(seen(400, 1, clusters=False), seen(100, 2, clusters=False))
+    assert float(ignorant.share) < 0.15
+    perfect = fit(seen(400, 1), seen(100, 2, network_error_K=0.0))
+    assert float(perfect.share) == 0.0
+
+
+def test_a_training_material_is_its_own_nearest_and_the_far_are_not_heard() -> None:
+    train_set = seen(400, 1, clusters=False)
+    fitted = fit(train_set, seen(100, 2))
+    fitted.reach.fill_(1e-4)
+    np.testing.assert_allclose(fitted.estimate(train_set.features).numpy(), train_set.tc_K, rtol=1e-5)
+    distance, index = fitted.nearest(train_set.features[:5])
+    assert index[:, 0].tolist() == [0, 1, 2, 3, 4] and distance.shape == (5, NEIGHBOURS)
+    fitted.reach.fill_(1e6)  # all thirty alike: the plain median
+    ordered, median = np.sort(train_set.tc_K[index.numpy()], axis=1), fitted.estimate(train_set.features[:5]).numpy()
+    middle = ordered[:, NEIGHBOURS // 2 - 1 : NEIGHBOURS // 2 + 1]  # of an even number there are two
+    assert (middle[:, 0] - 1e-4 <= median).all() and (median <= middle[:, 1] + 1e-4).all()
+
+
+def test_principal_axes_keep_distances_and_leave_out_what_varies_least() -> None:
+    random = torch.Generator().manual_seed(0)
+    features = torch.randn(200, 100, generator=random) * torch.cat([torch.ones(60), torch.zeros(40)]) + 3
+    mean, axes = principal_axes(features)
+    np.testing.assert_allclose((axes.T @ axes).numpy(), np.eye(64), atol=1e-5)
+    projected = (features - mean) @ axes
+    np.testing.assert_allclose(
+        torch.cdist(*2 * [projected.double()]), torch.cdist(*2 * [features.double()]), atol=1e-4
+    )
+
+
+def test_fewer_materials_than_neighbours() -> None:
+    small = Neighbours(3, 8, 4)
+    assert small.nearest(torch.zeros(2, 8))[1].shape == (2, 3)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny network trained for one epoch, then given its neighbours."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_small_splits(folder / "p", 12, 6, 6)
+    places = {
+        "data_dir": folder / "p", "models_dir": folder / "m", "results_dir": folder / "r", "cache_dir": folder / "c",
+    }  # fmt: skip
+    sizes = {"init": "random", "hidden": 16, "alignn_layers": 1, "gcn_layers": 1, "batch_size": 4, "epochs": 1}
+    train.main(train.GraphTrainConfig(**places, **sizes, head_features="composition"))  # type: ignore[arg-type]
+    main(RememberConfig(**places, checkpoint=folder / "m/alignn_best.pth"))
+    return folder
+
+
+def written(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "r/alignn_neighbours_predictions.csv")
+
+
+def test_the_checkpoint_predicts_what_was_written_and_says_what_it_is(trained: Path) -> None:
+    table = written(trained)
+    test = pd.read_csv(trained / "p/test.csv").set_index("material_id").loc[table["material_id"]]
+    model = load_model(trained / "m/alignn_neighbours_best.pth")
+    assert [model.predict(cif) for cif in test["cif"]] == pytest.approx(table["tc_pred"].tolist(), abs=1e-3)
+    metrics = json.loads((trained / "r/alignn_neighbours_metrics.json").read_text())
+    assert metrics["model"] == "alignn_neighbours" and metrics["init"] == "random" and metrics["seed"] == 42
+    assert metrics["mae_K"] == pytest.approx((table["tc_pred"] - table["tc"]).abs().mean())
+    assert metrics["neighbours"]["share"] == pytest.approx(float(model.neighbours.share), abs=1e-3)  # type: ignore
+    val = pd.read_csv(trained / "r/alignn_val_predictions.csv")
+    assert metrics["val_mae_K"] <= (val["tc_pred"] - val["tc"]).abs().mean() + 0.1, "chosen on these (bf16 aside)"
+    assert load_model(trained / "m/alignn_best.pth").neighbours is None
+
+
+def test_the_shipped_form_keeps_the_neighbours(trained: Path, tmp_path: Path) -> None:
+    model = load_model(trained / "m/alignn_neighbours_best.pth")
+    assert model.neighbours is not None
+    model.neighbours.share.fill_(1.0)
+    write_weights(tmp_path / "a.safetensors", model)
+    write_json(tmp_path / "a.json", {**rebuilding_facts(model), "training": {}})
+    again, cif = load_model(tmp_path / "a.safetensors"), pd.read_csv(trained / "p/test.csv")["cif"][0]
+    assert again.neighbours is not None and len(again.neighbours.tc_K) == 12
+    assert again.predict(cif) == pytest.approx(model.predict(cif), abs=0.1)
+    torch.testing.assert_close(again.neighbours.vectors, model.neighbours.vectors)
+
+
+def test_other_splits_are_refused(trained: Path, tmp_path: Path) -> None:
+    write_small_splits(tmp_path / "p", 11, 6, 6)
+    with pytest.raises(UserError, match="trained on other splits"):
+        main(RememberConfig(checkpoint=trained / "m/alignn_best.pth", data_dir=tmp_path / "p"))
+    with pytest.raises(ValueError, match="--name must be"):
+        RememberConfig(name="../x")
