@@ -21,6 +21,9 @@ from tc_common.metrics import score
 from tc_common.predictions import write_predictions
 from tc_common.provenance import git_commit
 
+# Of a training's metrics: what a mean of several says too, where they agree.
+KEPT = ("n_train", "splits_sha256", "epochs")
+
 
 def mean_of_trainings(pattern: str, model: str, data_dir: Path | None, limit: int | None) -> dict[Path, Results]:
     """What each folder that `pattern` matches says of `model`, by folder; at least two.
@@ -78,8 +81,9 @@ def _facts(trainings: list[Results], model: str, name: str) -> dict[str, Any]:
     origins = sorted({str(metrics.get("init", "unknown")) for metrics in stated})
     return {
         "model": name,
-        **{key: value for key, value in _common(stated).items() if key in ("n_train", "splits_sha256", "epochs")},
+        **{key: value for key, value in _common(stated).items() if key in KEPT},
         "init": f"mean of {len(stated)}: {', '.join(origins)}",
+        **{key: [metrics[key] for metrics in stated] for key in ("neighbours",) if all(key in m for m in stated)},
         "seeds": [metrics.get("seed") for metrics in stated],
         "trained_at_commits": sorted({str(metrics.get("git_commit")) for metrics in stated}),
         "git_commit": git_commit(),

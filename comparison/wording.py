@@ -6,6 +6,7 @@ NOT_KNOWN = "–"
 DISPLAY_NAMES = {
     "dinov3": "ViT",
     "alignn": "ALIGNN",
+    "alignn_neighbours": "ALIGNN + neighbours",
     "pretrained_alignn": "ALIGNN zero-shot",
     "finetuned_alignn": "ALIGNN fine-tuned",
     "composition": "composition trees",

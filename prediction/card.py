@@ -52,6 +52,7 @@ def card_of(study: Study, name: str, files: list[Path], facts: dict[str, Any]) -
         "name": name,
         "origin": metrics["init"],
         "seeds": metrics.get("seeds"),
+        "neighbours": metrics.get("neighbours"),
         **facts,
         "n_val": len(study.splits["val"]),
         "n_test": len(study.splits["test"]),
@@ -174,8 +175,9 @@ def _origin(card: dict[str, Any]) -> str:
     if "weights" in card:
         shares = ", ".join(f"{name} {weight:.3f}" for name, weight in card["weights"].items())
         return f"weighted mean of {shares}; weights fitted on the validation materials by `{card['command']}`"
+    also = "; then `python -m gat_pipeline.remember`" if card.get("neighbours") else ""
     seeds = f", with --seed {', '.join(map(str, card['seeds']))}" if card.get("seeds") else ""
-    return f"{started_from(card['origin'])}; `{card['command']}`{seeds}"
+    return f"{started_from(card['origin'])}; `{card['command']}`{seeds}{also}"
 
 
 def started_from(origin: str) -> str:

@@ -57,6 +57,8 @@ class ShipConfig:
     """Folder with the study's train.csv, val.csv and test.csv (Tc in K)."""
     alignn: tuple[Path, ...] = (Path("models/alignn_best.pth"),)
     """Checkpoint of the graph network, or those of all trainings whose mean is the study's."""
+    alignn_name: str = "alignn"
+    """Its name in the study, such as alignn_neighbours; it is shipped as alignn."""
     dinov3: Path | None = None
     """Checkpoint of the vision network, trained with --init random; none is shipped without it."""
     out: Path = Path("models/3dsc")
@@ -72,7 +74,7 @@ def main(config: ShipConfig) -> None:
     set_up_log(None)
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
-    study = read_study(config.results_dir, splits)
+    study = read_study(config.results_dir, splits, {"alignn": config.alignn_name})
     common = {**split_facts(config.data_dir, study), "n_train": len(splits["train"])}
     with replaced(config.out) as folder:
         write_csv(folder / TRAINING, splits["train"][list(TRAINING_COLUMNS)])
@@ -221,7 +223,9 @@ def _files_of(folder: Path, name: str) -> list[Path]:
 
 def ensemble_facts(study: Study) -> dict[str, Any]:
     """Weights, and what is needed to compute the members that have no file of their own."""
-    weights = {name: weight for name, weight in study.metrics("ensemble")["weights"].items() if weight}
+    shipped_as = {theirs: ours for ours, theirs in study.names.items()}
+    stated = study.metrics("ensemble")["weights"]
+    weights = {shipped_as.get(name, name): weight for name, weight in stated.items() if weight}
     facts: dict[str, Any] = {"weights": weights, "command": "python compare_models.py --ensemble"}
     if COMPOSITION in weights:
         trees = study.metrics(COMPOSITION)

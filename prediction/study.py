@@ -1,7 +1,7 @@
 """What a study left in its results folder, as far as a card repeats it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,12 @@ class Study:
     sha256: str
     """Fingerprint of the splits."""
     comparison: dict[str, Any]
+    names: dict[str, str] = field(default_factory=dict)
+    """The study's names of models that are shipped under another one."""
+
+    def name(self, model: str) -> str:
+        """What the study calls a model."""
+        return self.names.get(model, model)
 
     def metrics(self, model: str) -> dict[str, Any]:
         """`<model>_metrics.json`, on these splits.
@@ -36,7 +42,7 @@ class Study:
         Raises:
             UserError: missing, unreadable, or of other splits.
         """
-        path = self.results_dir / f"{model}_metrics.json"
+        path = self.results_dir / f"{self.name(model)}_metrics.json"
         metrics = read_json(path)
         if metrics.get("splits_sha256") != self.sha256:
             raise UserError(
@@ -47,23 +53,24 @@ class Study:
     def predictions(self, model: str, split: str) -> pd.DataFrame:
         """Committed predictions for `val` or `test`, in the order of the split."""
         ending = "val_predictions" if split == "val" else "predictions"
-        path = self.results_dir / f"{model}_{ending}.csv"
+        path = self.results_dir / f"{self.name(model)}_{ending}.csv"
         return align(read_predictions(path), self.splits[split], path, f"the {split} split")
 
     def compared(self, model: str) -> dict[str, Any]:
         """Test metrics with their intervals, as the comparison has them."""
-        if model not in self.comparison["models"]:
-            raise UserError(f"{self.results_dir}/comparison.json has no {model}; make it again with: {COMPARED_BY}")
-        entry = self.comparison["models"][model]
+        name = self.name(model)
+        if name not in self.comparison["models"]:
+            raise UserError(f"{self.results_dir}/comparison.json has no {name}; make it again with: {COMPARED_BY}")
+        entry = self.comparison["models"][name]
         return {"test": entry["score"], "interval": entry["interval"], "uncertainty": self.comparison["uncertainty"]}
 
     def settings(self, model: str) -> dict[str, Any]:
         """`<model>_config.json` without folders."""
-        config = read_json(self.results_dir / f"{model}_config.json")
+        config = read_json(self.results_dir / f"{self.name(model)}_config.json")
         return {name: value for name, value in config.items() if name not in PLACES}
 
 
-def read_study(results_dir: Path, splits: dict[str, pd.DataFrame]) -> Study:
+def read_study(results_dir: Path, splits: dict[str, pd.DataFrame], names: dict[str, str]) -> Study:
     """Open a results folder.
 
     Raises:
@@ -73,7 +80,7 @@ def read_study(results_dir: Path, splits: dict[str, pd.DataFrame]) -> Study:
     comparison = read_json(path)
     if comparison.get("splits_sha256") != digest or not isinstance(comparison.get("models"), dict):
         raise UserError(f"{path} belongs to other splits than --data-dir (and --limit); make it again: {COMPARED_BY}")
-    return Study(results_dir, splits, digest, comparison)
+    return Study(results_dir, splits, digest, comparison, names)
 
 
 def read_json(path: Path) -> dict[str, Any]:

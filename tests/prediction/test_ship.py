@@ -22,7 +22,7 @@ from tc_common.errors import UserError
 from tc_common.files import sha256
 from tc_common.predictions import read_predictions
 from tests.prediction.conftest import ShippedStudy
-from tests.prediction.made import add_training, make_study, set_weights
+from tests.prediction.made import add_training, compare, make_study, set_weights
 
 
 def card(shipped: ShippedStudy, name: str) -> dict:
@@ -91,6 +91,19 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
         with pytest.raises(UserError, match="alignn_2.safetensors is missing"):
             open_kit(study.models, name, "cpu")  # type: ignore[arg-type]
         (tmp_path / "away").rename(study.models / "alignn_2.safetensors")
+
+
+def test_a_model_of_another_name_in_the_study_is_shipped_as_alignn(tmp_path: Path) -> None:
+    splits = make_study(tmp_path)
+    for file in (tmp_path / "r").glob("alignn_*"):
+        file.rename(file.with_name(file.name.replace("alignn_", "alignn_neighbours_")))
+    compare(tmp_path)
+    study = ShippedStudy(tmp_path, tmp_path / "models", splits)
+    with pytest.raises(UserError, match=r"alignn_config\.json cannot be read"):
+        main(study.config(study.models))
+    main(replace(study.config(study.models), alignn_name="alignn_neighbours"))
+    assert set(card(study, "ensemble")["weights"]) <= {"alignn", "composition"}
+    assert open_kit(study.models, "alignn", "cpu").members[0].name == "alignn"
 
 
 def test_the_page_has_the_cards_numbers(shipped: ShippedStudy) -> None:
