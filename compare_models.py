@@ -58,6 +58,8 @@ class CompareConfig:
     """Also combine all models that have validation predictions, by weights fitted on those."""
     stacked_ridge: bool = False
     """With --ensemble: also combine them by ridge regression."""
+    equal_weights: bool = False
+    """With --ensemble: also combine them by their plain mean."""
     coverage: float = 0.9
     """Share of materials that prediction intervals shall hold (0.5 to 0.99)."""
     seed: int = 42
@@ -84,8 +86,9 @@ class CompareConfig:
             raise ValueError(f"--limit must be at least 1, got {self.limit}")
         if self.seed < 0:
             raise ValueError(f"--seed must be at least 0, got {self.seed}")
-        if self.stacked_ridge and not self.ensemble:
-            raise ValueError("--stacked-ridge goes with --ensemble")
+        for name in ("stacked_ridge", "equal_weights"):
+            if getattr(self, name) and not self.ensemble:
+                raise ValueError(f"--{name.replace('_', '-')} goes with --ensemble")
         if (self.mean_of is None) != (self.model is None):
             raise ValueError("--mean-of and --model go together")
         if self.name is not None and (self.model is None or not is_model_name(self.name)):
@@ -105,7 +108,7 @@ def compare_folder(config: CompareConfig) -> None:
     """Compare the models of one results folder."""
     results = gather(config.results_dir, config.data_dir, config.limit)
     if config.ensemble:
-        names = ["ensemble", "ensemble_ridge"] if config.stacked_ridge else ["ensemble"]
+        names = ["ensemble", *["ensemble_ridge"] * config.stacked_ridge, *["ensemble_equal"] * config.equal_weights]
         results = with_ensembles(results, names, config.seed)
         write_ensembles(results, config.results_dir, config.coverage)
     comparison = evaluate(results, config.uncertainty(), config.coverage, config.weighted)

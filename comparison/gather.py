@@ -16,7 +16,7 @@ from tc_common.splits import SPLITS, read_splits, splits_sha256
 Predictions: TypeAlias = dict[str, pd.DataFrame]
 ENDING, VAL_ENDING = "_predictions.csv", "_val_predictions.csv"
 # Made by the comparison itself from other models' files, hence never an input of it.
-OWN_MODELS = ("ensemble", "ensemble_ridge")
+OWN_MODELS = ("ensemble", "ensemble_ridge", "ensemble_equal")
 DEFAULT_DATA_DIR = Path("data/processed")
 UNKNOWN = "unknown"
 

@@ -12,6 +12,7 @@ DISPLAY_NAMES = {
     "composition": "composition trees",
     "ensemble": "ensemble",
     "ensemble_ridge": "ensemble (ridge)",
+    "ensemble_equal": "ensemble (plain mean)",
 }
 
 

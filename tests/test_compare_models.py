@@ -75,6 +75,7 @@ def test_differing_materials_are_one_line_that_names_them(
         (["--level", "2"], "--level must lie between"),
         (["--coverage", "0.1"], "--coverage must lie between"),
         (["--stacked-ridge"], "--stacked-ridge goes with --ensemble"),
+        (["--equal-weights"], "--equal-weights goes with --ensemble"),
         (["--runs", "results/x*", "--ensemble"], "--ensemble does not go with --runs"),
         (["--runs", "nowhere*"], "matches 0 folders"),
         (["--mean-of", "nowhere*"], "--mean-of and --model go together"),

@@ -40,7 +40,7 @@ def test_a_model_of_less_than_a_hundredth_is_left_out(best: float, given: float)
     assert fit_weights(pred_K, tc_K) == pytest.approx([1 - given, given], abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ensemble", "ensemble_ridge"])
+@pytest.mark.parametrize("name", ["ensemble", "ensemble_ridge", "ensemble_equal"])
 def test_independent_errors_average_out(tmp_path: Path, name: str) -> None:
     results = make_results(tmp_path, {"a": 3.0, "b": 3.0, "c": 3.0}, count=300)
     combined = with_ensembles(results, [name], seed=1)
@@ -50,10 +50,20 @@ def test_independent_errors_average_out(tmp_path: Path, name: str) -> None:
     assert val_error == pytest.approx(mae_K[name], rel=0.25)
 
 
+def test_the_plain_mean_is_the_mean_of_all_members(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"a": 3.0, "b": 30.0, "c": 3.0}, count=30)
+    combined = with_ensembles(results, ["ensemble_equal"], seed=1)
+    for tables in (combined.val, combined.test):
+        expected = np.mean([tables[name]["tc_pred"] for name in "abc"], axis=0)
+        np.testing.assert_allclose(tables["ensemble_equal"]["tc_pred"], expected)
+        spread = np.std([tables[name]["tc_pred"] for name in "abc"], axis=0)
+        np.testing.assert_allclose(tables["ensemble_equal"]["tc_std"], spread)
+
+
 def test_test_materials_have_no_say(tmp_path: Path) -> None:
     results = make_results(tmp_path, {"a": 3.0, "b": 4.0}, count=80)
     other_truth = {**results.truth, "test": results.truth["test"].assign(tc=0.0)}
-    for name in ("ensemble", "ensemble_ridge"):
+    for name in ("ensemble", "ensemble_ridge", "ensemble_equal"):
         first, second = (with_ensembles(r, [name], seed=1) for r in (results, replace(results, truth=other_truth)))
         assert np.array_equal(first.test[name]["tc_pred"], second.test[name]["tc_pred"])
         assert np.array_equal(first.val[name]["tc_pred"], second.val[name]["tc_pred"])

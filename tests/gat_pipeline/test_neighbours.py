@@ -67,9 +67,11 @@ def test_principal_axes_keep_distances_and_leave_out_what_varies_least() -> None
     mean, axes = principal_axes(features)
     np.testing.assert_allclose((axes.T @ axes).numpy(), np.eye(64), atol=1e-5)
     projected = (features - mean) @ axes
-    np.testing.assert_allclose(
-        torch.cdist(*2 * [projected.double()]), torch.cdist(*2 * [features.double()]), atol=1e-4
-    )
+    np.testing.assert_allclose(_distances(projected), _distances(features), atol=1e-4)
+
+
+def _distances(points: torch.Tensor) -> np.ndarray:
+    return torch.cdist(points.double(), points.double()).numpy()
 
 
 def test_fewer_materials_than_neighbours() -> None:
@@ -87,7 +89,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     sizes = {"init": "random", "hidden": 16, "alignn_layers": 1, "gcn_layers": 1, "batch_size": 4, "epochs": 1}
     train.main(train.GraphTrainConfig(**places, **sizes, head_features="composition"))  # type: ignore[arg-type]
-    main(RememberConfig(**places, checkpoint=folder / "m/alignn_best.pth"))
+    main(RememberConfig(**places, checkpoint=folder / "m/alignn_best.pth"))  # type: ignore[arg-type]
     return folder
 
 

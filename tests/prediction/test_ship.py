@@ -89,7 +89,7 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
         assert {"alignn_2.safetensors", "alignn_2.json"} <= set(card(study, name)["files"])
         (study.models / "alignn_2.safetensors").rename(tmp_path / "away")
         with pytest.raises(UserError, match="alignn_2.safetensors is missing"):
-            open_kit(study.models, name, "cpu")  # type: ignore[arg-type]
+            open_kit(study.models, name, "cpu")
         (tmp_path / "away").rename(study.models / "alignn_2.safetensors")
 
 
