@@ -8,7 +8,7 @@ reads every `<model>_predictions.csv` there and writes `comparison.{json,md,html
 
 compares the same models over several runs (training seeds, or folds),
 
-    python compare_models.py --mean-of 'results/seed*' --model alignn --results-dir results
+    python compare_models.py --mean-of 'results/seed*' --model alignn --results-dir results/mean
 
 writes the mean of one model's trainings on the same splits as a model of its own, and
 
@@ -93,6 +93,9 @@ class CompareConfig:
             raise ValueError("--mean-of and --model go together")
         if self.name is not None and (self.model is None or not is_model_name(self.name)):
             raise ValueError(f"--name goes with --mean-of and must be {MODEL_NAME_RULE}, got {self.name!r}")
+        for name in ("runs", "ensemble", "weighted", "update_readme"):
+            if self.mean_of and getattr(self, name):
+                raise ValueError(f"--{name.replace('_', '-')} does not go with --mean-of")
         for name in ("data_dir", "limit", "ensemble", "weighted"):
             if self.runs and getattr(self, name):
                 raise ValueError(f"--{name.replace('_', '-')} does not go with --runs")
@@ -129,7 +132,7 @@ def compare_runs(config: CompareConfig, pattern: str) -> None:
 def average(config: CompareConfig, pattern: str, model: str) -> None:
     """Make one model of several trainings."""
     name = config.name or model
-    trainings = mean_of_trainings(pattern, model, config.data_dir, config.limit)
+    trainings = mean_of_trainings(pattern, model, config.data_dir, config.limit, config.results_dir)
     metrics = write_mean(trainings, model, name, config.results_dir, config.coverage)
     single = ", ".join(number(alone_mae_K(training, model)) for training in trainings.values())
     print(f"{display(name, metrics['init'])}: test MAE {number(metrics['mae_K'])} K; the trainings alone: {single} K")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from comparison.cost import costs, total_costs
-from comparison.gather import Results, gather, read_metrics
+from comparison.gather import ENDING, VAL_ENDING, Results, gather, read_metrics
 from comparison.plain import plain
 from comparison.repeats import matching_folders
 from tc_common.conformal import conformal_intervals
@@ -25,20 +25,25 @@ from tc_common.provenance import git_commit
 KEPT = ("n_train", "splits_sha256", "epochs")
 
 
-def mean_of_trainings(pattern: str, model: str, data_dir: Path | None, limit: int | None) -> dict[Path, Results]:
+def mean_of_trainings(
+    pattern: str, model: str, data_dir: Path | None, limit: int | None, results_dir: Path
+) -> dict[Path, Results]:
     """What each folder that `pattern` matches says of `model`, by folder; at least two.
 
     Raises:
-        UserError: fewer folders, one without the model's test or validation predictions, other materials or splits.
+        UserError: fewer folders, one that lacks files of the model or has other materials or splits, or `results_dir`
+            among them.
     """
     folders = matching_folders(pattern)
+    if results_dir.resolve() in [folder.resolve() for folder in folders]:
+        raise UserError(f"{results_dir} is one of the folders that {pattern!r} matches; name another --results-dir")
     trainings = {folder: gather(folder, data_dir, limit) for folder in folders}
     first = trainings[folders[0]]
     for folder, training in trainings.items():
-        if model not in training.test or model not in training.val:
+        needed = [f"{model}{ending}" for ending in (ENDING, VAL_ENDING, "_metrics.json", "_config.json")]
+        if missing := [name for name in needed if not (folder / name).is_file()]:
             raise UserError(
-                f"{folder} lacks {model}_predictions.csv or {model}_val_predictions.csv; train {model} there, "
-                "or match other folders with --mean-of"
+                f"{folder} lacks {', '.join(missing)}; train {model} there, or match other folders with --mean-of"
             )
         if training.splits_sha256 != first.splits_sha256 or not _same_materials(training, first):
             raise UserError(f"{folder} has other materials than {folders[0]}; a mean needs the same splits")
@@ -85,7 +90,7 @@ def _facts(trainings: list[Results], model: str, name: str) -> dict[str, Any]:
         "init": f"mean of {len(stated)}: {', '.join(origins)}",
         **{key: [metrics[key] for metrics in stated] for key in ("neighbours",) if all(key in m for m in stated)},
         "seeds": [metrics.get("seed") for metrics in stated],
-        "trained_at_commits": sorted({str(metrics.get("git_commit")) for metrics in stated}),
+        "git_commits": sorted({str(metrics.get("git_commit")) for metrics in stated}),
         "git_commit": git_commit(),
         **total_costs([costs(metrics) for metrics in stated]),
     }

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gat_pipeline.composition import CompositionTower
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
-from gat_pipeline.neighbours import Neighbours, empty_neighbours
+from gat_pipeline.neighbours import Neighbours, neighbours_of
 from gat_pipeline.network import Alignn, NetworkShape, shape_of
 from gat_pipeline.weights import Weights, load_strictly, part, read_weights
 from tc_common.checkpoints import load_checkpoint, load_weights
@@ -36,11 +36,10 @@ class AlignnTc(nn.Module):
         target: TargetTransform,
         options: GraphOptions,
         statistics: CompositionTower | None = None,
-        neighbours: Neighbours | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.head, self.target, self.statistics = backbone, head, target, statistics
-        self.neighbours = neighbours
+        self.neighbours: Neighbours | None = None
         self.options = options
 
     def features(self, batch: dict[str, Any]) -> Tensor:
@@ -131,6 +130,11 @@ def _head(kind: HeadKind, width: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, 256), nn.SiLU(), nn.Linear(256, 128), nn.SiLU(), nn.Linear(128, 1))
 
 
+def head_width(model: AlignnTc) -> int:
+    """How many numbers the head is given of a crystal."""
+    return next(layer.in_features for layer in model.head.modules() if isinstance(layer, nn.Linear))
+
+
 def load_model(path: Path | str) -> AlignnTc:
     """Rebuild a trained model from its checkpoint, or from shipped weights and their card, ready to predict.
 
@@ -149,9 +153,10 @@ def load_model(path: Path | str) -> AlignnTc:
             head_features=config["head_features"],
             target=TargetTransform(config["target"]),
         )
-        model.neighbours = empty_neighbours(part(content["model_state_dict"], "neighbours."))
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no checkpoint of the graph pipeline ({error})") from error
+    kept = part(content["model_state_dict"], "neighbours.")
+    model.neighbours = neighbours_of(kept, head_width(model), str(path))
     load_weights(model, content, path)
     return model.eval()
 
@@ -175,9 +180,7 @@ def model_of(weights: Weights) -> AlignnTc:
     load_strictly(model.head, weights.head, weights.origin)
     if model.statistics is not None:
         load_strictly(model.statistics, weights.statistics, weights.origin)
-    model.neighbours = empty_neighbours(weights.neighbours)
-    if model.neighbours is not None:
-        load_strictly(model.neighbours, weights.neighbours, weights.origin)
+    model.neighbours = neighbours_of(weights.neighbours, head_width(model), weights.origin)
     for name in ("mean", "std"):
         if name in weights.target:
             model.target.get_buffer(name).fill_(float(weights.target[name]))

@@ -14,7 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tc_common.errors import UserError
+
 NEIGHBOURS = 30
+LARGEST = 6e4  # half precision ends at 65,504
 DIMENSIONS = 64
 # Tried on the validation materials: how fast a neighbour's word fades, and the neighbours' share of the prediction.
 REACHES = (0.02, 0.05, 0.1, 0.2, 0.4)
@@ -58,16 +61,29 @@ class Neighbours(nn.Module):
 
     def project(self, features: Tensor) -> Tensor:
         """Principal components (B, P), of half precision as the training materials' are."""
-        return ((features.float() - self.mean) @ self.axes).half().float()
+        return ((features.float() - self.mean) @ self.axes).clamp(-LARGEST, LARGEST).half().float()
 
 
-def empty_neighbours(state: dict[str, Tensor]) -> Neighbours | None:
-    """Room for the neighbours that a state holds, None for a state that holds none.
+def neighbours_of(state: dict[str, Tensor], width: int, origin: str) -> Neighbours | None:
+    """The neighbours that a file's state holds, for features of `width` numbers; None if it holds none.
 
     Raises:
-        KeyError: it holds a part of them.
+        UserError: they are incomplete, of another network, or no numbers to predict with.
     """
-    return Neighbours(len(state["tc_K"]), *state["axes"].shape) if state else None
+    if not state:
+        return None
+    try:
+        read = Neighbours(len(state["tc_K"]), *state["axes"].shape)
+        read.load_state_dict(state, strict=True)
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{origin}: its neighbours cannot be read: {reason}") from error
+    finite = all(bool(torch.isfinite(value).all()) for value in read.state_dict().values())
+    if not finite or not 0 <= read.share <= 1 or read.reach <= 0 or 0 in read.vectors.shape:
+        raise UserError(f"{origin}: its neighbours are no numbers to predict with; make it again")
+    if len(read.mean) != width:
+        raise UserError(f"{origin}: its neighbours belong to another network ({len(read.mean)} numbers, not {width})")
+    return read
 
 
 def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
@@ -101,8 +117,8 @@ def fit(train: Seen, val: Seen) -> Neighbours:
     for name, value in (("mean", mean), ("axes", axes), ("tc_K", torch.tensor(train.tc_K))):
         fitted.get_buffer(name).copy_(value)
     fitted.vectors.copy_(fitted.project(train.features))
-    typical = fitted.nearest(val.features)[0].median()
-    choices = [(reach * float(typical), share) for reach in REACHES for share in SHARES]
+    typical = max(float(fitted.nearest(val.features)[0].median()), 1e-6)
+    choices = [(reach * typical, share) for reach in REACHES for share in SHARES]
     reach, share = min(choices, key=lambda choice: _val_mae_K(fitted, val, *choice))
     fitted.reach.fill_(reach)
     fitted.share.fill_(share)

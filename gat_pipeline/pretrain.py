@@ -77,7 +77,8 @@ def main(config: PretrainConfig) -> None:
     sets["test"] = sets["val"]
     log.info(describe(config, model, sets))
     task = task_of(config, model, None, splits, sets)
-    task.name = task.stem = "alignn_jarvis"
+    task.stem = "alignn_jarvis"
+    task.name = config.name or task.stem
     metrics = run_training(task, config)
     write_weights(config.output, model)
     write_card(config, model, splits, sets["val"], metrics)

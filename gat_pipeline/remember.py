@@ -1,7 +1,7 @@
 """Let a trained network look up its neighbours: the training materials that it finds most alike, and their Tc.
 
     python -m gat_pipeline.remember                                       # models/alignn_best.pth
-    python -m gat_pipeline.remember --checkpoint runs/a/alignn_best.pth --name alignn --results-dir results/b
+    python -m gat_pipeline.remember --checkpoint runs/a/alignn_best.pth --models-dir runs/a --results-dir results/a
 
 Nothing is trained: the training materials' vectors are kept, and two numbers (how fast a neighbour's word fades, the
 neighbours' share) are chosen on the validation materials. Writes `<models-dir>/<name>_best.pth`, which every command
@@ -63,12 +63,28 @@ class RememberConfig:
         if not is_model_name(self.name):
             raise ValueError(f"--name must be {MODEL_NAME_RULE}, got {self.name!r}")
 
+    @property
+    def path(self) -> Path:
+        """The network with its neighbours."""
+        return self.models_dir / f"{self.name}_best.pth"
+
+
+def require_free(path: Path) -> None:
+    """Refuse to overwrite a training.
+
+    Raises:
+        UserError: `path` is a checkpoint without neighbours.
+    """
+    if path.exists() and "neighbours.tc_K" not in load_checkpoint(path)["model_state_dict"]:
+        raise UserError(f"{path} holds a training, which would be lost; take another --name or --models-dir")
+
 
 def main(config: RememberConfig) -> None:
     """Look at training and validation materials, choose, predict, write."""
     set_up_log(None)
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
+    require_free(config.path)
     content = checkpoint_of(config, splits)
     model = load_model(config.checkpoint).to(place(config.device, "fp32").device)
     model.neighbours = None  # it may have some already
@@ -77,7 +93,7 @@ def main(config: RememberConfig) -> None:
     tables, seconds = predict(config, model, splits)
     settings = content["config"] | {"name": config.name}
     save_checkpoint(
-        config.models_dir / f"{config.name}_best.pth",
+        config.path,
         {**content, "config": settings, "model_state_dict": model.state_dict()},
     )
     metrics = metrics_of(config, content, model, splits, tables, seconds)
@@ -93,7 +109,9 @@ def checkpoint_of(config: RememberConfig, splits: dict[str, pd.DataFrame]) -> di
         UserError: it was trained on other materials, so that some of its own might be tested.
     """
     content = load_checkpoint(config.checkpoint)
-    if content.get("identity", {}).get("splits_sha256") != splits_sha256(splits):
+    if missing := [key for key in ("config", "identity", "init", "train_seconds", "history") if key not in content]:
+        raise UserError(f"{config.checkpoint} is no checkpoint of the graph pipeline: it lacks {', '.join(missing)}")
+    if content["identity"].get("splits_sha256") != splits_sha256(splits):
         raise UserError(
             f"{config.checkpoint} was trained on other splits than those of {config.data_dir}; "
             "name its own with --data-dir (and --limit)"
@@ -118,15 +136,15 @@ def predict(
     config: RememberConfig, model: AlignnTc, splits: dict[str, pd.DataFrame]
 ) -> tuple[dict[str, pd.DataFrame], float]:
     """Predictions of validation and test materials, written; and the seconds that the latter took."""
-    tables = {}
-    started = time.monotonic()
+    tables, seconds = {}, 0.0
     for split, ending in (("val", "val_predictions"), ("test", "predictions")):
-        started = time.monotonic()
         dataset = GraphDataset(splits[split], model.options, config.cache_dir)
+        started = time.monotonic()
         kelvin = predict_all(model, dataset, config.batch_size)
+        seconds = time.monotonic() - started
         tables[split] = splits[split][["material_id", "formula", "tc"]].assign(tc_pred=kelvin)
         write_predictions(config.results_dir / f"{config.name}_{ending}.csv", tables[split])
-    return tables, time.monotonic() - started
+    return tables, seconds
 
 
 def metrics_of(
@@ -145,6 +163,8 @@ def metrics_of(
         **score(test["tc"].to_numpy(), test["tc_pred"].to_numpy(), float(np.median(splits["train"]["tc"]))),
         "seed": content["config"]["seed"],
         "init": content["init"],
+        "device": str(next(model.parameters()).device),
+        "epochs": len(content["history"]),
         "train_seconds": round(content["train_seconds"], 1),
         "inference_ms_per_sample": round(1000 * seconds / len(test), 3),
         "git_commit": git_commit(),

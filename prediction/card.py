@@ -57,7 +57,7 @@ def card_of(study: Study, name: str, files: list[Path], facts: dict[str, Any]) -
         "n_val": len(study.splits["val"]),
         "n_test": len(study.splits["test"]),
         "train_seconds": metrics.get("train_seconds"),
-        "trained_at_commit": metrics.get("git_commit"),
+        "trained_at_commit": metrics.get("git_commits", metrics.get("git_commit")),
         "metrics": study.compared(name),
         "files": {file.name: sha256(file) for file in files},
         "shipped_by": "python -m prediction.ship",
@@ -98,7 +98,8 @@ def interval_facts(val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
         raise UserError(f"{len(val)} validation materials are too few for intervals of {COVERAGE:.0%}")
     inside = (test["tc"] >= bounds["tc_lower"]) & (test["tc"] <= bounds["tc_upper"])
     return {
-        "method": "split-conformal on the validation residuals (tc_common/conformal.py)",
+        "method": "split-conformal on the validation residuals (tc_common/conformal.py), on which the best epoch, and "
+        "the neighbours' share and reach where there are any, were chosen too",
         "promised": COVERAGE,
         "test_coverage": float(inside.mean()),
         "mean_width_K": float((bounds["tc_upper"] - bounds["tc_lower"]).mean()),

@@ -38,8 +38,8 @@ TRAINING, VECTORS = "training.csv", "training.safetensors"
 TRAINING_COLUMNS = ("material_id", "formula", "tc")
 MADE_BY = "python -m prediction.ship"
 COVERAGE = 0.9
-# Trainings besides the first; the sign of which is the name alone, because a card may name no other folder.
-FURTHER = r"alignn_\d+\.safetensors"
+# Trainings besides the first.
+FURTHER = r"alignn_[0-9]+\.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,9 @@ def checked_card(models_dir: Path, model: str) -> dict[str, Any]:
     if not isinstance(companions, dict) or not companions:
         raise UserError(f"{path} names no files; make it again with: {MADE_BY}")
     for name, digest in companions.items():
-        file = models_dir / Path(str(name)).name  # a card may name no other folder
+        if Path(str(name)).name != name:
+            raise UserError(f"{path} names a file of another folder, {str(name)[:80]!r}; fetch the folder again")
+        file = models_dir / name
         if not file.is_file():
             raise UserError(f"{file} is missing, which {path.name} needs; fetch the folder again")
         if sha256(file) != digest:
@@ -166,6 +168,8 @@ def trainings_of(models_dir: Path, card: dict[str, Any], on: torch.device) -> Me
     """
     further = sorted((name for name in card.get("files", {}) if re.fullmatch(FURTHER, name)), key=_number)
     paths = [models_dir / name for name in ("alignn.safetensors", *further)]
+    if cardless := [name for name in further if name.replace(".safetensors", ".json") not in card["files"]]:
+        raise UserError(f"{models_dir}: the card names {cardless[0]} without the .json beside it; use {MADE_BY}")
     networks = [Graphs("alignn", load_model(path).to(on)) for path in paths]
     for path, network in zip(paths, networks, strict=True):
         if network.model.options != networks[0].model.options:

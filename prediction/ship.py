@@ -35,6 +35,7 @@ from prediction.novelty import training_tensors
 from prediction.predicting import estimate
 from prediction.rows import combine
 from prediction.study import Study, command, read_study
+from tc_common.checkpoints import load_checkpoint
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
 from tc_common.files import sha256, sync, write_csv, write_json, write_text
@@ -67,6 +68,12 @@ class ShipConfig:
     """auto, cpu, cuda, cuda:N or mps."""
     limit: int | None = None
     """The models were trained with this --limit (materials per split, >= 1)."""
+
+    def __post_init__(self) -> None:
+        if not self.alignn:
+            raise ValueError("--alignn must name at least one checkpoint")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"--limit must be at least 1, got {self.limit}")
 
 
 def main(config: ShipConfig) -> None:
@@ -107,6 +114,7 @@ def replaced(out: Path) -> Iterator[Path]:
 
 def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Estimates]:
     """Weights, card, validation predictions and the training materials' vectors; estimates of val and test."""
+    require_trainings(config.alignn, study.metrics("alignn").get("seeds"))
     train = study.splits["train"]
     elements = ([element.symbol for element in Composition(formula).elements] for formula in train["formula"])
     learned_from = distribution(train["tc"], elements)
@@ -121,6 +129,18 @@ def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str
     told = {"settings": settings, "command": command("python -m gat_pipeline.train", settings, GraphTrainConfig())}
     write_model(folder, "alignn", study, estimates, {**common, **facts, **told}, companions[1:])
     return estimates
+
+
+def require_trainings(checkpoints: Sequence[Path], seeds: list[int] | None) -> None:
+    """The checkpoints are those of the study.
+
+    Raises:
+        UserError: fewer or more than the study averaged, or of other seeds.
+    """
+    ours = [load_checkpoint(path)["config"].get("seed") for path in checkpoints]
+    if len(ours) != (1 if seeds is None else len(seeds)) or (seeds is not None and sorted(ours) != sorted(seeds)):
+        wanted = "one training" if seeds is None else f"trainings of the seeds {', '.join(map(str, seeds))}"
+        raise UserError(f"the study's ALIGNN is made of {wanted}, --alignn names those of {', '.join(map(str, ours))}")
 
 
 def write_network(folder: Path, number: int, checkpoint: Path, learned_from: dict[str, Any]) -> Path:
@@ -226,6 +246,8 @@ def ensemble_facts(study: Study) -> dict[str, Any]:
     shipped_as = {theirs: ours for ours, theirs in study.names.items()}
     stated = study.metrics("ensemble")["weights"]
     weights = {shipped_as.get(name, name): weight for name, weight in stated.items() if weight}
+    if len(weights) < sum(map(bool, stated.values())):
+        raise UserError("the ensemble counts both alignn and --alignn-name; take the one that is not shipped away")
     facts: dict[str, Any] = {"weights": weights, "command": "python compare_models.py --ensemble"}
     if COMPOSITION in weights:
         trees = study.metrics(COMPOSITION)

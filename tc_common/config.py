@@ -23,7 +23,8 @@ class TrainConfig:
     results_dir: Path = Path("results")
     """Folder for predictions, metrics, history and settings."""
     name: str | None = None
-    """Beginning of the names of those files, so that variants can lie side by side (default: the pipeline's)."""
+    """Beginning of the result files' names, so that variants can lie side by side (default: alignn or dinov3);
+    checkpoints keep theirs, so each variant needs a --models-dir of its own."""
     init: str = "pretrained"
     """Where the weights come from: pretrained, random, or a file. Nothing falls back to random by itself."""
     epochs: int = 50

@@ -15,7 +15,9 @@ OPTIONAL_COLUMNS = ("tc_std", "tc_lower", "tc_upper")
 MADE_BY = "the model's train command"
 # Two files state the same measured Tc if they differ by no more than float32 rounding.
 SAME_TC_K = 1e-3
-MODEL_NAME_RULE = "letters, digits and _, not ending in _val, nor beginning with ensemble, which the comparison makes"
+MODEL_NAME_RULE = (
+    "a letter, then letters, digits and _, not ending in _val, nor beginning with ensemble, which the comparison makes"
+)
 
 
 def is_model_name(name: str) -> bool:

@@ -28,7 +28,7 @@ def trained(folder: Path, seeds: int = 3, count: int = 60) -> str:
 
 
 def test_the_mean_errs_less_than_each_and_says_where_it_comes_from(tmp_path: Path) -> None:
-    trainings = mean_of_trainings(trained(tmp_path, 4), "alignn", tmp_path / "splits", None)
+    trainings = mean_of_trainings(trained(tmp_path, 4), "alignn", tmp_path / "splits", None, tmp_path / "out")
     metrics = write_mean(trainings, "alignn", "alignn_mean", tmp_path / "out", 0.9)
     tables = [read_predictions(folder / "alignn_predictions.csv") for folder in trainings]
     pred_K = np.array([table["tc_pred"] for table in tables])
@@ -50,21 +50,27 @@ def test_the_mean_errs_less_than_each_and_says_where_it_comes_from(tmp_path: Pat
 def test_what_no_mean_can_be_made_of_is_named(tmp_path: Path) -> None:
     pattern = trained(tmp_path)
     with pytest.raises(UserError, match="matches 0 folders"):
-        mean_of_trainings(str(tmp_path / "none*"), "alignn", None, None)
+        mean_of_trainings(str(tmp_path / "none*"), "alignn", None, None, tmp_path)
     with pytest.raises(UserError, match="seed0 lacks dinov3_predictions.csv"):
-        mean_of_trainings(pattern, "dinov3", None, None)
+        mean_of_trainings(pattern, "dinov3", None, None, tmp_path)
+    with pytest.raises(UserError, match="is one of the folders"):
+        mean_of_trainings(pattern, "alignn", None, None, tmp_path / "seed1")
     (tmp_path / "seed1/alignn_val_predictions.csv").unlink()
     with pytest.raises(UserError, match="seed1 lacks"):
-        mean_of_trainings(pattern, "alignn", None, None)
+        mean_of_trainings(pattern, "alignn", None, None, tmp_path)
     make_model(tmp_path / "seed1", "alignn", make_splits(tmp_path / "other", 50), 3.0, 1)
     with pytest.raises(UserError, match="seed1 has other materials than .*seed0"):
-        mean_of_trainings(pattern, "alignn", None, None)
+        mean_of_trainings(pattern, "alignn", None, None, tmp_path)
 
 
 def test_rows_in_another_order_are_matched_by_id(tmp_path: Path) -> None:
     pattern = trained(tmp_path)
     path = tmp_path / "seed1/alignn_predictions.csv"
-    before = write_mean(mean_of_trainings(pattern, "alignn", tmp_path / "splits", None), "alignn", "a", tmp_path, 0.9)
+    before = write_mean(
+        mean_of_trainings(pattern, "alignn", tmp_path / "splits", None, tmp_path), "alignn", "a", tmp_path, 0.9
+    )
     pd.read_csv(path, dtype=str).sample(frac=1, random_state=1).to_csv(path, index=False)
-    again = write_mean(mean_of_trainings(pattern, "alignn", tmp_path / "splits", None), "alignn", "a", tmp_path, 0.9)
+    again = write_mean(
+        mean_of_trainings(pattern, "alignn", tmp_path / "splits", None, tmp_path), "alignn", "a", tmp_path, 0.9
+    )
     assert before == again

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from gat_pipeline import train
 from gat_pipeline.model import load_model
 from gat_pipeline.neighbours import NEIGHBOURS, Neighbours, Seen, fit, principal_axes, weighted_median
 from gat_pipeline.remember import RememberConfig, main
 from gat_pipeline.shipped import rebuilding_facts, write_weights
+from tc_common.checkpoints import save_checkpoint
 from tc_common.errors import UserError
 from tc_common.files import write_json
 from tests.gat_pipeline.tables import write_small_splits
@@ -121,6 +123,50 @@ def test_the_shipped_form_keeps_the_neighbours(trained: Path, tmp_path: Path) ->
     assert again.neighbours is not None and len(again.neighbours.tc_K) == 12
     assert again.predict(cif) == pytest.approx(model.predict(cif), abs=0.1)
     torch.testing.assert_close(again.neighbours.vectors, model.neighbours.vectors)
+
+
+BROKEN = {
+    "no Tc": lambda state: state.pop("neighbours.tc_K"),
+    "no axes": lambda state: state.pop("neighbours.axes"),
+    "one Tc": lambda state: state.update({"neighbours.tc_K": torch.tensor(1.0)}),
+    "flat axes": lambda state: state.update({"neighbours.axes": torch.zeros(3)}),
+    "no rows": lambda state: state.update(
+        {"neighbours.tc_K": torch.zeros(0), "neighbours.vectors": state["neighbours.vectors"][:0]}
+    ),
+    "another width": lambda state: state.update(
+        {"neighbours.axes": state["neighbours.axes"][:9], "neighbours.mean": state["neighbours.mean"][:9]}
+    ),
+    "share": lambda state: state["neighbours.share"].fill_(50),
+    "reach": lambda state: state["neighbours.reach"].fill_(0),
+    "NaN": lambda state: state["neighbours.tc_K"].fill_(float("nan")),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_neighbours_that_make_no_sense_are_refused(trained: Path, tmp_path: Path, broken: str, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    if kind == "pth":
+        content = torch.load(trained / "m/alignn_neighbours_best.pth", weights_only=True)
+        BROKEN[broken](content["model_state_dict"])
+        save_checkpoint(path, content)
+    else:
+        model = load_model(trained / "m/alignn_neighbours_best.pth")
+        write_weights(path, model)
+        write_json(tmp_path / "a.json", {**rebuilding_facts(model), "training": {}})
+        tensors = load_file(path)
+        BROKEN[broken](tensors)
+        save_file(tensors, path)
+    with pytest.raises(UserError, match="neighbours"):
+        load_model(path)
+
+
+def test_a_training_is_not_overwritten(trained: Path, tmp_path: Path) -> None:
+    config = RememberConfig(
+        checkpoint=trained / "m/alignn_best.pth", data_dir=trained / "p", models_dir=trained / "m", name="alignn"
+    )
+    with pytest.raises(UserError, match="holds a training"):
+        main(config)
 
 
 def test_other_splits_are_refused(trained: Path, tmp_path: Path) -> None:

@@ -73,8 +73,9 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
     add_training(tmp_path, splits)
     study = ShippedStudy(tmp_path, tmp_path / "models", splits)
     config = study.config(study.models)
-    with pytest.raises(UserError, match="another training"):
-        main(config)  # the first alone is not the study's mean
+    for paths in (config.alignn, 2 * config.alignn):
+        with pytest.raises(UserError, match="trainings of the seeds 42, 43, --alignn names those of 42"):
+            main(replace(config, alignn=paths))
     main(replace(config, alignn=(*config.alignn, tmp_path / "m/second.pth")))
     cif = study.cif("test")
     trainings_K = [load_model(study.models / f"{name}.safetensors").predict(cif) for name in ("alignn", "alignn_2")]
@@ -84,7 +85,7 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
     assert said.std_K is not None and said.std_K[0] == pytest.approx(np.std(trainings_K, ddof=1), abs=1e-3)
     assert card(study, "alignn")["prediction_intervals"]["scaled_by_tc_std"]
     page = (study.models / "README.md").read_text()
-    assert "mean of 2 trainings, each started from random" in page and "--seed 3, 4" in page
+    assert "mean of 2 trainings, each started from random" in page and "--seed 42, 43" in page
     for name in ("alignn", "ensemble"):
         assert {"alignn_2.safetensors", "alignn_2.json"} <= set(card(study, name)["files"])
         (study.models / "alignn_2.safetensors").rename(tmp_path / "away")
@@ -99,11 +100,28 @@ def test_a_model_of_another_name_in_the_study_is_shipped_as_alignn(tmp_path: Pat
         file.rename(file.with_name(file.name.replace("alignn_", "alignn_neighbours_")))
     compare(tmp_path)
     study = ShippedStudy(tmp_path, tmp_path / "models", splits)
-    with pytest.raises(UserError, match=r"alignn_config\.json cannot be read"):
+    with pytest.raises(UserError, match=r"alignn_metrics\.json cannot be read"):
         main(study.config(study.models))
     main(replace(study.config(study.models), alignn_name="alignn_neighbours"))
     assert set(card(study, "ensemble")["weights"]) <= {"alignn", "composition"}
     assert open_kit(study.models, "alignn", "cpu").members[0].name == "alignn"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"sub/alignn_2.safetensors": "x"}, "names a file of another folder"),
+        ({"../alignn.safetensors": "x"}, "names a file of another folder"),
+        ({"alignn_2.safetensors": None}, "without the .json beside it"),
+    ],
+)
+def test_a_card_that_names_odd_files_is_refused(copied: ShippedStudy, files: dict, message: str) -> None:
+    shutil.copy(copied.models / "alignn.safetensors", copied.models / "alignn_2.safetensors")
+    said = card(copied, "alignn")
+    digests = {name: digest or said["sha256"] for name, digest in files.items()}
+    (copied.models / "alignn.json").write_text(json.dumps({**said, "files": said["files"] | digests}))
+    with pytest.raises(UserError, match=message):
+        open_kit(copied.models, "alignn", "cpu")
 
 
 def test_the_page_has_the_cards_numbers(shipped: ShippedStudy) -> None:
@@ -182,7 +200,7 @@ def test_an_altered_file_is_refused(copied: ShippedStudy, name: str) -> None:
 def test_a_card_reaches_no_other_folder(copied: ShippedStudy) -> None:
     path = copied.models / "alignn.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "files": {"../../secret": "0"}}))
-    with pytest.raises(UserError, match=r"models/secret is missing"):
+    with pytest.raises(UserError, match=r"alignn\.json names a file of another folder"):
         open_kit(copied.models, "alignn", "cpu")
 
 

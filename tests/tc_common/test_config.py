@@ -24,7 +24,7 @@ def test_values_out_of_range_are_refused_by_the_name_of_their_flag(field: str, v
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "x_val", "ensemble", "ensemble_2", "2nd", "é", "a\n"])
 def test_a_name_that_would_be_mistaken_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="--name must be letters"):
+    with pytest.raises(ValueError, match="--name must be a letter"):
         TrainConfig(name=name)
     TrainConfig(name="finetuned_alignn2")
 
