@@ -109,7 +109,7 @@ def checkpoint_of(config: RememberConfig, splits: dict[str, pd.DataFrame]) -> di
         UserError: it was trained on other materials, so that some of its own might be tested.
     """
     content = load_checkpoint(config.checkpoint)
-    if missing := [key for key in ("config", "identity", "init", "train_seconds", "history") if key not in content]:
+    if missing := [key for key in ("config", "identity", "init", "train_seconds") if key not in content]:
         raise UserError(f"{config.checkpoint} is no checkpoint of the graph pipeline: it lacks {', '.join(missing)}")
     if content["identity"].get("splits_sha256") != splits_sha256(splits):
         raise UserError(
@@ -164,7 +164,6 @@ def metrics_of(
         "seed": content["config"]["seed"],
         "init": content["init"],
         "device": str(next(model.parameters()).device),
-        "epochs": len(content["history"]),
         "train_seconds": round(content["train_seconds"], 1),
         "inference_ms_per_sample": round(1000 * seconds / len(test), 3),
         "git_commit": git_commit(),
