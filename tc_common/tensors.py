@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from tc_common.errors import UserError
@@ -27,7 +27,7 @@ def _half(value: Tensor) -> Tensor:
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write safetensors whole or not at all."""
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(save(tensors))  # save_file makes files that only their owner may read
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
