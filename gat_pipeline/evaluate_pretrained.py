@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.model import AlignnTc, model_of
-from gat_pipeline.predict import predict_all
+from gat_pipeline.predict import predict_all, tested
 from gat_pipeline.published import PUBLISHED
 from gat_pipeline.weights import Weights, find_weights
 from gat_pipeline.zero_shot import analyse, compare_distributions, distribution
@@ -29,10 +28,8 @@ from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_json
 from tc_common.logs import log, set_up_log
-from tc_common.metrics import score
 from tc_common.predictions import write_predictions
-from tc_common.runs import git_commit
-from tc_common.splits import read_splits, splits_sha256
+from tc_common.splits import read_splits
 
 NAME = "pretrained_alignn"
 
@@ -107,17 +104,7 @@ def metrics_of(
     test: pd.DataFrame, splits: dict[str, pd.DataFrame], weights: Weights, seconds: float
 ) -> dict[str, Any]:
     """The metrics file that every model has."""
-    median_K = float(np.median(splits["train"]["tc"]))
-    return {
-        "model": NAME,
-        **score(test["tc"].to_numpy(), test["tc_pred"].to_numpy(), median_K),
-        "seed": None,
-        "init": weights.origin,
-        "train_seconds": 0.0,
-        "inference_ms_per_sample": round(1000 * seconds / len(test), 3),
-        "git_commit": git_commit(),
-        "splits_sha256": splits_sha256(splits),
-    }
+    return {**tested(NAME, test, splits, seconds), "seed": None, "init": weights.origin, "train_seconds": 0.0}
 
 
 def study_distributions(config: ZeroShotConfig, weights: Weights, test: pd.DataFrame) -> dict[str, Any] | None:

@@ -21,16 +21,14 @@ from gat_pipeline.allocator import tune_memory
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.model import AlignnTc, load_model
 from gat_pipeline.neighbours import NEIGHBOURS, Seen, fit
-from gat_pipeline.predict import batches, predict_all
+from gat_pipeline.predict import batches, predict_all, tested
 from tc_common.checkpoints import load_checkpoint, save_checkpoint
 from tc_common.cli import parse, run
 from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_json
 from tc_common.logs import log, set_up_log
-from tc_common.metrics import score
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name, write_predictions
-from tc_common.provenance import git_commit
 from tc_common.splits import read_splits, splits_sha256
 
 
@@ -86,10 +84,11 @@ def main(config: RememberConfig) -> None:
     splits = read_splits(config.data_dir, config.limit)
     require_free(config.path)
     content = checkpoint_of(config, splits)
-    model = load_model(config.checkpoint).to(place(config.device, "fp32").device)
+    device = place(config.device, "fp32").device
+    model = load_model(config.checkpoint).to(device)
     model.neighbours = None  # it may have some already
     model.neighbours = fit(*(see(config, model, splits[split]) for split in ("train", "val")))
-    model.to(place(config.device, "fp32").device)
+    model.to(device)
     tables, seconds = predict(config, model, splits)
     settings = content["config"] | {"name": config.name}
     save_checkpoint(
@@ -157,17 +156,13 @@ def metrics_of(
 ) -> dict[str, Any]:
     """The metrics file that every model has; `train_seconds` are the training's, up to this checkpoint."""
     assert model.neighbours is not None
-    val, test = tables["val"], tables["test"]
+    val = tables["val"]
     return {
-        "model": config.name,
-        **score(test["tc"].to_numpy(), test["tc_pred"].to_numpy(), float(np.median(splits["train"]["tc"]))),
+        **tested(config.name, tables["test"], splits, seconds),
         "seed": content["config"]["seed"],
         "init": content["init"],
         "device": str(next(model.parameters()).device),
         "train_seconds": round(content["train_seconds"], 1),
-        "inference_ms_per_sample": round(1000 * seconds / len(test), 3),
-        "git_commit": git_commit(),
-        "splits_sha256": splits_sha256(splits),
         "val_mae_K": float((val["tc_pred"] - val["tc"]).abs().mean()),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "neighbours": {
