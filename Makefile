@@ -44,7 +44,7 @@ types: .venv/.ready-dev  ## mypy
 	$(PYTHON_IN_VENV) -m mypy .
 
 results-check: .venv/.ready  ## every number of the README again from the committed predictions (offline, seconds)
-	OMP_NUM_THREADS=1 $(PYTHON_IN_VENV) check_results.py
+	OMP_NUM_THREADS=1 $(PYTHON_IN_VENV) -m comparison.published.check
 
 check: lint types test results-check  ## all that must pass before a change lands
 

@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comparison.bootstrap import IntervalMethod
-from comparison.documents import runs_terminal, terminal
 from comparison.ensemble import with_ensembles, write_ensembles
 from comparison.evaluate import Cluster, Uncertainty, evaluate
 from comparison.gather import gather
 from comparison.mean import alone_mae_K, mean_of_trainings, write_mean
-from comparison.readme import update_readme
+from comparison.published.readme import update_readme
 from comparison.repeats import read_runs, score_runs, summarise
-from comparison.report import write_comparison, write_runs
+from comparison.report.documents import runs_terminal, terminal
+from comparison.report.write import write_comparison, write_runs
 from comparison.wording import display, number
 from tc_common.cli import parse, run
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name

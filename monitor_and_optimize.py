@@ -11,15 +11,14 @@ decided stands in `results/monitor.jsonl`. More: docs/monitor.md.
 import sys
 from collections.abc import Sequence
 
-from monitor.attaching import watch
 from monitor.commands import split_at_dashes
 from monitor.events import EventLog
 from monitor.keep_awake import awake
 from monitor.settings import MonitorConfig
-from monitor.supervisor import Supervisor
+from monitor.supervisor import Supervisor, watch
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
-from tc_common.interruption import heed_signals
+from tc_common.signals import heed_signals
 
 PROGRAM = "python monitor_and_optimize.py"
 

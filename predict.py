@@ -19,9 +19,9 @@ from tyro.conf import Positional
 
 from gat_pipeline.allocator import tune_memory
 from prediction.inputs import check_arguments, cif_files
-from prediction.kit import ModelName, open_kit
+from prediction.load import ModelName, open_kit
 from prediction.output import header, line, no_table, say, table
-from prediction.rows import rows_of
+from prediction.stream import rows_of
 from tc_common.cli import parse, run
 
 

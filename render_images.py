@@ -19,11 +19,11 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from dinov3_pipeline import image_index, render_jobs
-from dinov3_pipeline.contact_sheet import SheetMaterial, contact_sheet
-from dinov3_pipeline.png import cannot_write
-from dinov3_pipeline.render_jobs import MaterialRow, Rendered
-from dinov3_pipeline.render_options import RenderOptions
+from dinov3_pipeline.render import image_index
+from dinov3_pipeline.render import jobs as render_jobs
+from dinov3_pipeline.render.contact_sheet import SheetMaterial, contact_sheet
+from dinov3_pipeline.render.jobs import MaterialRow, Rendered, cannot_write
+from dinov3_pipeline.render.options import RenderOptions
 from tc_common import cli
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError

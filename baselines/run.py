@@ -9,11 +9,10 @@ import pandas as pd
 from baselines.models import FITS, Predictor
 from tc_common.composition import Array, composition_features
 from tc_common.conformal import conformal_intervals
+from tc_common.environment import git_commit, peak_rss_MB
 from tc_common.files import write_json
-from tc_common.memory import peak_rss_MB
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
-from tc_common.provenance import git_commit
 from tc_common.splits import splits_sha256
 
 # The best of these on validation materials enters the comparison as `composition`.

@@ -26,7 +26,7 @@ from gat_pipeline.dataset import Batch, join  # noqa: E402
 from gat_pipeline.graphs import GraphOptions  # noqa: E402
 from gat_pipeline.model import create_alignn_model  # noqa: E402
 from tc_common import cli  # noqa: E402
-from tc_common.memory import peak_rss_MB  # noqa: E402
+from tc_common.environment import peak_rss_MB  # noqa: E402
 
 Variant = Literal["torch-bf16", "torch-fp32", "dgl", "alignn-pure-bf16", "alignn-pure-fp32"]
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from data.archives import unpack
 from data.tables import rows_3dsc
-from tc_common.provenance import processor
+from tc_common.environment import processor
 
 
 def archive_3dsc() -> Path | None:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dinov3_pipeline.model import DEFAULT_BACKBONE, create_dino_model
+from dinov3_pipeline.torchvision_operators import declare_missing_operators
 from tc_common import cli
 from tc_common.devices import Placement
-from tc_common.memory import peak_rss_MB
-from tc_common.torchvision_operators import declare_missing_operators
+from tc_common.environment import peak_rss_MB
 
 Variant = Literal["plain-fp32", "ours-fp32", "ours-bf16", "ours-bf16-checkpointing", "ours-bf16-compiled"]
 

@@ -21,13 +21,13 @@ import numpy as np
 import pandas as pd
 
 from baselines.run import run_baselines, write_baselines
-from comparison.documents import runs_terminal
 from comparison.evaluate import Uncertainty, evaluate
 from comparison.gather import gather
-from comparison.kept import RUNS_FILE, write_kept_runs
 from comparison.repeats import read_runs, score_runs, summarise
-from comparison.report import write_comparison, write_runs
-from data.policy import materials_of
+from comparison.report.documents import runs_terminal
+from comparison.report.write import write_comparison, write_runs
+from comparison.snapshot import RUNS_FILE, write_kept_runs
+from data.materials import materials_of
 from data.prepare import PrepareConfig, materials_rows
 from data.sources import open_source
 from data.splitting import Split, divide

@@ -20,7 +20,7 @@ import pandas as pd
 from benchmarks._real_crystals import archive_3dsc
 from data.families import FAMILIES
 from data.leakage import audit, neighbourhood, parents_of
-from data.policy import materials_of
+from data.materials import materials_of
 from data.prepare import PrepareConfig, main, materials_rows
 from data.reading import default_workers, facts_of, read_all
 from data.report import rows_report, split_report

@@ -22,8 +22,8 @@ from pymatgen.core import Element, Structure
 from benchmarks._bond_oracle import look_at_bonds
 from benchmarks._real_crystals import machine, sample_3dsc, unpack_3dsc
 from data.tables import rows_3dsc
-from dinov3_pipeline.render_options import RenderOptions, parse_view, view_names
-from dinov3_pipeline.rendering import (
+from dinov3_pipeline.render.options import RenderOptions, parse_view, view_names
+from dinov3_pipeline.render.rendering import (
     Geometry,
     Placement,
     Scene,

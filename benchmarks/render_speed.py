@@ -25,10 +25,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._real_crystals import machine, sample_3dsc, unpack_3dsc
-from dinov3_pipeline.bonds import BondMode
-from dinov3_pipeline.render_jobs import MaterialRow, render_material, run_local
-from dinov3_pipeline.render_options import RenderOptions, view_names
-from dinov3_pipeline.rendering import draw_views, prepare
+from dinov3_pipeline.render.bonds import BondMode
+from dinov3_pipeline.render.jobs import MaterialRow, render_material, run_local
+from dinov3_pipeline.render.options import RenderOptions, view_names
+from dinov3_pipeline.render.rendering import draw_views, prepare
 from tc_common import cli
 from tc_common.crystals import read_crystal
 from tc_common.files import write_json

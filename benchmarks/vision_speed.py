@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 from tc_common.cli import parse, run
+from tc_common.environment import git_commit, processor
 from tc_common.files import write_json
-from tc_common.provenance import git_commit, processor
 
 ROOT = Path(__file__).parent.parent
 # The study's training set: 4,041 materials, 18 views each.

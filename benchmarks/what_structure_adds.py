@@ -23,8 +23,8 @@ from gat_pipeline.composition import CompositionTower
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.graphs import CrystalGraph, GraphOptions
 from tc_common.cli import parse, run
+from tc_common.environment import git_commit, processor
 from tc_common.files import write_json
-from tc_common.provenance import git_commit, processor
 from tc_common.splits import SPLITS, read_splits, splits_sha256
 from tc_common.targets import TargetTransform
 

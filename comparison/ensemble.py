@@ -15,15 +15,14 @@ from scipy.optimize import linprog
 from scipy.sparse import eye_array, hstack, vstack
 from sklearn.linear_model import RidgeCV
 
-from comparison.cost import costs, total_costs
+from comparison.evaluate import costs, total_costs
 from comparison.gather import OWN_MODELS, Results
-from comparison.plain import plain
 from tc_common.conformal import conformal_intervals
+from tc_common.environment import git_commit
 from tc_common.errors import UserError
-from tc_common.files import write_json
+from tc_common.files import plain, write_json
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
-from tc_common.provenance import git_commit
 
 Array: TypeAlias = NDArray[np.float64]
 # Fit: predictions (n, M) and Tc (n,) to a function from predictions (m, M) to Tc (m,), all in K.

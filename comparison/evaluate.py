@@ -8,11 +8,10 @@ import numpy as np
 
 from comparison.bootstrap import METRICS, Distribution, IntervalMethod, bootstrap, holm
 from comparison.calibration import calibration
-from comparison.cost import costs
 from comparison.gather import UNKNOWN, Results
-from comparison.verdicts import verdict
+from comparison.wording import display, number, verdict
+from tc_common.environment import git_commit
 from tc_common.metrics import correlation, errors_by_group, score, tc_range, tc_ranges
-from tc_common.provenance import git_commit
 
 Cluster: TypeAlias = Literal["material", "chemical-system"]
 
@@ -146,3 +145,45 @@ def worst_misses(results: Results, model: str, count: int = 20) -> list[dict[str
         {**table.loc[row].to_dict(), "tc_pred": {name: float(values[row]) for name, values in predicted.items()}}
         for row in order
     ]
+
+
+COSTS = ("train_seconds", "inference_ms_per_sample", "parameters", "trainable_parameters", "peak_memory_MB")
+
+
+def costs(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The costs that a model's metrics file states; None where it does not."""
+    return {name: metrics.get(name) for name in (*COSTS, "device")}
+
+
+def total_costs(members: list[dict[str, Any]]) -> dict[str, Any]:
+    """Costs of running all members: sums, but the largest memory (they can run one after the other)."""
+    total: dict[str, Any] = {}
+    for name in COSTS:
+        known = [member.get(name) for member in members]
+        there = [value for value in known if value is not None]
+        total[name] = None if len(there) < len(known) else (max if name == "peak_memory_MB" else sum)(there)
+    return total | {"device": ", ".join(sorted({str(member.get("device") or "?") for member in members}))}
+
+
+def cost_rows(comparison: dict[str, Any]) -> list[list[str]]:
+    """Head and one row per model."""
+    head = ["model", "MAE (K)", "training", "ms / material", "parameters", "trained", "memory (MB)", "device"]
+    return [head] + [
+        [display(name), number(model["score"]["mae_K"]), _duration(model["cost"]["train_seconds"])]
+        + [number(model["cost"]["inference_ms_per_sample"], 3)]
+        + [_count(model["cost"][key]) for key in ("parameters", "trainable_parameters", "peak_memory_MB")]
+        + [model["cost"]["device"] or "–"]
+        for name, model in comparison["models"].items()
+    ]
+
+
+def _duration(seconds: float | None) -> str:
+    """Seconds, minutes or hours, whichever reads best."""
+    if seconds is None:
+        return "–"
+    unit, length = next(((u, s) for u, s in (("h", 3600), ("min", 60)) if seconds >= 2 * s), ("s", 1))
+    return f"{seconds / length:.1f} {unit}"
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"

@@ -98,9 +98,7 @@ def prediction_files(results_dir: Path, ensembles: bool = False) -> dict[str, Pa
     if not ensembles:
         paths = {name: path for name, path in paths.items() if name not in OWN_MODELS}
     if not paths:
-        raise UserError(
-            f"{results_dir} holds no <model>{ENDING}; train a model or run: python composition_baseline.py"
-        )
+        raise UserError(f"{results_dir} holds no <model>{ENDING}; train a model or run: python -m baselines")
     return paths
 
 

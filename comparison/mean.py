@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from comparison.cost import costs, total_costs
+from comparison.evaluate import costs, total_costs
 from comparison.gather import ENDING, VAL_ENDING, Results, gather, read_metrics
-from comparison.plain import plain
 from comparison.repeats import matching_folders
 from tc_common.conformal import conformal_intervals
+from tc_common.environment import git_commit
 from tc_common.errors import UserError
-from tc_common.files import write_json
+from tc_common.files import plain, write_json
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
-from tc_common.provenance import git_commit
 
 # Of a training's metrics: what a mean of several says too, where they agree.
 KEPT = ("n_train", "splits_sha256", "epochs")

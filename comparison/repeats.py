@@ -12,11 +12,11 @@ from scipy.stats import t as student
 
 from comparison.bootstrap import METRICS, holm
 from comparison.gather import ENDING, prediction_files, read_metrics
-from comparison.verdicts import verdict
+from comparison.wording import verdict
+from tc_common.environment import git_commit
 from tc_common.errors import UserError
 from tc_common.metrics import score
 from tc_common.predictions import align, read_predictions
-from tc_common.provenance import git_commit
 
 
 @dataclass(frozen=True, kw_only=True)

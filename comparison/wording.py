@@ -1,6 +1,7 @@
 """Names and numbers as people write them."""
 
 import re
+from typing import Any
 
 NOT_KNOWN = "–"
 DISPLAY_NAMES = {
@@ -39,3 +40,20 @@ def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
 def format_p(p: float) -> str:
     """p to two digits, never rounded to 0."""
     return f"{p:.2f}" if p >= 0.095 else f"{p:.3f}" if p >= 0.00095 else f"{p:.0e}"
+
+
+def verdict(difference: dict[str, Any], level: float) -> str:
+    """What a paired difference in MAE allows to say.
+
+    Two models are told apart only if 0 lies outside the interval and p, corrected by Holm, is below 1 - level.
+    """
+    a, b = display(difference["a"]), display(difference["b"])
+    low, high = difference["interval_K"]
+    numbers = (
+        f"{a} − {b} = {number(difference['mae_difference_K'], sign=True)} K "
+        f"[{number(low, sign=True)}, {number(high, sign=True)}], "
+        f"p = {format_p(difference['p_holm'])}"
+    )
+    if low <= 0 <= high or difference["p_holm"] >= 1 - level:
+        return f"{numbers}: not distinguishable"
+    return f"{numbers}: {a if high < 0 else b} has the lower MAE"

@@ -9,7 +9,7 @@ each function names its source. Numbers are shares of the atoms, so they hold fo
 
 from collections.abc import Callable
 
-from data.compositions import Fractions
+from tc_common.composition import Fractions
 
 FAMILIES = (
     "cuprate",

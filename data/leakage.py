@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from data.compositions import fractions, parse_formula
+from tc_common.composition import fractions, parse_formula
 from tc_common.metrics import score
 
 Matrix: TypeAlias = NDArray[np.float64]

@@ -14,8 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from data.leakage import audit, neighbourhood, parents_of
-from data.places import UNPACK_DIR, relative
-from data.policy import (
+from data.materials import (
     add_facts,
     add_keys,
     drop_tc_zero,
@@ -27,7 +26,7 @@ from data.policy import (
 from data.reading import default_workers, read_all
 from data.report import ledger, rows_report, show_division, show_folds, show_rows, split_report
 from data.retractions import drop_retracted, mark_retracted
-from data.sources import Source, open_source
+from data.sources import UNPACK_DIR, Source, open_source, relative
 from data.splitting import Split, divide, divide_in_folds
 from data.tables import check_rows, limit_rows
 from tc_common.cli import parse, run

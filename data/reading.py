@@ -13,8 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data.compositions import fractions
 from data.prototypes import has_a15_chains, has_boron_honeycomb, shortest_distance_A
+from tc_common.composition import fractions
 from tc_common.crystals import CrystalError, read_crystal
 
 # 3DSC's slowest file takes 0.1 s; the largest crystal that `read_crystal` lets through about 3 s.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from data.policy import several_tc
+from data.materials import several_tc
 from data.tables import REJECTED
 from tc_common.splits import SPLITS, TC_EDGES_K, splits_sha256
 

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from data.compositions import composition_key, fractions, parse_formula
 from data.tables import reject
+from tc_common.composition import composition_key, fractions, parse_formula
 
 RETRACTED = "retracted"
 _RH_FOR_PD = "retracted, the samples held Pd and not Rh (doi 10.1103/PhysRevB.83.019901)"

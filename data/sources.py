@@ -10,7 +10,6 @@ import pandas as pd
 
 from data.archives import TABLE, unpack
 from data.download import fetch_3dsc
-from data.places import DOWNLOAD_DIR, JARVIS_DIR, SAMPLE_DIR, relative
 from data.tables import jarvis_texts, rows_3dsc, rows_jarvis, rows_sample
 from tc_common.errors import UserError
 from tc_common.files import sha256, write_json
@@ -117,3 +116,18 @@ def _write_cifs(texts: dict[str, str], target: Path) -> None:
         raise UserError(
             f"CIF files cannot be written to {target} ({error.strerror}); give another --unpack-dir"
         ) from error
+
+
+REPO_ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_DIR = REPO_ROOT / "data" / "sample"
+DOWNLOAD_DIR = REPO_ROOT / "data" / "raw"
+# What `--source jarvis` reads: the CSV files with CIF texts, put there by the user.
+JARVIS_DIR = DOWNLOAD_DIR / "jarvis"
+# Archives are unpacked to MP/ and CIF texts written out to jarvis/ below this folder.
+UNPACK_DIR = REPO_ROOT / "data" / "final"
+
+
+def relative(path: Path) -> str:
+    """Path relative to the repository where inside it, else absolute; links are kept as they are."""
+    path = path.absolute()
+    return str(path.relative_to(REPO_ROOT) if path.is_relative_to(REPO_ROOT) else path)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
-from data.compositions import parse_formula
+from tc_common.composition import parse_formula
 from tc_common.errors import UserError
 
 # One row of any source: its line, who it is, what was measured, where its structure lies.

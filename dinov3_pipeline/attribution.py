@@ -17,8 +17,8 @@ from pymatgen.core import Structure
 from torch import Tensor, nn
 
 from dinov3_pipeline.model import DinoTcModel
-from dinov3_pipeline.render_options import RenderOptions, view_names
-from dinov3_pipeline.rendering import draw_views, prepare
+from dinov3_pipeline.render.options import RenderOptions, view_names
+from dinov3_pipeline.render.rendering import draw_views, prepare
 
 BACKGROUND, BOND = -1, -2
 

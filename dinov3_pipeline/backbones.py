@@ -16,10 +16,9 @@ from huggingface_hub import constants
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from dinov3_pipeline.color_waves import ColorWaves
+from dinov3_pipeline.torchvision_operators import declare_missing_operators
 from tc_common.errors import UserError
 from tc_common.files import sha256
-from tc_common.torchvision_operators import declare_missing_operators
 
 WEIGHTS_FILE = "model.safetensors"
 LAYER_SCALES = ("gamma_1", "gamma_2", ".gamma")
@@ -190,3 +189,28 @@ def _without_layer_scale(backbone: nn.Module) -> nn.Module:
         if name.endswith(LAYER_SCALES):
             nn.init.ones_(parameter)
     return backbone
+
+
+# SD of a wave's radians per unit of a normalised channel (255 levels are 4 units): colours 6 levels apart decorrelate.
+WAVE_NUMBER = 10.0
+
+
+class ColorWaves(nn.Module):
+    """Pixels (B, 3, S, S) to (B, 3 + W, S, S): the pixel itself, then W cosines of random directions in colour.
+
+    Black stays 0 in every channel: no atom says nothing. Directions and phases are buffers, so a checkpoint has them.
+    """
+
+    directions: Tensor
+    phases: Tensor
+
+    def __init__(self, waves: int) -> None:
+        super().__init__()
+        self.register_buffer("directions", WAVE_NUMBER * torch.randn(waves, 3, 1, 1))
+        self.register_buffer("phases", 2 * torch.pi * torch.rand(waves))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """In fp32 whatever the autocast: an angle of 60 radians in bf16 would be off by an eighth."""
+        with torch.autocast(pixels.device.type, enabled=False):
+            angles = nn.functional.conv2d(pixels.float(), self.directions, self.phases)
+            return torch.cat([pixels.float(), angles.cos() - self.phases.cos().view(-1, 1, 1)], 1)

@@ -22,7 +22,7 @@ from tyro.conf import Positional
 from dinov3_pipeline.attribution import attention_rollout, by_site, integrated_gradients, site_maps
 from dinov3_pipeline.model import DinoTcModel, as_images, load_model
 from dinov3_pipeline.pictures import Picture, resized
-from dinov3_pipeline.rendering import views
+from dinov3_pipeline.render.rendering import views
 from tc_common.cli import parse, run
 from tc_common.crystals import read_crystal
 from tc_common.devices import place

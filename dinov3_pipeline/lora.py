@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dinov3_pipeline.torchvision_operators import declare_missing_operators
 from tc_common.errors import UserError
-from tc_common.torchvision_operators import declare_missing_operators
 
 
 @dataclass(frozen=True, kw_only=True)

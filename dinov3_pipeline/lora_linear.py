@@ -1,6 +1,6 @@
 """PEFT's LoRA layer with the adapter added in place, inside one matrix product.
 
-Import this only after `tc_common.torchvision_operators.declare_missing_operators()`: PEFT imports torchvision.
+Import this only after `dinov3_pipeline.torchvision_operators.declare_missing_operators()`: PEFT imports torchvision.
 """
 
 from typing import Any

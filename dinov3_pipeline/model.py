@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, build, create_backbone, normalisation
 from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
 from dinov3_pipeline.pictures import Picture, resized
-from dinov3_pipeline.render_options import RenderOptions
-from dinov3_pipeline.rendering import views
+from dinov3_pipeline.render.options import RenderOptions
+from dinov3_pipeline.render.rendering import views
 from tc_common.checkpoints import load_checkpoint, load_weights
 from tc_common.crystals import read_crystal
 from tc_common.devices import Placement

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from dinov3_pipeline.image_index import MADE_BY, read_image_index, read_render_options
-from dinov3_pipeline.render_options import RenderOptions, view_names
-from dinov3_pipeline.rendering import Geometry, draw_views, prepare
+from dinov3_pipeline.render.image_index import MADE_BY, read_image_index, read_render_options
+from dinov3_pipeline.render.options import RenderOptions, view_names
+from dinov3_pipeline.render.rendering import Geometry, draw_views, prepare
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import atomic_write

@@ -13,7 +13,7 @@ from dinov3_pipeline.model import ADAPTERS, DinoTcModel, load_model, restore_mod
 from tc_common.checkpoints import load_checkpoint
 from tc_common.errors import UserError
 from tc_common.files import sha256
-from tc_common.tensors import half_state, read_card, read_tensors, write_tensors
+from tc_common.model_files import half_state, read_card, read_tensors, write_tensors
 
 SETTINGS = ("backbone", "image_size", "tune", "target", "head_dropout", *(f"lora_{name}" for name in ADAPTERS))
 SHAPE = tuple(field.name for field in fields(Shape))

@@ -17,13 +17,12 @@ import pandas as pd
 import torch
 
 from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Pool, Shape
-from dinov3_pipeline.dataset import Augmentation, FeatureDataset, ViewDataset, collate
-from dinov3_pipeline.features import cached_features
-from dinov3_pipeline.image_index import read_render_options
+from dinov3_pipeline.dataset import Augmentation, FeatureDataset, ViewDataset, cached_features, collate
 from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.model import DEFAULT_BACKBONE, DinoTcModel, Tune, count_parameters, create_dino_model, shape_of
 from dinov3_pipeline.pictures import DrawnPictures, Pictures, StoredPictures
-from dinov3_pipeline.render_options import RenderOptions
+from dinov3_pipeline.render.image_index import read_render_options
+from dinov3_pipeline.render.options import RenderOptions
 from tc_common.cli import parse, run
 from tc_common.config import TrainConfig
 from tc_common.devices import Placement, place

@@ -3,6 +3,7 @@
 Legend: B crystals, N atoms, E bonds, A angles of the whole batch, F features of an atom.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -89,3 +90,33 @@ def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) ->
         "composition": torch.from_numpy(composition),
         "statistics": torch.from_numpy(statistics_of_fractions(composition)),
     }
+
+
+def bucketed_groups(sizes: NDArray[np.int64], batch: int, seed: int) -> Callable[[int], list[list[int]]]:
+    """Groups of at most `batch` crystals, one of each size, in an order that depends on (seed, epoch) alone.
+
+    Every crystal once an epoch; no group of one where there are more, because batch normalisation needs two.
+    """
+    number = max(1, min(math.ceil(len(sizes) / batch), len(sizes) // 2))
+
+    def groups(epoch: int) -> list[list[int]]:
+        generator = np.random.default_rng((seed, epoch))
+        shuffled = generator.permutation(len(sizes))
+        by_size = shuffled[np.argsort(sizes[shuffled], kind="stable")]
+        buckets = [generator.permutation(by_size[start : start + number]) for start in range(0, len(by_size), number)]
+        return [[int(bucket[place]) for bucket in buckets if place < len(bucket)] for place in range(number)]
+
+    return groups
+
+
+def bounded_pieces(sizes: NDArray[np.int64], indices: Sequence[int], batch: int, most: int) -> list[list[int]]:
+    """Cut `indices`, in their order, into pieces of at most `batch` crystals and `most` angles or one crystal."""
+    pieces: list[list[int]] = []
+    angles = 0
+    for index in indices:
+        angles += int(sizes[index])
+        if not pieces or len(pieces[-1]) == batch or angles > most:
+            pieces.append([])
+            angles = int(sizes[index])
+        pieces[-1].append(index)
+    return pieces

@@ -17,12 +17,11 @@ import pandas as pd
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
+from gat_pipeline.inference import predict_all, tested
 from gat_pipeline.model import AlignnTc, model_of
-from gat_pipeline.predict import predict_all, tested
 from gat_pipeline.published import PUBLISHED
 from gat_pipeline.weights import Weights, find_weights
-from gat_pipeline.zero_shot import analyse, compare_distributions, distribution
-from gat_pipeline.zero_shot_plots import plot_elements, plot_tc
+from gat_pipeline.zero_shot import analyse, compare_distributions, distribution, plot_elements, plot_tc
 from tc_common.cli import parse, run
 from tc_common.devices import place
 from tc_common.errors import UserError

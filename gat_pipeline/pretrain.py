@@ -18,9 +18,8 @@ import pandas as pd
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
-from gat_pipeline.model import AlignnTc, load_model
-from gat_pipeline.predict import predict_all
-from gat_pipeline.shipped import rebuilding_facts, write_weights
+from gat_pipeline.inference import predict_all
+from gat_pipeline.model import AlignnTc, load_model, rebuilding_facts, write_weights
 from gat_pipeline.train import GraphTrainConfig, build_model, describe, task_of
 from gat_pipeline.weights import SHIPPED
 from gat_pipeline.zero_shot import distribution

@@ -17,8 +17,7 @@ import torch
 from torch.optim import AdamW
 
 from gat_pipeline.allocator import tune_memory
-from gat_pipeline.batching import bounded_pieces, bucketed_groups
-from gat_pipeline.dataset import GraphDataset, collator
+from gat_pipeline.dataset import GraphDataset, bounded_pieces, bucketed_groups, collator
 from gat_pipeline.graphs import GraphOptions
 from gat_pipeline.model import AlignnTc, Engine, HeadFeatures, create_alignn_model
 from gat_pipeline.network import NetworkShape

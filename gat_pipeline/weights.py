@@ -41,7 +41,7 @@ class Weights:
     statistics: dict[str, Tensor] = field(default_factory=dict)
     """Of the composition's part of the head; empty where there is none."""
     neighbours: dict[str, Tensor] = field(default_factory=dict)
-    """Of `gat_pipeline.neighbours`; empty where there are none."""
+    """Of `gat_pipeline.retrieval`; empty where there are none."""
     training: dict[str, Any] | None = None
     """Tc and elements of what it learned from (`gat_pipeline.zero_shot.distribution`), where a card says it."""
 

@@ -5,7 +5,7 @@ from statistics import median
 
 from monitor.measuring import Sample
 from monitor.settings import MonitorConfig
-from tc_common.exhaustion import speaks_of_exhaustion
+from tc_common.errors import speaks_of_exhaustion
 
 # Steps are compared with the run's own median once it has shown its pace.
 STEPS_TO_KNOW_THE_PACE = 5

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from prediction.kit import COVERAGE
+from prediction.load import COVERAGE
 from prediction.study import Study, read_json
 from tc_common.conformal import conformal_intervals
+from tc_common.environment import git_commit
 from tc_common.errors import UserError
 from tc_common.files import sha256
-from tc_common.provenance import git_commit
 
 DATA = "3DSC_MP (Sommer et al. 2023, doi 10.1038/s41597-023-02721-y)"
 LICENCE = {"code and weights": "MIT", "training.csv and *_val_predictions.csv": "derived from 3DSC, CC BY 4.0"}
@@ -176,7 +176,7 @@ def _origin(card: dict[str, Any]) -> str:
     if "weights" in card:
         shares = ", ".join(f"{name} {weight:.3f}" for name, weight in card["weights"].items())
         return f"weighted mean of {shares}; weights fitted on the validation materials by `{card['command']}`"
-    also = "; then `python -m gat_pipeline.remember`" if card.get("neighbours") else ""
+    also = "; then `python -m gat_pipeline.add_retrieval`" if card.get("neighbours") else ""
     seeds = f", with --seed {', '.join(map(str, card['seeds']))}" if card.get("seeds") else ""
     return f"{started_from(card['origin'])}; `{card['command']}`{seeds}{also}"
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tc_common.composition import element_fractions
 from tc_common.errors import UserError
-from tc_common.tensors import read_tensors
+from tc_common.model_files import read_tensors
 
 Array = NDArray[np.float64]
 FAR, VERY_FAR = 0.95, 0.99

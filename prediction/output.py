@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from prediction.rows import Row
+from prediction.stream import Row
 from tc_common.files import atomic_write
 
 COLUMNS = tuple(field.name for field in fields(Row))

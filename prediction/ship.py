@@ -24,25 +24,23 @@ from dinov3_pipeline.shipped import write_shipped
 from dinov3_pipeline.train import VisionConfig
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT
-from gat_pipeline.model import load_model
-from gat_pipeline.shipped import rebuilding_facts, write_weights
+from gat_pipeline.model import load_model, rebuilding_facts, write_weights
 from gat_pipeline.train import GraphTrainConfig
 from gat_pipeline.zero_shot import distribution
 from prediction.card import NAMES, agreement, card_of, interval_facts, readme, split_facts
-from prediction.kit import TRAINING, TRAINING_COLUMNS, VECTORS, member_of, weights_of
-from prediction.members import Estimates
+from prediction.load import TRAINING, TRAINING_COLUMNS, VECTORS, member_of, weights_of
+from prediction.models import Estimates, estimate
 from prediction.novelty import training_tensors
-from prediction.predicting import estimate
-from prediction.rows import combine
+from prediction.stream import combine
 from prediction.study import Study, command, read_study
 from tc_common.checkpoints import load_checkpoint
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
 from tc_common.files import sha256, sync, write_csv, write_json, write_text
 from tc_common.logs import log, set_up_log
+from tc_common.model_files import read_card, write_tensors
 from tc_common.predictions import write_predictions
 from tc_common.splits import read_splits
-from tc_common.tensors import read_card, write_tensors
 
 Shipped = dict[str, dict[str, Estimates]]
 """Estimates by model and split."""

@@ -5,6 +5,7 @@ In the manner of Magpie (Ward et al. 2016, doi 10.1038/npjcompumats.2016.28), wi
 Legend: n materials, E elements, P properties, F features.
 """
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.core import Composition, Element
+from pymatgen.core import Composition, Element, Structure
 
 from tc_common.errors import UserError
 
@@ -138,3 +139,72 @@ def _electrons(element: Element) -> Counter[str]:
 
 def _symbols() -> list[str]:
     return [Element.from_Z(z).symbol for z in range(1, LAST_Z + 1)]
+
+
+LONGEST_FORMULA = 200
+FORMULA = re.compile(r"[A-Z(\[][A-Za-z0-9.()\[\]]*")
+
+Fractions = dict[str, float]
+
+
+def parse_formula(formula: str) -> Composition:
+    """Read a chemical formula such as `La1.85Sr0.15Cu1O4`.
+
+    Raises:
+        UserError: it is empty, too long, no formula, or names something that is no element.
+    """
+    if len(formula) > LONGEST_FORMULA or not FORMULA.fullmatch(formula):
+        raise UserError(f"{formula[:60]!r} is no chemical formula")
+    try:
+        composition = Composition(formula)
+    except ValueError as error:
+        raise UserError(f"{formula[:60]!r} is no chemical formula ({error})") from error
+    strange = [str(species) for species in composition if not isinstance(species, Element)]
+    if strange or not 0 < composition.num_atoms < float("inf"):
+        raise UserError(f"{formula[:60]!r} is no chemical formula (no element: {', '.join(strange) or 'none at all'})")
+    return composition
+
+
+def fractions(composition: Composition) -> Fractions:
+    """Share of the atoms that each element has; deuterium counts as hydrogen (pymatgen gives it the symbol H)."""
+    amounts = composition.get_el_amt_dict()
+    return {symbol: amount / composition.num_atoms for symbol, amount in sorted(amounts.items())}
+
+
+def formula_distance(a: Fractions, b: Fractions) -> float:
+    """Share of the atoms to exchange to turn one composition into the other, 0 (same) to 1 (no element shared).
+
+    Half the L1 distance of the atomic fractions (total variation).
+    """
+    return sum(abs(a.get(element, 0.0) - b.get(element, 0.0)) for element in {*a, *b}) / 2
+
+
+def chemical_system(shares: Fractions) -> str:
+    """The elements in alphabetical order, such as `Cu-La-O-Sr`."""
+    return "-".join(sorted(shares))
+
+
+def composition_key(shares: Fractions) -> str:
+    """Text that is equal for formulas of one composition (`Nb3Sn`, `Sn1Nb3`, `Nb0.75Sn0.25`).
+
+    Fractions are compared to 6 decimals, a hundredth of the least step that SuperCon's 3 decimals make in a formula of
+    10 atoms: Bi2Sr2CaCu2O8.215 and O8.216 are two entries, one with 0 K and one with 78 K.
+    """
+    return " ".join(f"{element}{share:.6f}" for element, share in sorted(shares.items()))
+
+
+# Shares of atoms to this many digits: what a CIF rounds apart (0.3333, 0.33333333) stays apart, but elements of equal
+# amount stay equal, of which one is the main element.
+DIGITS = 7
+
+
+def shown_formula(structure: Structure) -> str:
+    """Reduced formula, amounts to four digits."""
+    amounts = {element: round(amount, 4) for element, amount in structure.composition.items()}
+    return str(Composition(amounts).reduced_formula)
+
+
+def fractions_formula(structure: Structure) -> str:
+    """Formula of one atom in all, such as Mg0.3333333B0.6666667: the input of the trees and of distances."""
+    shares = structure.composition.fractional_composition
+    return "".join(f"{element.symbol}{share:.{DIGITS}f}" for element, share in shares.items())

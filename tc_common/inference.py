@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from tc_common.devices import Placement, to_device
-from tc_common.interruption import Interruption, Stopped
+from tc_common.signals import Interruption, Stopped
 from tc_common.task import Batch
 
 

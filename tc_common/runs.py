@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from tc_common.callbacks import Console, Heartbeat, Listener, Scalars
 from tc_common.checkpoints import (
     load_checkpoint,
     load_weights,
@@ -26,20 +27,17 @@ from tc_common.checkpoints import (
 )
 from tc_common.config import TrainConfig
 from tc_common.devices import place
+from tc_common.environment import git_commit, peak_rss_MB
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
-from tc_common.interruption import heed_signals
-from tc_common.listeners import Console, Heartbeat, Listener, Scalars
 from tc_common.lock import Owner, own_folder
 from tc_common.logs import log
-from tc_common.memory import peak_rss_MB
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
-from tc_common.progress import Progress
-from tc_common.provenance import git_commit
+from tc_common.signals import heed_signals
 from tc_common.splits import splits_sha256
 from tc_common.task import Task
-from tc_common.training import Trainer
+from tc_common.training import Progress, Trainer
 
 # What may differ between a run and its continuation without changing its result.
 FREE_SETTINGS = {

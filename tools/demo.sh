@@ -9,7 +9,7 @@ step() { echo; echo "== ${*/#$python/python}"; "$@"; }
 
 step $python -m data.prepare --source sample --out $out/processed
 step $python render_images.py --data-dir $out/processed --out $out/images --image-size 64
-step $python composition_baseline.py --data-dir $out/processed --results-dir $out/results
+step $python -m baselines --data-dir $out/processed --results-dir $out/results
 step $python -m gat_pipeline.train --data-dir $out/processed --models-dir $out/models --results-dir $out/results \
     --init random --hidden 64 --alignn-layers 2 --gcn-layers 2 --schedule onecycle --epochs 30
 step $python -m dinov3_pipeline.train --data-dir $out/processed --images-dir $out/images --models-dir $out/models \

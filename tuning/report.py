@@ -8,9 +8,9 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from tc_common.environment import git_commit, processor
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
-from tc_common.provenance import git_commit, processor
 from tuning.pipelines import Pipeline, as_words
 from tuning.settings import TuneConfig
 

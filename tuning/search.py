@@ -10,13 +10,13 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 
+from tc_common.callbacks import Listener
 from tc_common.devices import place
 from tc_common.errors import UserError
-from tc_common.interruption import leave_on_signals
-from tc_common.listeners import Listener
 from tc_common.lock import own_folder
 from tc_common.logs import log, set_up_log
 from tc_common.runs import fit
+from tc_common.signals import leave_on_signals
 from tc_common.splits import splits_sha256
 from tc_common.training import TrainingError
 from tuning.pipelines import PARTS, Pipeline, as_words
@@ -141,5 +141,5 @@ def search(pipeline: Pipeline, config: TuneConfig, fixed: Sequence[str]) -> dict
     settings = pipeline.read(fixed)
     set_up_log(settings.log_file)
     if place(settings.device, settings.precision).world > 1:
-        raise UserError("tune.py runs in one process; start it without accelerate launch")
+        raise UserError("python -m tuning runs in one process; start it without accelerate launch")
     return Search(pipeline, config, tuple(fixed), pipeline.space(fixed, config.search)).run()

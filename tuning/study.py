@@ -70,7 +70,7 @@ def identity(module: str, config: TuneConfig, table: Table, settings: TrainConfi
     free = (FREE_SETTINGS - BOUND_HERE) | set(table)
     fixed = {name: value for name, value in settings.plain().items() if name not in free}
     searched = {f"search {name}": values for name, values in plain(table).items()}
-    own = {f"tune.py {name}": getattr(config, name) for name in ("seed", "startup_trials", "warm_up_epochs")}
+    own = {f"python -m tuning {name}": getattr(config, name) for name in ("seed", "startup_trials", "warm_up_epochs")}
     return {"trainer": module, **fixed, **searched, **own}
 
 

@@ -5,15 +5,14 @@ from pathlib import Path
 import pandas as pd
 
 from comparison.calibration import all_intervals
-from comparison.documents import markdown, runs_markdown
 from comparison.ensemble import with_ensembles, write_ensembles
 from comparison.evaluate import Uncertainty, evaluate
 from comparison.gather import Results, gather
-from comparison.kept import write_kept_runs, write_kept_splits
-from comparison.plain import plain
-from comparison.readme import fill
+from comparison.published.readme import fill
 from comparison.repeats import read_runs, score_runs, summarise
-from tc_common.files import write_csv, write_json, write_text
+from comparison.report.documents import markdown, runs_markdown
+from comparison.snapshot import write_kept_runs, write_kept_splits
+from tc_common.files import plain, write_csv, write_json, write_text
 from tc_common.metrics import score
 from tests.comparison.made import make_results, read_json
 

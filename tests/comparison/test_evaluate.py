@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from comparison.evaluate import Uncertainty, compression, evaluate, worst_misses
-from comparison.plain import plain
-from comparison.verdicts import verdict
-from comparison.wording import display, format_p, number
+from comparison.wording import display, format_p, number, verdict
+from tc_common.files import plain
 from tests.comparison.made import make_results
 
 QUICK = Uncertainty(resamples=500)

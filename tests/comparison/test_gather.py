@@ -94,7 +94,7 @@ def test_numbers_of_other_splits_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="composition_baseline.py"):
+    with pytest.raises(UserError, match="python -m baselines"):
         gather(tmp_path)
 
 

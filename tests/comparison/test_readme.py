@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from comparison.documents import markdown
 from comparison.evaluate import Uncertainty, evaluate
-from comparison.plain import plain
-from comparison.readme import fill, update_readme
+from comparison.published.readme import fill, update_readme
+from comparison.report.documents import markdown
 from tc_common.errors import UserError
-from tc_common.files import write_json
+from tc_common.files import plain, write_json
 from tests.comparison.made import make_results, read_json
 
 ROOT = Path(__file__).parent.parent.parent

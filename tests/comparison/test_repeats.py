@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
 
-from comparison.documents import runs_markdown, runs_terminal
-from comparison.plain import plain
 from comparison.repeats import read_run, read_runs, score_runs, summarise
+from comparison.report.documents import runs_markdown, runs_terminal
 from tc_common.errors import UserError
-from tc_common.files import write_json
+from tc_common.files import plain, write_json
 from tests.comparison.made import make_model, make_results, make_splits, read_json
 
 

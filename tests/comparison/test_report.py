@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comparison.documents import terminal
 from comparison.ensemble import with_ensembles
 from comparison.evaluate import Uncertainty, evaluate
 from comparison.gather import gather
-from comparison.literature import read_literature
-from comparison.periodic_table import PLACES, elements, error_by_element
-from comparison.report import write_comparison
-from comparison.style import COLOURS
-from comparison.text import aligned
+from comparison.report.documents import terminal
+from comparison.report.plots import COLOURS, PLACES, elements, error_by_element
+from comparison.report.tables import aligned, read_literature
+from comparison.report.write import write_comparison
 from tests.comparison.made import make_history, make_results, read_json
 
 QUICK = Uncertainty(resamples=300)

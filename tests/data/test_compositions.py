@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.compositions import composition_key, formula_distance, fractions, parse_formula
+from tc_common.composition import composition_key, formula_distance, fractions, parse_formula
 from tc_common.errors import UserError
 
 shares = st.dictionaries(st.sampled_from(["Cu", "O", "La", "Sr", "Fe", "As"]), st.floats(0.01, 1), min_size=1).map(

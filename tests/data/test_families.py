@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from data.compositions import fractions, parse_formula
 from data.families import FAMILIES, family
 from data.prototypes import has_a15_chains, has_boron_honeycomb, shortest_distance_A
+from tc_common.composition import fractions, parse_formula
 from tc_common.crystals import read_crystal
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.compositions import formula_distance, fractions, parse_formula
 from data.leakage import audit, neighbourhood
+from tc_common.composition import formula_distance, fractions, parse_formula
 
 
 def materials(*entries: tuple[str, float]) -> pd.DataFrame:

@@ -6,8 +6,7 @@ from itertools import combinations
 import pandas as pd
 import pytest
 
-from data.compositions import fractions, parse_formula
-from data.policy import (
+from data.materials import (
     LARGEST_MISMATCH,
     add_facts,
     add_keys,
@@ -21,6 +20,7 @@ from data.policy import (
 )
 from data.reading import Reading
 from data.retractions import drop_retracted, mark_retracted
+from tc_common.composition import fractions, parse_formula
 
 Entry = tuple[str, str, float, str, bool]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dinov3_pipeline.image_index import record_options, write_index
-from dinov3_pipeline.render_jobs import material_rows, render_material
-from dinov3_pipeline.render_options import RenderOptions
+from dinov3_pipeline.render.image_index import record_options, write_index
+from dinov3_pipeline.render.jobs import material_rows, render_material
+from dinov3_pipeline.render.options import RenderOptions
 from tc_common.splits import SPLIT_COLUMNS, write_splits
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "sample.csv"

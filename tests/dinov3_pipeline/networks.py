@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dinov3_pipeline.backbones import Shape
 from dinov3_pipeline.model import DinoTcModel, create_dino_model
-from dinov3_pipeline.render_options import RenderOptions
+from dinov3_pipeline.render.options import RenderOptions
 from dinov3_pipeline.train import VisionConfig
 from tc_common.checkpoints import save_checkpoint
 

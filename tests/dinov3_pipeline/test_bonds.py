@@ -9,8 +9,15 @@ import pytest
 from pymatgen.analysis.local_env import CrystalNN
 from pymatgen.core import Composition, Lattice, Structure
 
-from dinov3_pipeline.bonds import COVALENT_TOLERANCE_A, BondMode, Bonds, covalent_radius_A, dominant, find_bonds
-from dinov3_pipeline.symmetry import orbits
+from dinov3_pipeline.render.bonds import (
+    COVALENT_TOLERANCE_A,
+    BondMode,
+    Bonds,
+    covalent_radius_A,
+    dominant,
+    find_bonds,
+    orbits,
+)
 from tc_common.crystals import read_crystal
 from tests.dinov3_pipeline.crystals import cuprate, random_crystal, rock_salt
 

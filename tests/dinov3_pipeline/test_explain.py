@@ -22,9 +22,9 @@ from dinov3_pipeline.attribution import (
 )
 from dinov3_pipeline.explain import ExplainConfig, attribution_table, main
 from dinov3_pipeline.model import DinoTcModel, as_images
-from dinov3_pipeline.physics_colors import site_color
-from dinov3_pipeline.render_options import RenderOptions
-from dinov3_pipeline.rendering import views
+from dinov3_pipeline.render.options import RenderOptions
+from dinov3_pipeline.render.physics_colors import site_color
+from dinov3_pipeline.render.rendering import views
 from dinov3_pipeline.train import VisionConfig
 from dinov3_pipeline.train import main as train
 from tc_common.cli import parse

@@ -18,8 +18,8 @@ from dinov3_pipeline.model import (
     load_model,
     restore_model,
 )
-from dinov3_pipeline.render_options import RenderOptions
-from dinov3_pipeline.rendering import views
+from dinov3_pipeline.render.options import RenderOptions
+from dinov3_pipeline.render.rendering import views
 from tc_common.checkpoints import frozen_identity, random_state, save_checkpoint
 from tc_common.crystals import CrystalError, read_crystal
 from tc_common.devices import Placement

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from dinov3_pipeline.pictures import DrawnPictures, StoredPictures, resized
-from dinov3_pipeline.render_options import view_names
+from dinov3_pipeline.render.options import view_names
 from tc_common.errors import UserError
 from tests.dinov3_pipeline.conftest import OPTIONS, Rendered
 

@@ -13,18 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dinov3_pipeline import render_jobs
-from dinov3_pipeline.image_index import (
+from dinov3_pipeline.render import jobs as render_jobs
+from dinov3_pipeline.render.image_index import (
     image_name,
     read_image_index,
     read_render_options,
     record_options,
     write_index,
 )
-from dinov3_pipeline.png import write_png
-from dinov3_pipeline.render_jobs import MaterialRow, Rendered, is_finished, render_material, run_local
-from dinov3_pipeline.render_options import VIEW, RenderOptions
-from dinov3_pipeline.rendering import views
+from dinov3_pipeline.render.jobs import MaterialRow, Rendered, is_finished, render_material, run_local, write_png
+from dinov3_pipeline.render.options import VIEW, RenderOptions
+from dinov3_pipeline.render.rendering import views
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 
@@ -183,6 +182,6 @@ def test_a_damaged_record_of_options_is_refused(tmp_path: Path, content: str) ->
 
 def test_images_of_another_renderer_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record_options(tmp_path, FAST)
-    monkeypatch.setattr("dinov3_pipeline.render_options.RENDERER_VERSION", 10**6)
+    monkeypatch.setattr("dinov3_pipeline.render.options.RENDERER_VERSION", 10**6)
     with pytest.raises(UserError, match="another version"):
         read_render_options(tmp_path)

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from dinov3_pipeline.backbones import Shape, build, create_backbone
-from dinov3_pipeline.color_waves import ColorWaves
+from dinov3_pipeline.backbones import ColorWaves, Shape, build, create_backbone
 from dinov3_pipeline.model import count_parameters, create_dino_model, load_model
 from dinov3_pipeline.train import VisionConfig, main
 from tc_common.checkpoints import load_checkpoint, save_checkpoint

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dinov3_pipeline import features as features_module
+from dinov3_pipeline import dataset as features_module
 from dinov3_pipeline.model import load_model
 from dinov3_pipeline.train import VisionConfig, build_model, load_pictures, main, make_dataset, make_task
 from tc_common.checkpoints import load_checkpoint

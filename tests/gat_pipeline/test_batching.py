@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gat_pipeline.batching import bounded_pieces, bucketed_groups
-from gat_pipeline.dataset import collator, join
+from gat_pipeline.dataset import bounded_pieces, bucketed_groups, collator, join
 from gat_pipeline.graphs import GraphOptions
 from tests.gat_pipeline.crystals import OPTIONS, sample_graphs
 

@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gat_pipeline import train
-from gat_pipeline.model import load_model
-from gat_pipeline.neighbours import NEIGHBOURS, Neighbours, Seen, fit, principal_axes, weighted_median
-from gat_pipeline.remember import RememberConfig, main
-from gat_pipeline.shipped import rebuilding_facts, write_weights
+from gat_pipeline.add_retrieval import RememberConfig, main
+from gat_pipeline.model import load_model, rebuilding_facts, write_weights
+from gat_pipeline.retrieval import NEIGHBOURS, Neighbours, Seen, fit, principal_axes, weighted_median
 from tc_common.checkpoints import save_checkpoint
 from tc_common.errors import UserError
 from tc_common.files import write_json

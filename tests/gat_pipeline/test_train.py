@@ -11,12 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
-from gat_pipeline.batching import bounded_pieces
-from gat_pipeline.dataset import GraphDataset, collator
+from gat_pipeline.dataset import GraphDataset, bounded_pieces, collator
 from gat_pipeline.graphs import GraphOptions
+from gat_pipeline.inference import predict_all
 from gat_pipeline.model import create_alignn_model, load_model
 from gat_pipeline.network import NetworkShape
-from gat_pipeline.predict import predict_all
 from gat_pipeline.train import GraphTrainConfig, build_model, optimizer_of, task_of, unfreezer
 from tests.gat_pipeline.crystals import ROOT
 from tests.gat_pipeline.tables import split_table, write_small_splits

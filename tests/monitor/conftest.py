@@ -11,7 +11,7 @@ from monitor.commands import Command
 from monitor.events import EventLog
 from monitor.settings import MonitorConfig
 from monitor.supervisor import Supervisor
-from tc_common.interruption import Interruption
+from tc_common.signals import Interruption
 
 FAKE = Path(__file__).with_name("fake_trainer.py")
 

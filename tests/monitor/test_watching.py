@@ -15,13 +15,12 @@ import pytest
 
 from monitor import keep_awake
 from monitor.decisions import Judge, is_out_of_memory, shortage
-from monitor.display import Display, cropped
+from monitor.display import Display, View, cropped, duration, fraction_done, line, screen, seconds_left
 from monitor.events import EventLog
 from monitor.keep_awake import awake
 from monitor.measuring import Meter, Sample, available_MB, killed_for_memory
-from monitor.neighbours import neighbours
+from monitor.other_trainings import neighbours
 from monitor.settings import MonitorConfig
-from monitor.summary import View, duration, fraction_done, line, screen, seconds_left
 from tc_common.errors import UserError
 from tc_common.lock import own_folder
 

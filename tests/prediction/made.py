@@ -12,14 +12,13 @@ from comparison.ensemble import with_ensembles, write_ensembles
 from comparison.evaluate import Uncertainty, evaluate
 from comparison.gather import gather
 from comparison.mean import mean_prediction
-from comparison.plain import plain
 from gat_pipeline.dataset import GraphDataset, join
+from gat_pipeline.inference import predict_all
 from gat_pipeline.model import AlignnTc, create_alignn_model
 from gat_pipeline.network import NetworkShape
-from gat_pipeline.predict import predict_all
 from gat_pipeline.train import GraphTrainConfig
 from tc_common.checkpoints import save_checkpoint
-from tc_common.files import write_json
+from tc_common.files import plain, write_json
 from tc_common.predictions import read_predictions, write_predictions
 from tc_common.splits import read_splits, splits_sha256
 from tc_common.targets import TargetTransform

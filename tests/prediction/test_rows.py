@@ -11,11 +11,11 @@ import pytest
 from comparison.ensemble import combine as compared
 from comparison.gather import Results
 from gat_pipeline.model import load_model
-from prediction.compositions import fractions_formula, shown_formula
 from prediction.inputs import cif_files, printable
-from prediction.kit import Kit, open_kit
-from prediction.members import CRYSTALS_AT_ONCE, Estimates
-from prediction.rows import combine, rows_of
+from prediction.load import Kit, open_kit
+from prediction.models import CRYSTALS_AT_ONCE, Estimates
+from prediction.stream import combine, rows_of
+from tc_common.composition import fractions_formula, shown_formula
 from tc_common.conformal import conformal_intervals
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from gat_pipeline.model import load_model
 from gat_pipeline.train import GraphTrainConfig
-from prediction.kit import open_kit
+from prediction.load import open_kit
 from prediction.novelty import nearest_other
 from prediction.ship import main
 from prediction.study import command

@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 
 from dinov3_pipeline.model import load_model
-from prediction.kit import open_kit
-from prediction.members import Views
-from prediction.predicting import estimate
-from prediction.rows import combine, rows_of
+from prediction.load import open_kit
+from prediction.models import Views, estimate
 from prediction.ship import main
+from prediction.stream import combine, rows_of
 from tc_common.errors import UserError
 from tc_common.files import write_json
 from tests.dinov3_pipeline.networks import save_whole

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tc_common.checkpoints import load_checkpoint
-from tc_common.interruption import Stopped
 from tc_common.lock import read_owner
 from tc_common.runs import run_training
+from tc_common.signals import Stopped
 from tc_common.task import Task
 from tests.tc_common.toy import ToyConfig
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tc_common.interruption import heed_signals
 from tc_common.lock import read_owner
 from tc_common.runs import run_training
+from tc_common.signals import heed_signals
 from tests.tc_common.runs import checkpoint, differences, start_toy, wait_for_step
 from tests.tc_common.toy import toy_config, toy_task
 

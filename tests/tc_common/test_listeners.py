@@ -7,9 +7,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tc_common import listeners
+from tc_common import callbacks as listeners
+from tc_common.callbacks import Console, Heartbeat, Listener, Scalars, Step
 from tc_common.errors import UserError
-from tc_common.listeners import Console, Heartbeat, Listener, Scalars, Step
 from tc_common.lock import own_folder, read_owner
 from tc_common.logs import log, set_up_log
 from tc_common.runs import run_training

@@ -4,10 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tc_common.memory import peak_rss_MB
+from tc_common.environment import peak_rss_MB
 
 ROOT = Path(__file__).parents[2]
-STATED = "from tc_common.memory import peak_rss_MB\nheld = bytearray({megabytes} << 20)\nprint(peak_rss_MB())"
+STATED = "from tc_common.environment import peak_rss_MB\nheld = bytearray({megabytes} << 20)\nprint(peak_rss_MB())"
 ALLOCATED_MB = 400
 
 

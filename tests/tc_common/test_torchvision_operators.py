@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tc_common import torchvision_operators
-from tc_common.torchvision_operators import declare_missing_operators
+from dinov3_pipeline import torchvision_operators
+from dinov3_pipeline.torchvision_operators import declare_missing_operators
 
 REPO = Path(__file__).parents[2]
 # What torchvision's Python half does at import.
@@ -19,7 +19,7 @@ for name in ("nms", "qnms"):
     torch.library.register_fake("torchvision::" + name)(lambda dets, scores, iou_threshold: dets)
 """
 IMPORT_TWICE = """
-from tc_common.torchvision_operators import declare_missing_operators
+from dinov3_pipeline.torchvision_operators import declare_missing_operators
 try:
     import torchvision
 except RuntimeError as error:

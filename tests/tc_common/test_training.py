@@ -11,8 +11,8 @@ import torch
 
 from tc_common.devices import Placement
 from tc_common.inference import average_samples
-from tc_common.interruption import Interruption
 from tc_common.runs import run_training
+from tc_common.signals import Interruption
 from tc_common.task import Task, pieces_of, shuffled_groups
 from tc_common.training import Trainer, TrainingError
 from tests.tc_common.runs import after_step, checkpoint, files, run_interrupted

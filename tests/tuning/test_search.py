@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from tc_common.errors import UserError
-from tc_common.interruption import Stopped
 from tc_common.lock import own_folder
+from tc_common.signals import Stopped
 from tests.tc_common.runs import stop_after_steps
 from tests.tuning import made
 from tests.tuning.made import EPOCHS, RATES, prepare, trials, tune
@@ -147,8 +147,8 @@ def one_trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"words": ["--batch-size", "8"]}, "batch_size 4 -> 8"),
         ({"words": ["--loss", "l1"]}, "loss None -> l1"),
         ({"table": {"learning_rate": Parameter(decades(1e-6, 0.1)), "loss": RATES["loss"]}}, "search learning_rate"),
-        ({"seed": 7}, "tune.py seed 42 -> 7"),
-        ({"warm_up_epochs": 1}, "tune.py warm_up_epochs 3 -> 1"),
+        ({"seed": 7}, "python -m tuning seed 42 -> 7"),
+        ({"warm_up_epochs": 1}, "python -m tuning warm_up_epochs 3 -> 1"),
     ],
 )
 def test_another_search_is_refused(changes: dict[str, Any], named: str, one_trial: Path) -> None:

@@ -1,0 +1,151 @@
+"""Every number of a published results folder, made again from its predictions and held against what it states."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from comparison.calibration import all_intervals
+from comparison.ensemble import ensemble_metrics, ensemble_predictions, with_ensembles
+from comparison.evaluate import Uncertainty, evaluate
+from comparison.gather import ENDING, VAL_ENDING, Results, gather_on, read_metrics
+from comparison.published.differences import differences, table_differences, text_differences
+from comparison.published.readme import read_comparison, read_text
+from comparison.repeats import Run, read_run, score_runs, summarise
+from comparison.report.documents import markdown, runs_markdown
+from comparison.snapshot import RUNS_FILE, read_kept_runs, read_kept_splits
+from tc_common.errors import UserError
+from tc_common.files import plain, read_csv
+from tc_common.metrics import score
+from tc_common.predictions import read_predictions
+
+# Stated by whoever made them, not by the predictions.
+NOT_RECOMPUTED = ("git_commit",)
+
+
+def recompute(folder: Path) -> tuple[list[str], dict[str, Any]]:
+    """What differs in a folder, one line for each file that does, and its comparison made anew.
+
+    A folder of models is recomputed from `<model>_predictions.csv` and the splits it keeps; one over runs from the
+    predictions of all runs that it keeps, or from the run folders below it, which are recomputed too.
+
+    Raises:
+        UserError: a file is missing or damaged, or materials differ between files.
+    """
+    recorded = read_comparison(folder)
+    return _recompute_runs(folder, recorded) if "runs" in recorded else _recompute_models(folder, recorded)
+
+
+def _recompute_models(folder: Path, recorded: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    _require_predictions(folder, recorded)
+    results = gather_on(folder, read_kept_splits(folder) if recorded["splits_sha256"] else None)
+    results = with_ensembles(results, list(recorded["ensembles"]), recorded["uncertainty"]["seed"])
+    promised = [model["calibration"]["promised"] for model in recorded["models"].values() if model["calibration"]]
+    coverage = promised[0] if promised else 0.9
+    uncertainty = Uncertainty(**recorded["uncertainty"])
+    comparison = _as_recorded(plain(evaluate(results, uncertainty, coverage, recorded["weighted"])), recorded)
+    lines = [line for name in results.test for line in _metrics(folder, results, name)]
+    lines += [line for name in results.ensembles for line in _ensemble(folder, results, name, coverage)]
+    lines += _first(differences(folder / "comparison.json", recorded, comparison))
+    lines += _report(folder, markdown(comparison)) + _intervals(folder, all_intervals(results, comparison))
+    return lines, comparison
+
+
+def _require_predictions(folder: Path, recorded: dict[str, Any]) -> None:
+    for path in (folder / f"{name}{ENDING}" for name in recorded["models"]):
+        if not path.exists():
+            raise UserError(f"{path} is missing, but comparison.json has numbers of it; put it back or compare again")
+
+
+def _as_recorded(comparison: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:
+    return comparison | {key: recorded[key] for key in NOT_RECOMPUTED}
+
+
+def _metrics(folder: Path, results: Results, name: str) -> list[str]:
+    """`<model>_metrics.json` against the scores of `<model>_predictions.csv`."""
+    path = folder / f"{name}_metrics.json"
+    stated = read_metrics(path)
+    if not stated:
+        return [f"{path} is missing; run the model again"]
+    expected = _expected_metrics(results, name, stated)
+    lines = differences(path, {key: stated[key] for key in expected if key in stated}, expected)
+    if "chosen" in stated:  # the composition's metrics repeat those of the kind of trees that was taken
+        scores = {key: expected[key] for key in _scores(results, name)}
+        again = {key: value for key, value in stated["baselines"][stated["chosen"]].items() if key in scores}
+        lines += differences(path, again, scores, f"baselines/{stated['chosen']}")
+    return _first(lines)
+
+
+def _expected_metrics(results: Results, name: str, stated: dict[str, Any]) -> dict[str, Any]:
+    """All of a metrics file that follows from predictions and splits."""
+    if name in results.ensembles:
+        return plain({**results.metrics[name], **ensemble_metrics(results, name)})
+    expected = _scores(results, name)
+    if results.training_size is not None:
+        known = {"n_train": results.training_size, "splits_sha256": results.splits_sha256}
+        expected |= {key: value for key, value in known.items() if key in stated}
+    if name in results.val:
+        residual_K = results.val[name]["tc_pred"] - results.truth["val"]["tc"].to_numpy()
+        val_mae_K = float(residual_K.abs().mean())
+        expected |= {key: val_mae_K for key in ("val_mae_K", "best_val_mae_K") if key in stated}
+    return expected
+
+
+def _scores(results: Results, name: str) -> dict[str, Any]:
+    """Scores of a model; without splits nobody knows the training median, hence not the skill."""
+    scores = score(results.column("tc"), results.test[name]["tc_pred"], results.training_median_K)
+    return {key: value for key, value in scores.items() if value == value}
+
+
+def _ensemble(folder: Path, results: Results, name: str, coverage: float) -> list[str]:
+    """The ensemble's own predictions against its members' ones."""
+    lines = []
+    tables = {ENDING: ensemble_predictions(results, name, coverage), VAL_ENDING: results.val[name]}
+    for ending, table in tables.items():
+        path = folder / f"{name}{ending}"
+        lines += _first(table_differences(path, read_predictions(path), table, ["material_id"]))
+    return lines
+
+
+def _report(folder: Path, text: str) -> list[str]:
+    """`comparison.md`, where it is published."""
+    path = folder / "comparison.md"
+    return text_differences(path, read_text(path), text) if path.exists() else []
+
+
+def _intervals(folder: Path, table: pd.DataFrame | None) -> list[str]:
+    """`comparison_intervals.csv`, where it is published."""
+    path = folder / "comparison_intervals.csv"
+    if table is None or not path.exists():
+        return []
+    stated = read_csv(path, tuple(table.columns), "python compare_models.py")
+    return _first(table_differences(path, stated, table, ["model", "material_id"]))
+
+
+def _recompute_runs(folder: Path, recorded: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    stated = read_csv(folder / "runs.csv", ("run", "model"), "python compare_models.py --runs")
+    lines, runs = _runs_of(folder, [str(run) for run in stated["run"].unique()])
+    scores, same_materials = score_runs(runs)
+    lines += _first(table_differences(folder / "runs.csv", stated, scores, ["run", "model"]))
+    comparison = _as_recorded(plain(summarise(scores, same_materials, recorded["level"])), recorded)
+    lines += _first(differences(folder / "comparison.json", recorded, comparison))
+    return lines + _report(folder, runs_markdown(comparison)), comparison
+
+
+def _runs_of(folder: Path, names: list[str]) -> tuple[list[str], dict[str, Run]]:
+    """Predictions of all runs: the table that the folder keeps, or the run folders below it."""
+    if (folder / RUNS_FILE).exists():
+        return [], read_kept_runs(folder)
+    lines = []
+    for name in names:
+        if not (folder / name).is_dir():
+            raise UserError(
+                f"{folder / name} is missing, but runs.csv has numbers of it, and no {RUNS_FILE} keeps them"
+            )
+        lines += recompute(folder / name)[0]
+    return lines, {name: read_run(folder / name) for name in names}
+
+
+def _first(lines: list[str]) -> list[str]:
+    """The first difference of a file, and how many more there are."""
+    return [lines[0] + (f" (and {len(lines) - 1} more in this file)" if len(lines) > 1 else "")] if lines else []

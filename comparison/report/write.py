@@ -1,0 +1,79 @@
+"""Write a comparison down: JSON, markdown, one HTML page, figures, intervals of every material."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from comparison.calibration import all_intervals
+from comparison.gather import Results
+from comparison.report import plots
+from comparison.report.documents import markdown, runs_markdown, runs_sections, sections
+from comparison.report.page import page
+from comparison.report.plots import draw, error_map
+from comparison.report.tables import caption, runs_caption
+from comparison.snapshot import SPLITS_FILE, write_kept_splits
+from tc_common.files import plain, write_csv, write_json, write_text
+
+
+def write_comparison(folder: Path, results: Results, comparison: dict[str, Any]) -> list[Path]:
+    """Write every file of one comparison into `folder`; returns what was written."""
+    comparison = plain(comparison)
+    figures = _draw_all(folder, figures_of(results, comparison))
+    html = page("Comparison of Tc models", caption(comparison), comparison["notes"], sections(comparison), figures)
+    write_json(folder / "comparison.json", comparison)
+    write_text(folder / "comparison.md", markdown(comparison))
+    write_text(folder / "comparison.html", html)
+    intervals = all_intervals(results, comparison)
+    if intervals is not None:
+        write_csv(folder / "comparison_intervals.csv", intervals)
+    (folder / SPLITS_FILE).unlink(missing_ok=True)  # those of an earlier comparison would vouch for other numbers
+    if results.splits:
+        write_kept_splits(folder, results.splits)
+    names = ["comparison.json", "comparison.md", "comparison.html"]
+    names += ["comparison_intervals.csv"] * (intervals is not None) + [SPLITS_FILE] * bool(results.splits)
+    return [folder / name for name in names] + [folder / "plots" / f"{name}.png" for name in figures]
+
+
+def write_runs(folder: Path, runs: pd.DataFrame, comparison: dict[str, Any]) -> list[Path]:
+    """Write the comparison over several runs into `folder`; returns what was written."""
+    comparison = plain(comparison)
+    figures = _draw_all(folder, {"runs": partial(plots.scores_over_runs, runs, list(comparison["models"]))})
+    html = page("Comparison over runs", runs_caption(comparison), [], runs_sections(comparison), figures)
+    write_csv(folder / "runs.csv", runs)
+    write_json(folder / "comparison.json", comparison)
+    write_text(folder / "comparison.md", runs_markdown(comparison))
+    write_text(folder / "comparison.html", html)
+    return [folder / name for name in ("runs.csv", "comparison.json", "comparison.md", "comparison.html")]
+
+
+def figures_of(results: Results, comparison: dict[str, Any]) -> dict[str, Callable[[], Figure]]:
+    """Builders of the figures that these results can fill, by file name."""
+    models = list(comparison["models"])
+    best = comparison["models"][models[0]]
+    figures: dict[str, Callable[[], Figure]] = {
+        **{f"parity_{name}": partial(plots.parity, results, name) for name in models},
+        "error_by_range": partial(plots.error_by_group, comparison, "by_range"),
+        "residuals": partial(plots.residuals, results, models),
+        "cumulative_error": partial(plots.cumulative_error, results, models),
+        "compression": partial(plots.compression, results, models),
+        f"error_map_{models[0]}": partial(error_map, results, models[0]),
+    }
+    if best["by_family"]:
+        figures["error_by_family"] = partial(plots.error_by_group, comparison, "by_family")
+    if any(model["calibration"] for model in comparison["models"].values()):
+        figures["coverage"] = partial(plots.coverage, comparison)
+        figures["calibration"] = partial(plots.calibration_curves, results, models)
+    if any(model["cost"]["train_seconds"] is not None for model in comparison["models"].values()):
+        figures["accuracy_over_cost"] = partial(plots.accuracy_over_cost, comparison)
+    if any("val_mae_K" in history for history in results.history.values()):
+        figures["training_curves"] = partial(plots.training_curves, results, models)
+    return figures
+
+
+def _draw_all(folder: Path, figures: dict[str, Callable[[], Figure]]) -> dict[str, str]:
+    """Write every figure as PNG under `plots/` and return it as SVG."""
+    return {name: draw(build, folder / "plots" / f"{name}.png") for name, build in figures.items()}

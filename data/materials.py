@@ -1,0 +1,164 @@
+"""From rows to materials: what counts as one material, which structure stands for it, which Tc it has."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from data.families import family
+from data.reading import Reading
+from data.sources import relative
+from data.tables import reject
+from tc_common.composition import chemical_system, composition_key, formula_distance, fractions, parse_formula
+
+# Share of the atoms in which a structure may differ from the formula it stands for. SuperCon rounds to 3 decimals of a
+# formula unit, and oxygen contents are known to about 0.05 in 7 atoms, 0.7 %; all of 3DSC agrees to 1e-11. Two percent
+# is one atom in fifty: another material.
+LARGEST_MISMATCH = 0.02
+REPORTED_MISMATCH = 0.001
+# Steps in which formula distances are compared, so that rounding does not decide between structures.
+DISTANCE_STEP = 1e-4
+
+OTHER_STRUCTURE = "other structure"
+TC_ZERO = "tc zero"
+TcBelongsTo = Literal["formula", "structure"]
+
+
+def add_facts(rows: pd.DataFrame, readings: dict[int, Reading]) -> pd.DataFrame:
+    """Add what was found in each row's structure; reject what cannot be used or is of another formula.
+
+    New columns: the facts of `data.reading.facts_of`, `distance` (of the formula from the structure), `remark`.
+    """
+    facts = pd.DataFrame({index: reading.facts for index, reading in readings.items() if reading.facts}).T
+    reasons = pd.Series({index: reading.reason for index, reading in readings.items()}, dtype=object)
+    rows = rows.join(facts.reindex(columns=list(FACTS)).astype(object))
+    rows = reject(rows, rows["found"].isna(), reasons.reindex(rows.index).fillna(""))
+    rows["formula"] = rows["formula"].where(rows["formula"] != "", rows["found_formula"].fillna(""))
+    rows["distance"] = [_distance(*pair) for pair in zip(rows["formula"], rows["found"], strict=True)]
+    difference = rows["distance"].map("its structure differs from its formula in {:.1%} of the atoms".format)
+    rows["remark"] = difference.where(rows["distance"] > REPORTED_MISMATCH, rows["remarks"].fillna(""))
+    return reject(rows, rows["distance"] > LARGEST_MISMATCH, difference)
+
+
+FACTS = (
+    "found_formula",
+    "found",
+    "sites",
+    "partial",
+    "volume_per_atom_A3",
+    "shortest_distance_A",
+    "a15_chains",
+    "boron_honeycomb",
+    "remarks",
+)
+
+
+def _distance(formula: str, found: Any) -> float:
+    """Distance of a formula from the fractions found; 0 where nothing was read."""
+    return formula_distance(fractions(parse_formula(formula)), found) if isinstance(found, dict) else 0.0
+
+
+def used(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that nothing has excluded."""
+    return rows[rows["fate"] == ""]
+
+
+def add_keys(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add `key`, equal for rows of one composition however their formulas are written; empty without a formula."""
+    keys = {text: composition_key(fractions(parse_formula(text))) for text in used(rows)["formula"].unique()}
+    return rows.assign(key=rows["formula"].map(keys).where(rows["fate"] == "", "").fillna(""))
+
+
+def merge_tc(rows: pd.DataFrame, belongs_to: TcBelongsTo) -> pd.DataFrame:
+    """Add `tc_min`, `tc_max`, `structures` per composition, and give its rows one Tc where Tc belongs to the formula.
+
+    The Tc as listed stays in `tc_listed`.
+
+    A composition that is listed twice gets the median of its positive Tc: not having seen superconductivity down to
+    some temperature is no measurement of 0 K, and must not be averaged with one (aimat-lab/3DSC issue 3).
+    """
+    by_key = used(rows).groupby("key")["tc"]
+    rows = rows.assign(
+        tc_listed=rows["tc"], tc_min=rows["key"].map(by_key.min()), tc_max=rows["key"].map(by_key.max())
+    )
+    rows["structures"] = rows["key"].map(by_key.size()).fillna(0).astype(int)
+    if belongs_to == "structure":
+        return rows
+    entries = used(rows).drop_duplicates(["key", "formula", "tc"])
+    positive = entries[entries["tc"] > 0].groupby("key")["tc"].median()
+    merged = rows["key"].map(positive).fillna(0.0)
+    return rows.assign(tc=rows["tc"].where(rows["fate"] != "", merged))
+
+
+def several_tc(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Compositions that are listed with more than one Tc, for the report."""
+    groups = rows[rows["tc_max"] > rows["tc_min"]].groupby("key")
+    return [
+        {
+            "formulas": sorted(set(group["formula"])),
+            "listed_K": sorted(set(group["tc_listed"])),
+            "spread_K": float(group["tc_max"].iloc[0] - group["tc_min"].iloc[0]),
+            "used_K": sorted(set(used(group)["tc"])),
+        }
+        for _, group in groups
+    ]
+
+
+def drop_tc_zero(rows: pd.DataFrame) -> pd.DataFrame:
+    """Leave out materials in which no superconductivity was found."""
+    return reject(rows, rows["tc"] == 0, "no superconductivity was found (--tc-zero drop)", TC_ZERO)
+
+
+def one_structure(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep one structure of each composition: smallest formula distance, then undoped first, then id."""
+    steps = (rows["distance"] / DISTANCE_STEP).round()
+    best_first = used(rows.assign(steps=steps)).sort_values(["key", "steps", "doped", "material_id"])
+    chosen = best_first.groupby("key")["material_id"].first()
+    mine = rows["key"].map(chosen).astype(object).fillna("")
+    return reject(rows, rows["material_id"] != mine, "represented by " + mine, OTHER_STRUCTURE)
+
+
+def materials_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per material, with the columns of the split files and of `materials.csv`, sorted by id."""
+    table = used(rows).sort_values("material_id", ignore_index=True)
+    shares = [fractions(parse_formula(formula)) for formula in table["formula"]]
+    families = families_of(rows)
+    return table.assign(
+        cif=[relative(Path(path)) for path in table["cif"]],
+        chemical_system=[chemical_system(share) for share in shares],
+        family=table["key"].map(families),
+        weight=1 / table.groupby("key")["key"].transform("size"),
+        parent_group=table["key"].map(parent_groups(rows)),
+    )
+
+
+def families_of(rows: pd.DataFrame) -> dict[str, str]:
+    """Family of each composition; a structure type counts if any of its structures has it.
+
+    3DSC lists several structures for a formula, of which one is used; the measured sample had the one type.
+    """
+    read = rows[rows["found"].notna() & (rows["key"] != "")]
+    marks = read.groupby("key").agg({"formula": "first", "a15_chains": "max", "boron_honeycomb": "max"})
+    return {
+        str(key): family(fractions(parse_formula(formula)), a15_chains=bool(a15), boron_honeycomb=bool(honeycomb))
+        for key, formula, a15, honeycomb in marks.itertuples()
+    }
+
+
+def parent_groups(rows: pd.DataFrame) -> dict[str, str]:
+    """For each composition the first parent structure of its connected component.
+
+    Compositions are connected that share a parent, through any of their structures: those not chosen, too.
+    """
+    leader: dict[str, str] = {}
+
+    def find(node: str) -> str:
+        while leader.setdefault(node, node) != node:
+            leader[node] = leader[leader[node]]
+            node = leader[node]
+        return node
+
+    for key, parent in rows[rows["key"] != ""][["key", "parent"]].drop_duplicates().itertuples(index=False):
+        a, b = sorted((find(f"composition {key}"), find(f"parent {parent}" if parent else f"composition {key}")))
+        leader[b] = a
+    return {str(key): find(f"composition {key}") for key in rows["key"].unique() if key}

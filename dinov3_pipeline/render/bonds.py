@@ -1,0 +1,167 @@
+"""Bonds of one unit cell, found once per material and repeated by every supercell and view."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.analysis.local_env import CrystalNN
+from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
+from pymatgen.core import Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
+
+from dinov3_pipeline.render.physics_colors import chemical_symbol
+
+# Sites that are only nearly equivalent are left apart: what is found must be the same as without symmetry.
+TOLERANCE_A = 1e-3
+
+Neighbor = tuple[int, int, int, int]
+"""Site and the cell it lies in, relative to the cell of the site whose neighbour it is."""
+
+BondMode = Literal["crystal-nn", "covalent", "none"]
+# Two atoms are bonded up to the sum of their covalent radii plus this (the convention of the Cambridge Structural
+# Database); closer than OVERLAP_A they are two descriptions of one disordered site.
+COVALENT_TOLERANCE_A = 0.4
+OVERLAP_A = 0.5
+# What CrystalNN raises on cells it cannot partition (qhull errors are RuntimeError, LinAlgError is ValueError).
+CRYSTAL_NN_FAILURES = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bonds:
+    """Directed bonds, both directions listed: K rows sorted by centre."""
+
+    center: NDArray[np.int64]
+    """(K,) index of the site the bond starts at."""
+    neighbor: NDArray[np.int64]
+    """(K,) index of the site it ends at."""
+    image: NDArray[np.int64]
+    """(K, 3) cell of the neighbour relative to the cell of the centre."""
+    failures: tuple[str, ...] = ()
+    """One line for each site whose neighbours could not be found."""
+
+    def vectors_A(self, structure: Structure) -> NDArray[np.float64]:
+        """(K, 3) Cartesian vectors from centre to neighbour in Å."""
+        fractional = structure.frac_coords
+        return (fractional[self.neighbor] + self.image - fractional[self.center]) @ structure.lattice.matrix
+
+
+def find_bonds(structure: Structure, mode: BondMode) -> Bonds:
+    """Bonds of `structure`, whose sites may be mixed: a mixed site bonds like its dominant element."""
+    if mode == "none":
+        return _bonds(set())
+    if mode == "covalent":
+        return _bonds(_covalent(structure))
+    return _crystal_nn(dominant(structure))
+
+
+def dominant(structure: Structure) -> Structure:
+    """The ordered structure in which each site holds its most frequent element (of equals, the alphabet's first)."""
+    return Structure(structure.lattice, dominant_symbols(structure), structure.frac_coords)
+
+
+def dominant_symbols(structure: Structure) -> list[str]:
+    """Most frequent element of each site."""
+    shares = [{chemical_symbol(species): share for species, share in site.species.items()} for site in structure]
+    return [min(share, key=lambda symbol: (-share[symbol], symbol)) for share in shares]
+
+
+_Directed = tuple[int, int, int, int, int]  # centre, neighbour, image
+
+
+def _bonds(directed: set[_Directed], failures: tuple[str, ...] = ()) -> Bonds:
+    """Both directions of every bond, sorted, so that the picture does not depend on who found it."""
+    reverse = {(j, i, -a, -b, -c) for i, j, a, b, c in directed}
+    table = np.array(sorted(directed | reverse), dtype=np.int64).reshape(-1, 5)
+    return Bonds(center=table[:, 0], neighbor=table[:, 1], image=table[:, 2:], failures=failures)
+
+
+def _covalent(structure: Structure) -> set[_Directed]:
+    radii_A = np.array([covalent_radius_A(symbol) for symbol in dominant_symbols(structure)])
+    reach_A = 2 * float(radii_A.max()) + COVALENT_TOLERANCE_A
+    center, neighbor, image, distance_A = structure.get_neighbor_list(reach_A)
+    bonded = (distance_A <= radii_A[center] + radii_A[neighbor] + COVALENT_TOLERANCE_A) & (distance_A > OVERLAP_A)
+    columns = np.column_stack([center, neighbor, image])[bonded]
+    return {tuple(row) for row in columns.astype(int).tolist()}
+
+
+def covalent_radius_A(symbol: str) -> float:
+    """Covalent radius in Å (Cordero et al., Dalton Trans. 2008, 2832, in pymatgen); 1.5 Å for elements beyond Cm."""
+    return CovalentRadius.radius.get("H" if symbol in ("D", "T") else symbol, 1.5)
+
+
+def _crystal_nn(structure: Structure) -> Bonds:
+    """CrystalNN asked once per symmetry-distinct site; what it found is carried to the others."""
+    finder = CrystalNN()
+    directed: set[_Directed] = set()
+    failures = []
+    for operations in orbits(structure):
+        try:
+            neighbors = _neighbors(finder, structure, operations[0].source)
+        except CRYSTAL_NN_FAILURES as error:
+            reason = " ".join(str(error).split())[:120]
+            targets = [operation.target for operation in operations]
+            failures += [f"site {n} ({structure[n].species_string}): {reason}" for n in targets]
+            continue
+        for operation in operations:
+            directed |= {(operation.target, *near) for near in carry(structure, operation, neighbors)}
+    return _bonds(directed, tuple(failures))
+
+
+def _neighbors(finder: CrystalNN, structure: Structure, center: int) -> list[Neighbor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # CrystalNN mentions at every site that no oxidation states are given
+        return [(near["site_index"], *map(int, near["image"])) for near in finder.get_nn_info(structure, center)]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """x -> rotation @ x + translation, in fractional coordinates, takes `source` to `target`."""
+
+    source: int
+    target: int
+    rotation: NDArray[np.float64]
+    translation: NDArray[np.float64]
+
+
+def orbits(structure: Structure) -> list[list[Operation]]:
+    """Every site once: lists of operations that take one site of each symmetry-distinct kind to all of its kind."""
+    try:
+        dataset = SpacegroupAnalyzer(structure, symprec=TOLERANCE_A).get_symmetry_dataset()
+    except SymmetryUndeterminedError:  # atoms on top of each other; every site is then its own kind
+        return [[Operation(site, site, np.eye(3), np.zeros(3))] for site in range(len(structure))]
+    kinds: dict[int, list[Operation]] = {}
+    for target, source in enumerate(dataset.equivalent_atoms.tolist()):
+        moved = dataset.rotations @ structure.frac_coords[source] + dataset.translations  # (operations, 3)
+        distances_A, _ = _distances_A(structure, moved, np.array([target]))
+        nearest = int(distances_A.argmin())
+        operation = Operation(source, target, dataset.rotations[nearest], dataset.translations[nearest])
+        kinds.setdefault(source, []).append(operation)
+    return list(kinds.values())
+
+
+def carry(structure: Structure, operation: Operation, neighbors: Iterable[Neighbor]) -> list[Neighbor]:
+    """The neighbours of `operation.target`, given those of `operation.source`."""
+    listed = list(neighbors)
+    if operation.source == operation.target:
+        return listed
+    sites = np.array([operation.source, *(site for site, *_ in listed)])
+    cells = np.array([(0, 0, 0), *(cell for _, *cell in listed)])
+    moved = (structure.frac_coords[sites] + cells) @ operation.rotation.T + operation.translation
+    distances_A, offsets = _distances_A(structure, moved, np.arange(len(structure)))
+    found = distances_A.argmin(axis=0)
+    assert distances_A.min(axis=0).max() < 10 * TOLERANCE_A and found[0] == operation.target
+    shifts = offsets[found, np.arange(len(sites))]
+    carried = np.column_stack([found, shifts - shifts[0]])[1:].astype(int)
+    return [(site, a, b, c) for site, a, b, c in carried.tolist()]
+
+
+def _distances_A(
+    structure: Structure, points: NDArray[np.float64], sites: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(S, P) distances of points from the nearest image of sites, and (S, P, 3) the cells those images lie in."""
+    difference = points[None] - structure.frac_coords[sites][:, None]
+    cells = np.rint(difference)
+    return np.linalg.norm((difference - cells) @ structure.lattice.matrix, axis=-1), cells

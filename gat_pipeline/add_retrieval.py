@@ -1,0 +1,177 @@
+"""Let a trained network look up its neighbours: the training materials that it finds most alike, and their Tc.
+
+    python -m gat_pipeline.add_retrieval                                    # models/alignn_best.pth
+    python -m gat_pipeline.add_retrieval --checkpoint runs/a/alignn_best.pth --models-dir runs/a --results-dir out/a
+
+Nothing is trained: the training materials' vectors are kept, and two numbers (how fast a neighbour's word fades, the
+neighbours' share) are chosen on the validation materials. Writes `<models-dir>/<name>_best.pth`, which every command
+takes that takes a checkpoint, and into `<results-dir>` predictions, metrics and settings as a trainer does.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from gat_pipeline.allocator import tune_memory
+from gat_pipeline.dataset import GraphDataset
+from gat_pipeline.inference import batches, predict_all, tested
+from gat_pipeline.model import AlignnTc, load_model
+from gat_pipeline.retrieval import NEIGHBOURS, Seen, fit
+from tc_common.checkpoints import load_checkpoint, save_checkpoint
+from tc_common.cli import parse, run
+from tc_common.devices import place
+from tc_common.errors import UserError
+from tc_common.files import write_json
+from tc_common.logs import log, set_up_log
+from tc_common.predictions import MODEL_NAME_RULE, is_model_name, write_predictions
+from tc_common.splits import read_splits, splits_sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class RememberConfig:
+    """Settings."""
+
+    checkpoint: Path = Path("models/alignn_best.pth")
+    """The trained network."""
+    data_dir: Path = Path("data/processed")
+    """Folder with the train.csv, val.csv and test.csv it was trained with (Tc in K)."""
+    models_dir: Path = Path("models")
+    """Folder for the network with its neighbours."""
+    results_dir: Path = Path("results")
+    """Folder for predictions, metrics and settings."""
+    name: str = "alignn_neighbours"
+    """Name of the model: beginning of its files' names."""
+    cache_dir: Path = Path("data/cache/graphs")
+    """Folder for built graphs."""
+    batch_size: int = 32
+    """Crystals computed at once (>= 1)."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    limit: int | None = None
+    """The network was trained with this --limit (materials per split, >= 1)."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or (self.limit is not None and self.limit < 1):
+            raise ValueError("--batch-size and --limit must be at least 1")
+        if not is_model_name(self.name):
+            raise ValueError(f"--name must be {MODEL_NAME_RULE}, got {self.name!r}")
+
+    @property
+    def path(self) -> Path:
+        """The network with its neighbours."""
+        return self.models_dir / f"{self.name}_best.pth"
+
+
+def require_free(path: Path) -> None:
+    """Refuse to overwrite a training.
+
+    Raises:
+        UserError: `path` is a checkpoint without neighbours.
+    """
+    if path.exists() and "neighbours.tc_K" not in load_checkpoint(path)["model_state_dict"]:
+        raise UserError(f"{path} holds a training, which would be lost; take another --name or --models-dir")
+
+
+def main(config: RememberConfig) -> None:
+    """Look at training and validation materials, choose, predict, write."""
+    set_up_log(None)
+    tune_memory()
+    splits = read_splits(config.data_dir, config.limit)
+    require_free(config.path)
+    content = checkpoint_of(config, splits)
+    device = place(config.device, "fp32").device
+    model = load_model(config.checkpoint).to(device)
+    model.neighbours = None  # it may have some already
+    model.neighbours = fit(*(see(config, model, splits[split]) for split in ("train", "val")))
+    model.to(device)
+    tables, seconds = predict(config, model, splits)
+    settings = content["config"] | {"name": config.name}
+    save_checkpoint(
+        config.path,
+        {**content, "config": settings, "model_state_dict": model.state_dict()},
+    )
+    metrics = metrics_of(config, content, model, splits, tables, seconds)
+    write_json(config.results_dir / f"{config.name}_config.json", settings)
+    write_json(config.results_dir / f"{config.name}_metrics.json", metrics)
+    log.info(f"{metrics['neighbours']}: validation MAE {metrics['val_mae_K']:.3f} K, test {metrics['mae_K']:.3f} K")
+
+
+def checkpoint_of(config: RememberConfig, splits: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """Content of the checkpoint.
+
+    Raises:
+        UserError: it was trained on other materials, so that some of its own might be tested.
+    """
+    content = load_checkpoint(config.checkpoint)
+    if missing := [key for key in ("config", "identity", "init", "train_seconds") if key not in content]:
+        raise UserError(f"{config.checkpoint} is no checkpoint of the graph pipeline: it lacks {', '.join(missing)}")
+    if content["identity"].get("splits_sha256") != splits_sha256(splits):
+        raise UserError(
+            f"{config.checkpoint} was trained on other splits than those of {config.data_dir}; "
+            "name its own with --data-dir (and --limit)"
+        )
+    return content
+
+
+@torch.no_grad()
+def see(config: RememberConfig, model: AlignnTc, materials: pd.DataFrame) -> Seen:
+    """What the network makes of materials."""
+    dataset = GraphDataset(materials, model.options, config.cache_dir)
+    network_K, places, features = np.empty(len(dataset)), [], []
+    for piece, batch in batches(model, dataset, config.batch_size):
+        given = model.features(batch).float()
+        network_K[piece] = model.read_out(given).double().cpu().numpy()
+        places += piece
+        features.append(given.cpu())
+    return Seen(torch.cat(features)[np.argsort(places)], network_K, dataset.tc_K)
+
+
+def predict(
+    config: RememberConfig, model: AlignnTc, splits: dict[str, pd.DataFrame]
+) -> tuple[dict[str, pd.DataFrame], float]:
+    """Predictions of validation and test materials, written; and the seconds that the latter took."""
+    tables, seconds = {}, 0.0
+    for split, ending in (("val", "val_predictions"), ("test", "predictions")):
+        dataset = GraphDataset(splits[split], model.options, config.cache_dir)
+        started = time.monotonic()
+        kelvin = predict_all(model, dataset, config.batch_size)
+        seconds = time.monotonic() - started
+        tables[split] = splits[split][["material_id", "formula", "tc"]].assign(tc_pred=kelvin)
+        write_predictions(config.results_dir / f"{config.name}_{ending}.csv", tables[split])
+    return tables, seconds
+
+
+def metrics_of(
+    config: RememberConfig,
+    content: dict[str, Any],
+    model: AlignnTc,
+    splits: dict[str, pd.DataFrame],
+    tables: dict[str, pd.DataFrame],
+    seconds: float,
+) -> dict[str, Any]:
+    """The metrics file that every model has; `train_seconds` are the training's, up to this checkpoint."""
+    assert model.neighbours is not None
+    val = tables["val"]
+    return {
+        **tested(config.name, tables["test"], splits, seconds),
+        "seed": content["config"]["seed"],
+        "init": content["init"],
+        "device": str(next(model.parameters()).device),
+        "train_seconds": round(content["train_seconds"], 1),
+        "val_mae_K": float((val["tc_pred"] - val["tc"]).abs().mean()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "neighbours": {
+            "count": NEIGHBOURS,
+            "share": round(float(model.neighbours.share), 3),
+            "reach": float(model.neighbours.reach),
+        },
+    }
+
+
+if __name__ == "__main__":
+    run(lambda: main(parse(RememberConfig, prog="python -m gat_pipeline.add_retrieval", description=__doc__ or "")))

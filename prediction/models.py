@@ -1,0 +1,190 @@
+"""The models behind one interface: a crystal is prepared alone, prepared ones are predicted together.
+
+Legend: n crystals of a batch, D width of the network's crystal vector, V views.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pymatgen.core import Structure
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from baselines.models import FITS
+from dinov3_pipeline.model import DinoTcModel, as_images
+from dinov3_pipeline.render.rendering import views
+from gat_pipeline.dataset import bounded_pieces, join
+from gat_pipeline.graphs import CrystalGraph, build_graph
+from gat_pipeline.inference import ANGLES_AT_ONCE
+from gat_pipeline.model import AlignnTc
+from tc_common.composition import composition_features, fractions_formula
+from tc_common.crystals import read_crystal
+from tc_common.devices import to_device
+from tc_common.errors import UserError
+
+Array = NDArray[np.float64]
+CRYSTALS_AT_ONCE = 16
+PICTURES_AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """What a member says of n crystals."""
+
+    tc_K: Array
+    """(n,)"""
+    std_K: Array | None = None
+    """(n,) where the member knows one."""
+    vectors: NDArray[np.float32] | None = None
+    """(n, D) of the graph network."""
+
+
+class Member(Protocol):
+    """One model."""
+
+    name: str
+
+    def prepare(self, structure: Structure, material_id: str) -> Any:
+        """What the model computes from; a UserError where the crystal has none."""
+        ...
+
+    def predict(self, prepared: Sequence[Any]) -> Estimates:
+        """Estimates of n prepared crystals."""
+        ...
+
+
+class Graphs:
+    """ALIGNN."""
+
+    def __init__(self, name: str, model: AlignnTc) -> None:
+        self.name, self.model = name, model.eval()
+
+    def prepare(self, structure: Structure, material_id: str) -> CrystalGraph:
+        """The crystal's graph."""
+        return build_graph(structure, self.model.options)
+
+    @torch.inference_mode()
+    def predict(self, prepared: Sequence[CrystalGraph]) -> Estimates:
+        """Tc and crystal vectors; no more angles at once than memory holds."""
+        sizes = np.array([graph.angles for graph in prepared])
+        order = np.argsort(sizes, kind="stable").tolist()
+        tc_K, vectors = np.empty(len(prepared)), [np.empty(0, np.float32)] * len(prepared)
+        for piece in bounded_pieces(sizes, order, CRYSTALS_AT_ONCE, ANGLES_AT_ONCE):
+            kelvin, features = self._forward([prepared[index] for index in piece])
+            tc_K[piece] = kelvin.double().cpu().numpy()
+            for index, vector in zip(piece, features.float().cpu().numpy(), strict=True):
+                vectors[index] = vector
+        return Estimates(tc_K, vectors=np.stack(vectors))
+
+    def _forward(self, graphs: Sequence[CrystalGraph]) -> tuple[Tensor, Tensor]:
+        """Tc (n,) and what the backbone gave the head (n, D)."""
+        seen: list[Tensor] = []
+
+        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            seen.append(output)
+
+        device = next(self.model.parameters()).device
+        handle = self.model.backbone.register_forward_hook(keep)
+        try:
+            kelvin = self.model(to_device(join(graphs, self.model.options.angle_cutoff_A), device))
+        finally:
+            handle.remove()
+        return kelvin, seen[0]
+
+
+class Several:
+    """Trainings of one network, which differ in their seed: mean and SD, as `comparison.mean` makes them."""
+
+    def __init__(self, name: str, trainings: Sequence[Graphs]) -> None:
+        self.name, self.trainings = name, trainings
+
+    def prepare(self, structure: Structure, material_id: str) -> CrystalGraph:
+        """The crystal's graph, the same for all."""
+        return self.trainings[0].prepare(structure, material_id)
+
+    def predict(self, prepared: Sequence[CrystalGraph]) -> Estimates:
+        """Tc and its spread; the crystal vectors are the first training's."""
+        estimates = [training.predict(prepared) for training in self.trainings]
+        pred_K = np.stack([estimate.tc_K for estimate in estimates])
+        return Estimates(pred_K.mean(axis=0), pred_K.std(axis=0, ddof=1), estimates[0].vectors)
+
+
+class Views:
+    """The vision model: mean and SD over a crystal's standard views."""
+
+    def __init__(self, name: str, model: DinoTcModel) -> None:
+        self.name, self.model = name, model.eval()
+
+    def prepare(self, structure: Structure, material_id: str) -> Tensor:
+        """Pictures (V, 3, S, S)."""
+        drawn = views(structure, material_id=material_id, options=self.model.render_options)
+        return as_images(drawn, self.model.image_size)
+
+    @torch.inference_mode()
+    def predict(self, prepared: Sequence[Tensor]) -> Estimates:
+        """Crystal by crystal: one has up to hundreds of pictures."""
+        kelvin = [self._views_K(pictures) for pictures in prepared]
+        return Estimates(np.array([each.mean() for each in kelvin]), np.array([each.std() for each in kelvin]))
+
+    def _views_K(self, pictures: Tensor) -> Array:
+        device = self.model.mean.device
+        parts = [self.model({"images": part.to(device)}) for part in pictures.split(PICTURES_AT_ONCE)]
+        kelvin: Array = torch.cat(parts).double().cpu().numpy()
+        return kelvin
+
+
+class Trees:
+    """Trees on the composition, fitted here and now: they take longer to read than to grow.
+
+    Args:
+        training: `formula` and `tc` (K) of the training materials.
+        kind: one of the baselines by its name; seed: of the trees.
+    """
+
+    def __init__(self, name: str, training: pd.DataFrame, kind: str, seed: int) -> None:
+        self.name = name
+        features = composition_features(training["formula"].tolist())
+        fit = next((fit for fit in FITS if kind.startswith(fit.__name__.removeprefix("fit_"))), None)
+        if fit is None:
+            raise UserError(f"{kind} is no baseline on composition; ship the models again: python -m prediction.ship")
+        self.predictor = fit(features, training["tc"].to_numpy(float), seed)[kind]
+
+    def prepare(self, structure: Structure, material_id: str) -> str:
+        """The composition as a formula."""
+        return fractions_formula(structure)
+
+    def predict(self, prepared: Sequence[str]) -> Estimates:
+        """Tc and the SD of the trees' votes."""
+        return Estimates(*self.predictor(composition_features(prepared)))
+
+
+def estimate(member: Member, materials: pd.DataFrame) -> Estimates:
+    """Estimates of every material, in the order of the table.
+
+    Raises:
+        UserError: a crystal that cannot be read or that the model cannot compute.
+    """
+    rows = zip(materials["cif"], materials["material_id"], strict=True)
+    parts: list[Estimates] = []
+    with tqdm(total=len(materials), desc=member.name, unit="crystal", leave=False, disable=None) as bar:
+        while batch := list(islice(rows, CRYSTALS_AT_ONCE)):
+            prepared = [member.prepare(read_crystal(Path(cif)), material_id) for cif, material_id in batch]
+            parts.append(member.predict(prepared))
+            bar.update(len(batch))
+    return Estimates(
+        np.concatenate([part.tc_K for part in parts]),
+        _joined([part.std_K for part in parts]),
+        _joined([part.vectors for part in parts]),
+    )
+
+
+def _joined(parts: list[NDArray | None]) -> NDArray | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else None

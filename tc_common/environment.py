@@ -1,0 +1,41 @@
+"""Where a number comes from."""
+
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+
+def git_commit() -> str:
+    """Commit of the project that runs, or "unknown" outside a clone."""
+    root = Path(__file__).parent.parent
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def processor() -> str:
+    """The processor's name, where the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+STATUS = Path("/proc/self/status")
+
+
+def peak_rss_MB() -> int:
+    """Largest resident memory (MiB) that this process has held since its program began.
+
+    Linux's `ru_maxrss` survives exec: a process started from a larger one would state its parent's peak. `VmHWM`
+    belongs to the program itself; elsewhere there is only the former.
+    """
+    if STATUS.exists():
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) >> 10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
+    return peak >> (20 if sys.platform == "darwin" else 10)
