@@ -18,7 +18,7 @@ from monitor.settings import MonitorConfig
 from monitor.supervisor import Supervisor, watch
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
-from tc_common.signals import heed_signals
+from tc_common.signals import graceful_shutdown
 
 PROGRAM = "python monitor_and_optimize.py"
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     if (command is None) == (config.attach is None):
         raise UserError(f"give either a training, {PROGRAM} -- python -m …, or --attach PID")
     log = EventLog(config.log_file, echo=None if sys.stdout.isatty() else sys.stderr)
-    with heed_signals() as wish:
+    with graceful_shutdown() as wish:
         if command is None:
             assert config.attach is not None
             raise SystemExit(watch(config.attach, config, log, wish))

@@ -19,7 +19,7 @@ from tyro.conf import Positional
 
 from gat_pipeline.allocator import tune_memory
 from prediction.inputs import check_arguments, cif_files
-from prediction.load import ModelName, open_kit
+from prediction.load import ModelName, load_predictor
 from prediction.output import header, line, no_table, say, table
 from prediction.stream import rows_of
 from tc_common.cli import parse, run
@@ -60,16 +60,18 @@ def main() -> None:
     check_arguments(config.files)
     if config.model == "ensemble":
         print("reading the models and fitting trees to the training compositions …", file=sys.stderr)
-    kit = open_kit(
+    predictor = load_predictor(
         config.models_dir, config.model, config.device, config.dinov3_checkpoint, config.dinov3_val_predictions
     )
-    if kit.validation is None:
+    if predictor.validation is None:
         print("no --dinov3-val-predictions, hence no intervals", file=sys.stderr)
     failed = total = 0
     count = sum(1 for _ in cif_files(config.files)) if sys.stderr.isatty() else None
     with table(config.csv) if config.csv else no_table() as keep:
         say(header())
-        for row in tqdm(rows_of(kit, cif_files(config.files)), total=count, unit="file", leave=False, disable=None):
+        for row in tqdm(
+            rows_of(predictor, cif_files(config.files)), total=count, unit="file", leave=False, disable=None
+        ):
             say(line(row))
             keep(row)
             failed, total = failed + bool(row.error), total + 1

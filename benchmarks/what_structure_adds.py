@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.models import fit_extra_trees
-from gat_pipeline.composition import CompositionTower
+from gat_pipeline.composition import CompositionBranch
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.graphs import CrystalGraph, GraphOptions
 from tc_common.cli import parse, run
@@ -121,7 +121,7 @@ def layers_mae_K(features: dict[str, Array], tc_K: dict[str, Array], config: Pro
     torch.manual_seed(config.seed)
     inputs = {name: torch.from_numpy(features[name]).float() for name in SPLITS}
     wanted = {name: torch.tensor(tc_K[name], dtype=torch.float32) for name in SPLITS}
-    tower, target = CompositionTower(), TargetTransform("sqrt", wanted["train"])
+    tower, target = CompositionBranch(), TargetTransform("sqrt", wanted["train"])
     tower.standardise(features["train"].astype(np.float32))
     end = nn.Linear(tower.num_features, 1)
     fit(tower, end, inputs["train"], target.encode(wanted["train"]), config.epochs)
@@ -131,7 +131,7 @@ def layers_mae_K(features: dict[str, Array], tc_K: dict[str, Array], config: Pro
     return {name: float((predicted[name] - wanted[name]).abs().mean()) for name in SPLITS}
 
 
-def fit(tower: CompositionTower, end: nn.Linear, inputs: Tensor, encoded: Tensor, epochs: int) -> None:
+def fit(tower: CompositionBranch, end: nn.Linear, inputs: Tensor, encoded: Tensor, epochs: int) -> None:
     """Train both in place."""
     parameters = [*tower.parameters(), *end.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)

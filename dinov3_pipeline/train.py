@@ -31,7 +31,7 @@ from tc_common.runs import run_training
 from tc_common.schedules import ScheduleKind
 from tc_common.splits import SPLITS, read_splits
 from tc_common.targets import TargetTransform
-from tc_common.task import MaterialDataset, Task, pieces_of, shuffled_groups
+from tc_common.task import MaterialDataset, Task, chunked, shuffled_groups
 
 SIZES = ("patch_size", "width", "depth", "heads", "color_waves")
 
@@ -234,7 +234,7 @@ def make_task(
         init=model.init,
         fingerprint=f"{model.render_options.fingerprint()}-{config.image_size}",
         groups=shuffled_groups(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
-        micro_batches=pieces_of(config.batch_size),
+        micro_batches=chunked(config.batch_size),
         frozen=model.frozen(),
     )
 

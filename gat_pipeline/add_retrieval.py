@@ -21,7 +21,7 @@ from gat_pipeline.allocator import tune_memory
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.inference import batches, predict_all, tested
 from gat_pipeline.model import AlignnTc, load_model
-from gat_pipeline.retrieval import NEIGHBOURS, Seen, fit
+from gat_pipeline.retrieval import NEIGHBOURS, FeatureSet, fit
 from tc_common.checkpoints import load_checkpoint, save_checkpoint
 from tc_common.cli import parse, run
 from tc_common.devices import place
@@ -119,7 +119,7 @@ def checkpoint_of(config: RememberConfig, splits: dict[str, pd.DataFrame]) -> di
 
 
 @torch.no_grad()
-def see(config: RememberConfig, model: AlignnTc, materials: pd.DataFrame) -> Seen:
+def see(config: RememberConfig, model: AlignnTc, materials: pd.DataFrame) -> FeatureSet:
     """What the network makes of materials."""
     dataset = GraphDataset(materials, model.options, config.cache_dir)
     network_K, places, features = np.empty(len(dataset)), [], []
@@ -128,7 +128,7 @@ def see(config: RememberConfig, model: AlignnTc, materials: pd.DataFrame) -> See
         network_K[piece] = model.read_out(given).double().cpu().numpy()
         places += piece
         features.append(given.cpu())
-    return Seen(torch.cat(features)[np.argsort(places)], network_K, dataset.tc_K)
+    return FeatureSet(torch.cat(features)[np.argsort(places)], network_K, dataset.tc_K)
 
 
 def predict(

@@ -29,7 +29,7 @@ def statistics_of_fractions(fractions: NDArray[np.float32]) -> NDArray[np.float3
     return composition_statistics(shares).astype(np.float32)
 
 
-class CompositionTower(nn.Module):
+class CompositionBranch(nn.Module):
     """Statistics of the composition (B, F), standardised by the training set, through two layers: (B, W)."""
 
     mean: Tensor

@@ -10,11 +10,11 @@ from typing import Any, Literal, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from gat_pipeline.composition import CompositionTower
+from gat_pipeline.composition import CompositionBranch
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.network import Alignn, NetworkShape, shape_of
-from gat_pipeline.retrieval import Neighbours, neighbours_of
+from gat_pipeline.retrieval import KNNRegressor, neighbours_of
 from gat_pipeline.weights import Weights, load_strictly, part, read_weights
 from tc_common.checkpoints import load_checkpoint, load_weights
 from tc_common.crystals import read_crystal
@@ -36,11 +36,11 @@ class AlignnTc(nn.Module):
         head: nn.Module,
         target: TargetTransform,
         options: GraphOptions,
-        statistics: CompositionTower | None = None,
+        statistics: CompositionBranch | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.head, self.target, self.statistics = backbone, head, target, statistics
-        self.neighbours: Neighbours | None = None
+        self.neighbours: KNNRegressor | None = None
         self.options = options
 
     def features(self, batch: dict[str, Any]) -> Tensor:
@@ -112,7 +112,7 @@ def create_alignn_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = _backbone(engine)(shape)
-        statistics = CompositionTower() if head_features == "composition" else None
+        statistics = CompositionBranch() if head_features == "composition" else None
         width = shape.hidden + (statistics.num_features if statistics else 0)
         return AlignnTc(backbone, _head(head, width), target or TargetTransform("kelvin"), options, statistics)
 
@@ -196,7 +196,7 @@ def write_weights(path: Path, model: AlignnTc) -> None:
     write_tensors(path, half_state(model, PARTS))
 
 
-def rebuilding_facts(model: AlignnTc) -> dict[str, Any]:
+def architecture_metadata(model: AlignnTc) -> dict[str, Any]:
     """What `gat_pipeline.weights.read_weights` reads from the card, besides what the weights learned from."""
     return {
         "graph": model.options.plain(),

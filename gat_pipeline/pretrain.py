@@ -19,7 +19,7 @@ from gat_pipeline.allocator import tune_memory
 from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.inference import predict_all
-from gat_pipeline.model import AlignnTc, load_model, rebuilding_facts, write_weights
+from gat_pipeline.model import AlignnTc, architecture_metadata, load_model, write_weights
 from gat_pipeline.train import GraphTrainConfig, build_model, describe, task_of
 from gat_pipeline.weights import SHIPPED
 from gat_pipeline.zero_shot import distribution
@@ -123,7 +123,7 @@ def write_card(
         "data": SOURCE,
         "command": "python -m gat_pipeline.pretrain --source-dir DIR",
         "settings": {name: getattr(config, name) for name in SETTINGS_TOLD},
-        **rebuilding_facts(model),
+        **architecture_metadata(model),
         "training": distribution(splits["train"]["tc"], elements_of(splits["train"]["cif"])),
         "n_val": len(splits["val"]),
         "epochs_run": metrics["epochs"],

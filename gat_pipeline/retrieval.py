@@ -24,7 +24,7 @@ REACHES = (0.02, 0.05, 0.1, 0.2, 0.4)
 SHARES = tuple(np.linspace(0, 1, 21).tolist())
 
 
-class Neighbours(nn.Module):
+class KNNRegressor(nn.Module):
     """Median Tc of the nearest training materials, the nearer the weightier."""
 
     mean: Tensor
@@ -64,7 +64,7 @@ class Neighbours(nn.Module):
         return ((features.float() - self.mean) @ self.axes).clamp(-LARGEST, LARGEST).half().float()
 
 
-def neighbours_of(state: dict[str, Tensor], width: int, origin: str) -> Neighbours | None:
+def neighbours_of(state: dict[str, Tensor], width: int, origin: str) -> KNNRegressor | None:
     """The neighbours that a file's state holds, for features of `width` numbers; None if it holds none.
 
     Raises:
@@ -73,7 +73,7 @@ def neighbours_of(state: dict[str, Tensor], width: int, origin: str) -> Neighbou
     if not state:
         return None
     try:
-        read = Neighbours(len(state["tc_K"]), *state["axes"].shape)
+        read = KNNRegressor(len(state["tc_K"]), *state["axes"].shape)
         read.load_state_dict(state, strict=True)
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -95,7 +95,7 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class FeatureSet:
     """What a network says of n materials whose Tc is known."""
 
     features: Tensor
@@ -107,13 +107,13 @@ class Seen:
 
 
 @torch.no_grad()
-def fit(train: Seen, val: Seen) -> Neighbours:
-    """Neighbours among `train`, their reach and share chosen by the MAE on `val`.
+def fit(train: FeatureSet, val: FeatureSet) -> KNNRegressor:
+    """KNNRegressor among `train`, their reach and share chosen by the MAE on `val`.
 
     Two numbers are fitted to the validation materials, so errors there are a little too small.
     """
     mean, axes = principal_axes(train.features)
-    fitted = Neighbours(len(train.tc_K), *axes.shape)
+    fitted = KNNRegressor(len(train.tc_K), *axes.shape)
     for name, value in (("mean", mean), ("axes", axes), ("tc_K", torch.tensor(train.tc_K))):
         fitted.get_buffer(name).copy_(value)
     fitted.vectors.copy_(fitted.project(train.features))
@@ -125,7 +125,7 @@ def fit(train: Seen, val: Seen) -> Neighbours:
     return fitted
 
 
-def _val_mae_K(fitted: Neighbours, val: Seen, reach: float, share: float) -> float:
+def _val_mae_K(fitted: KNNRegressor, val: FeatureSet, reach: float, share: float) -> float:
     fitted.reach.fill_(reach)
     blend_K = (1 - share) * val.network_K + share * fitted.estimate(val.features).double().numpy()
     return float(np.abs(blend_K - val.tc_K).mean())

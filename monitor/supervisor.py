@@ -19,7 +19,7 @@ from monitor.measuring import Meter, Sample, killed_for_memory
 from monitor.other_trainings import neighbours
 from monitor.settings import MonitorConfig
 from tc_common.errors import UserError
-from tc_common.signals import Interruption
+from tc_common.signals import StopRequest
 
 LONGEST_BACK_OFF_S = 300.0
 SECONDS_BETWEEN_LOOKS_AROUND = 30.0
@@ -43,7 +43,7 @@ class Outcome:
 class Supervisor:
     """One training, from its first start to its last."""
 
-    def __init__(self, command: Command, config: MonitorConfig, log: EventLog, wish: Interruption) -> None:
+    def __init__(self, command: Command, config: MonitorConfig, log: EventLog, wish: StopRequest) -> None:
         self.command, self.config, self.log, self.wish = command, config, log, wish
         self.judge, self.display = Judge(config), Display(str(command), config.max_rss_MB)
         self.last: Sample | None = None
@@ -227,7 +227,7 @@ class Supervisor:
                 self.log.decide("neighbour", f"another training runs here, look at {neighbour}", pid=neighbour.pid)
 
 
-def watch(pid: int, config: MonitorConfig, log: EventLog, wish: Interruption) -> int:
+def watch(pid: int, config: MonitorConfig, log: EventLog, wish: StopRequest) -> int:
     """Look at the process until it ends or the monitor is asked to stop; returns the exit status to leave with.
 
     Raises:

@@ -25,7 +25,7 @@ from dinov3_pipeline.shipped import load_shipped
 from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT
 from gat_pipeline.model import load_model, model_of
 from gat_pipeline.weights import find_weights
-from prediction.models import Array, Graphs, Member, Several, Trees, Views
+from prediction.models import AlignnModel, Array, BaseModel, SeedEnsemble, TreeModel, VisionModel
 from prediction.novelty import Training, read_training
 from tc_common.devices import place
 from tc_common.errors import UserError
@@ -43,11 +43,11 @@ FURTHER = r"alignn_[0-9]+\.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
-class Kit:
+class Predictor:
     """A model that is ready to predict."""
 
     model: str
-    members: list[Member]
+    members: list[BaseModel]
     weights: Array
     """(M,) of the members, summing to 1."""
     validation: pd.DataFrame | None
@@ -55,13 +55,13 @@ class Kit:
     training: Training
 
 
-def open_kit(
+def load_predictor(
     models_dir: Path,
     model: ModelName,
     device: str,
     checkpoint: Path | None = None,
     val_predictions: Path | None = None,
-) -> Kit:
+) -> Predictor:
     """Read the shipped files of one model.
 
     Args:
@@ -72,14 +72,14 @@ def open_kit(
         UserError: nothing is shipped there, or files are missing, damaged or do not belong together.
     """
     if checkpoint is not None:
-        members: list[Member] = [Views("dinov3", load_vision(checkpoint).to(place(device, "fp32").device))]
+        members: list[BaseModel] = [VisionModel("dinov3", load_vision(checkpoint).to(place(device, "fp32").device))]
         validation = None if val_predictions is None else read_predictions(val_predictions)
-        return Kit("dinov3", members, np.ones(1), validation, training_of(models_dir))
+        return Predictor("dinov3", members, np.ones(1), validation, training_of(models_dir))
     card = checked_card(models_dir, model)
     weights = weights_of(card) if model == "ensemble" else {model: 1.0}
     members = [member_of(models_dir, name, card, device) for name in weights]
     validation = read_predictions(models_dir / f"{model}_val_predictions.csv")
-    return Kit(model, members, np.array([*weights.values()]), validation, training_of(models_dir))
+    return Predictor(model, members, np.array([*weights.values()]), validation, training_of(models_dir))
 
 
 def training_of(models_dir: Path) -> Training:
@@ -136,8 +136,8 @@ def weights_of(card: dict[str, Any]) -> dict[str, float]:
     return weights
 
 
-def member_of(models_dir: Path, name: str, card: dict[str, Any], device: str) -> Member:
-    """One model of a kit by its name.
+def member_of(models_dir: Path, name: str, card: dict[str, Any], device: str) -> BaseModel:
+    """One model of a predictor by its name.
 
     Raises:
         UserError: its files are damaged, or the name is unknown.
@@ -146,13 +146,13 @@ def member_of(models_dir: Path, name: str, card: dict[str, Any], device: str) ->
     if name == "alignn":
         return trainings_of(models_dir, card, on)
     if name == "dinov3":
-        return Views(name, load_shipped(models_dir / "dinov3.safetensors").to(on))
+        return VisionModel(name, load_shipped(models_dir / "dinov3.safetensors").to(on))
     if name == ZERO_SHOT:
-        return Graphs(name, zero_shot_model(card).to(on))
+        return AlignnModel(name, zero_shot_model(card).to(on))
     if name == COMPOSITION:
         table = read_csv(models_dir / TRAINING, TRAINING_COLUMNS, MADE_BY)
         try:
-            return Trees(name, table, str(card["trees"]["kind"]), int(card["trees"]["seed"]))
+            return TreeModel(name, table, str(card["trees"]["kind"]), int(card["trees"]["seed"]))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"the ensemble's card does not say which trees ({error}); make it again: {MADE_BY}"
@@ -160,7 +160,7 @@ def member_of(models_dir: Path, name: str, card: dict[str, Any], device: str) ->
     raise UserError(f"the ensemble's member {name} cannot be computed here; make it again with: {MADE_BY}")
 
 
-def trainings_of(models_dir: Path, card: dict[str, Any], on: torch.device) -> Member:
+def trainings_of(models_dir: Path, card: dict[str, Any], on: torch.device) -> BaseModel:
     """The graph network, or the mean of all its trainings that the card needs.
 
     Raises:
@@ -170,11 +170,11 @@ def trainings_of(models_dir: Path, card: dict[str, Any], on: torch.device) -> Me
     paths = [models_dir / name for name in ("alignn.safetensors", *further)]
     if cardless := [name for name in further if name.replace(".safetensors", ".json") not in card["files"]]:
         raise UserError(f"{models_dir}: the card names {cardless[0]} without the .json beside it; use {MADE_BY}")
-    networks = [Graphs("alignn", load_model(path).to(on)) for path in paths]
+    networks = [AlignnModel("alignn", load_model(path).to(on)) for path in paths]
     for path, network in zip(paths, networks, strict=True):
         if network.model.options != networks[0].model.options:
             raise UserError(f"{path} reads other graphs than {paths[0].name}; make them again with: {MADE_BY}")
-    return Several("alignn", networks) if further else networks[0]
+    return SeedEnsemble("alignn", networks) if further else networks[0]
 
 
 def _number(name: str) -> int:

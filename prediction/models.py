@@ -35,7 +35,7 @@ PICTURES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Estimates:
+class Prediction:
     """What a member says of n crystals."""
 
     tc_K: Array
@@ -46,7 +46,7 @@ class Estimates:
     """(n, D) of the graph network."""
 
 
-class Member(Protocol):
+class BaseModel(Protocol):
     """One model."""
 
     name: str
@@ -55,12 +55,12 @@ class Member(Protocol):
         """What the model computes from; a UserError where the crystal has none."""
         ...
 
-    def predict(self, prepared: Sequence[Any]) -> Estimates:
-        """Estimates of n prepared crystals."""
+    def predict(self, prepared: Sequence[Any]) -> Prediction:
+        """Prediction of n prepared crystals."""
         ...
 
 
-class Graphs:
+class AlignnModel:
     """ALIGNN."""
 
     def __init__(self, name: str, model: AlignnTc) -> None:
@@ -71,7 +71,7 @@ class Graphs:
         return build_graph(structure, self.model.options)
 
     @torch.inference_mode()
-    def predict(self, prepared: Sequence[CrystalGraph]) -> Estimates:
+    def predict(self, prepared: Sequence[CrystalGraph]) -> Prediction:
         """Tc and crystal vectors; no more angles at once than memory holds."""
         sizes = np.array([graph.angles for graph in prepared])
         order = np.argsort(sizes, kind="stable").tolist()
@@ -81,7 +81,7 @@ class Graphs:
             tc_K[piece] = kelvin.double().cpu().numpy()
             for index, vector in zip(piece, features.float().cpu().numpy(), strict=True):
                 vectors[index] = vector
-        return Estimates(tc_K, vectors=np.stack(vectors))
+        return Prediction(tc_K, vectors=np.stack(vectors))
 
     def _forward(self, graphs: Sequence[CrystalGraph]) -> tuple[Tensor, Tensor]:
         """Tc (n,) and what the backbone gave the head (n, D)."""
@@ -99,24 +99,24 @@ class Graphs:
         return kelvin, seen[0]
 
 
-class Several:
+class SeedEnsemble:
     """Trainings of one network, which differ in their seed: mean and SD, as `comparison.mean` makes them."""
 
-    def __init__(self, name: str, trainings: Sequence[Graphs]) -> None:
+    def __init__(self, name: str, trainings: Sequence[AlignnModel]) -> None:
         self.name, self.trainings = name, trainings
 
     def prepare(self, structure: Structure, material_id: str) -> CrystalGraph:
         """The crystal's graph, the same for all."""
         return self.trainings[0].prepare(structure, material_id)
 
-    def predict(self, prepared: Sequence[CrystalGraph]) -> Estimates:
+    def predict(self, prepared: Sequence[CrystalGraph]) -> Prediction:
         """Tc and its spread; the crystal vectors are the first training's."""
         estimates = [training.predict(prepared) for training in self.trainings]
         pred_K = np.stack([estimate.tc_K for estimate in estimates])
-        return Estimates(pred_K.mean(axis=0), pred_K.std(axis=0, ddof=1), estimates[0].vectors)
+        return Prediction(pred_K.mean(axis=0), pred_K.std(axis=0, ddof=1), estimates[0].vectors)
 
 
-class Views:
+class VisionModel:
     """The vision model: mean and SD over a crystal's standard views."""
 
     def __init__(self, name: str, model: DinoTcModel) -> None:
@@ -128,10 +128,10 @@ class Views:
         return as_images(drawn, self.model.image_size)
 
     @torch.inference_mode()
-    def predict(self, prepared: Sequence[Tensor]) -> Estimates:
+    def predict(self, prepared: Sequence[Tensor]) -> Prediction:
         """Crystal by crystal: one has up to hundreds of pictures."""
         kelvin = [self._views_K(pictures) for pictures in prepared]
-        return Estimates(np.array([each.mean() for each in kelvin]), np.array([each.std() for each in kelvin]))
+        return Prediction(np.array([each.mean() for each in kelvin]), np.array([each.std() for each in kelvin]))
 
     def _views_K(self, pictures: Tensor) -> Array:
         device = self.model.mean.device
@@ -140,8 +140,8 @@ class Views:
         return kelvin
 
 
-class Trees:
-    """Trees on the composition, fitted here and now: they take longer to read than to grow.
+class TreeModel:
+    """TreeModel on the composition, fitted here and now: they take longer to read than to grow.
 
     Args:
         training: `formula` and `tc` (K) of the training materials.
@@ -160,25 +160,25 @@ class Trees:
         """The composition as a formula."""
         return fractions_formula(structure)
 
-    def predict(self, prepared: Sequence[str]) -> Estimates:
+    def predict(self, prepared: Sequence[str]) -> Prediction:
         """Tc and the SD of the trees' votes."""
-        return Estimates(*self.predictor(composition_features(prepared)))
+        return Prediction(*self.predictor(composition_features(prepared)))
 
 
-def estimate(member: Member, materials: pd.DataFrame) -> Estimates:
-    """Estimates of every material, in the order of the table.
+def estimate(member: BaseModel, materials: pd.DataFrame) -> Prediction:
+    """Prediction of every material, in the order of the table.
 
     Raises:
         UserError: a crystal that cannot be read or that the model cannot compute.
     """
     rows = zip(materials["cif"], materials["material_id"], strict=True)
-    parts: list[Estimates] = []
+    parts: list[Prediction] = []
     with tqdm(total=len(materials), desc=member.name, unit="crystal", leave=False, disable=None) as bar:
         while batch := list(islice(rows, CRYSTALS_AT_ONCE)):
             prepared = [member.prepare(read_crystal(Path(cif)), material_id) for cif, material_id in batch]
             parts.append(member.predict(prepared))
             bar.update(len(batch))
-    return Estimates(
+    return Prediction(
         np.concatenate([part.tc_K for part in parts]),
         _joined([part.std_K for part in parts]),
         _joined([part.vectors for part in parts]),

@@ -24,12 +24,12 @@ from dinov3_pipeline.shipped import write_shipped
 from dinov3_pipeline.train import VisionConfig
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT
-from gat_pipeline.model import load_model, rebuilding_facts, write_weights
+from gat_pipeline.model import architecture_metadata, load_model, write_weights
 from gat_pipeline.train import GraphTrainConfig
 from gat_pipeline.zero_shot import distribution
 from prediction.card import NAMES, agreement, card_of, interval_facts, readme, split_facts
 from prediction.load import TRAINING, TRAINING_COLUMNS, VECTORS, member_of, weights_of
-from prediction.models import Estimates, estimate
+from prediction.models import Prediction, estimate
 from prediction.novelty import training_tensors
 from prediction.stream import combine
 from prediction.study import Study, command, read_study
@@ -42,8 +42,8 @@ from tc_common.model_files import read_card, write_tensors
 from tc_common.predictions import write_predictions
 from tc_common.splits import read_splits
 
-Shipped = dict[str, dict[str, Estimates]]
-"""Estimates by model and split."""
+Shipped = dict[str, dict[str, Prediction]]
+"""Prediction by model and split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def replaced(out: Path) -> Iterator[Path]:
         sync(out)
 
 
-def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Estimates]:
+def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Prediction]:
     """Weights, card, validation predictions and the training materials' vectors; estimates of val and test."""
     require_trainings(config.alignn, study.metrics("alignn").get("seeds"))
     train = study.splits["train"]
@@ -146,13 +146,13 @@ def write_network(folder: Path, number: int, checkpoint: Path, learned_from: dic
     path = folder / ("alignn.safetensors" if number == 1 else f"alignn_{number}.safetensors")
     model = load_model(checkpoint)
     write_weights(path, model)
-    write_json(path.with_suffix(".json"), {**rebuilding_facts(model), "training": learned_from})
+    write_json(path.with_suffix(".json"), {**architecture_metadata(model), "training": learned_from})
     return path
 
 
 def ship_dinov3(
     config: ShipConfig, checkpoint: Path, folder: Path, study: Study, common: dict[str, Any]
-) -> dict[str, Estimates]:
+) -> dict[str, Prediction]:
     """Weights, card and validation predictions; estimates of val and test."""
     path = folder / "dinov3.safetensors"
     facts = write_shipped(checkpoint, path)
@@ -169,7 +169,7 @@ def write_model(
     folder: Path,
     name: str,
     study: Study,
-    estimates: dict[str, Estimates],
+    estimates: dict[str, Prediction],
     facts: dict[str, Any],
     further: Sequence[Path] = (),
 ) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from prediction.inputs import cell, printable
-from prediction.load import COVERAGE, Kit
-from prediction.models import CRYSTALS_AT_ONCE, Array, Estimates
+from prediction.load import COVERAGE, Predictor
+from prediction.models import CRYSTALS_AT_ONCE, Array, Prediction
 from prediction.novelty import Distance, warning
 from tc_common.composition import fractions_formula, shown_formula
 from tc_common.conformal import conformal_intervals
@@ -51,21 +51,21 @@ class Reading:
     prepared: list[Any]
 
 
-def rows_of(kit: Kit, files: Iterable[Path]) -> Iterator[Row]:
+def rows_of(predictor: Predictor, files: Iterable[Path]) -> Iterator[Row]:
     """One row for every file, in their order; no more than a batch of crystals is held at a time."""
     stream = iter(files)
     while batch := list(islice(stream, CRYSTALS_AT_ONCE)):
-        readings = [read(kit, path) for path in batch]
-        predicted = iter(predict(kit, [reading for reading in readings if isinstance(reading, Reading)]))
+        readings = [read(predictor, path) for path in batch]
+        predicted = iter(predict(predictor, [reading for reading in readings if isinstance(reading, Reading)]))
         yield from (next(predicted) if isinstance(reading, Reading) else reading for reading in readings)
 
 
-def read(kit: Kit, path: Path) -> Reading | Row:
+def read(predictor: Predictor, path: Path) -> Reading | Row:
     """A crystal that every member can compute, or the row that says why not."""
     try:
         structure = read_crystal(path)
         formula, fractions = shown_formula(structure), fractions_formula(structure)
-        prepared = [member.prepare(structure, path.stem) for member in kit.members]
+        prepared = [member.prepare(structure, path.stem) for member in predictor.members]
     except UserError as error:
         return Row(file=cell(path), error=_reason(error, path))
     return Reading(cell(path), formula, fractions, prepared)
@@ -79,28 +79,29 @@ def _reason(error: UserError, path: Path) -> str:
     return printable(" ".join(text.split()))
 
 
-def predict(kit: Kit, readings: list[Reading]) -> list[Row]:
+def predict(predictor: Predictor, readings: list[Reading]) -> list[Row]:
     """Rows of n crystals that can be computed."""
     if not readings:
         return []
     estimates = [
-        member.predict([reading.prepared[number] for reading in readings]) for number, member in enumerate(kit.members)
+        member.predict([reading.prepared[number] for reading in readings])
+        for number, member in enumerate(predictor.members)
     ]
-    combined = combine(estimates, kit.weights)
+    combined = combine(estimates, predictor.weights)
     finite = np.isfinite(combined["tc_pred"].to_numpy())
-    bounds = _bounds(kit, combined)
-    near = kit.training.by_composition([reading.fractions for reading in readings])
-    vectors = _vectors(kit, estimates)
-    graphs = [None] * len(readings) if vectors is None else kit.training.by_graph(vectors)
+    bounds = _bounds(predictor, combined)
+    near = predictor.training.by_composition([reading.fractions for reading in readings])
+    vectors = _vectors(predictor, estimates)
+    graphs = [None] * len(readings) if vectors is None else predictor.training.by_graph(vectors)
     return [
-        _row(kit, reading, combined["tc_pred"].iloc[n], bounds.iloc[n], near[n], graphs[n])
+        _row(predictor, reading, combined["tc_pred"].iloc[n], bounds.iloc[n], near[n], graphs[n])
         if finite[n]
         else Row(file=reading.file, formula=reading.formula, error="the model's prediction is not a finite number")
         for n, reading in enumerate(readings)
     ]
 
 
-def combine(estimates: list[Estimates], weights: Array | None = None) -> pd.DataFrame:
+def combine(estimates: list[Prediction], weights: Array | None = None) -> pd.DataFrame:
     """`tc_pred` and where known `tc_std` (K) of n crystals.
 
     One member speaks for itself. Of several the prediction is the weighted mean and the SD the spread about it, as
@@ -115,21 +116,23 @@ def combine(estimates: list[Estimates], weights: Array | None = None) -> pd.Data
     return pd.DataFrame({"tc_pred": mean_K, "tc_std": np.sqrt((pred_K - mean_K[:, None]) ** 2 @ weights)})
 
 
-def _bounds(kit: Kit, combined: pd.DataFrame) -> pd.DataFrame:
+def _bounds(predictor: Predictor, combined: pd.DataFrame) -> pd.DataFrame:
     """`tc_lower, tc_upper` (K), NaN without validation predictions."""
-    bounds = None if kit.validation is None else conformal_intervals(kit.validation, combined, COVERAGE)
+    bounds = None if predictor.validation is None else conformal_intervals(predictor.validation, combined, COVERAGE)
     return pd.DataFrame(np.nan, combined.index, ["tc_lower", "tc_upper"]) if bounds is None else bounds
 
 
-def _vectors(kit: Kit, estimates: list[Estimates]) -> Any:
+def _vectors(predictor: Predictor, estimates: list[Prediction]) -> Any:
     """Crystal vectors of the network that the training materials' vectors come from, if it takes part."""
-    return next((e.vectors for m, e in zip(kit.members, estimates, strict=True) if m.name == "alignn"), None)
+    return next((e.vectors for m, e in zip(predictor.members, estimates, strict=True) if m.name == "alignn"), None)
 
 
-def _row(kit: Kit, reading: Reading, pred_K: float, bounds: pd.Series, near: Distance, graph: Distance | None) -> Row:
-    nearest = kit.training.table.iloc[near.row]
-    warnings = [warning("composition", near, kit.training)]
-    warnings += [warning("graph", graph, kit.training)] if graph else []
+def _row(
+    predictor: Predictor, reading: Reading, pred_K: float, bounds: pd.Series, near: Distance, graph: Distance | None
+) -> Row:
+    nearest = predictor.training.table.iloc[near.row]
+    warnings = [warning("composition", near, predictor.training)]
+    warnings += [warning("graph", graph, predictor.training)] if graph else []
     return Row(
         file=reading.file,
         formula=reading.formula,

@@ -45,7 +45,7 @@ class Step:
     seconds: float
 
 
-class Listener:
+class Callback:
     """Is told what happens; does nothing with it."""
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
@@ -64,7 +64,7 @@ class Listener:
         """Nothing more will come."""
 
 
-class Console(Listener):
+class ConsoleCallback(Callback):
     """A bar on a terminal, a line now and then elsewhere, and a line per epoch on both."""
 
     def __init__(self, epochs: int) -> None:
@@ -96,7 +96,7 @@ class Console(Listener):
             self.bar = None
 
 
-class Scalars(Listener):
+class TensorBoardCallback(Callback):
     """TensorBoard scalars: losses, errors (K), learning rate and gradient norm over optimiser steps.
 
     Written here rather than by torch's SummaryWriter, whose thread would live on beside forked loaders and hide a full
@@ -158,7 +158,7 @@ class Scalars(Listener):
             ) from error
 
 
-class Heartbeat(Listener):
+class HeartbeatCallback(Callback):
     """Renews the owner's note every other second with the last step: `python monitor_and_optimize.py` reads it.
 
     Args:

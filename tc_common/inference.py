@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from tc_common.devices import Placement, to_device
-from tc_common.signals import Interruption, Stopped
+from tc_common.signals import Stopped, StopRequest
 from tc_common.task import Batch
 
 
 def predict_materials(
-    model: nn.Module, batches: Iterable[Batch], placement: Placement, wish: Interruption
+    model: nn.Module, batches: Iterable[Batch], placement: Placement, wish: StopRequest
 ) -> pd.DataFrame:
     """Columns `material_id, tc, tc_pred` in K, by id, of all processes' batches.
 
@@ -32,7 +32,7 @@ def predict_materials(
 
 
 def _sample_rows(
-    model: nn.Module, batches: Iterable[Batch], placement: Placement, wish: Interruption
+    model: nn.Module, batches: Iterable[Batch], placement: Placement, wish: StopRequest
 ) -> list[pd.DataFrame]:
     """One row per sample; the rest is left out once the run was asked to stop."""
     rows: list[pd.DataFrame] = []

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from tc_common.errors import UserError
 from tc_common.files import write_json
 
-OWNER_FILE = ".trainer.json"
+STATUS_FILE = ".trainer.json"
 # Between taking the lock and signing it an owner has no name yet, or that of its dead predecessor.
 SECONDS_TO_WAIT_FOR_A_NAME = 2.0
 
@@ -31,11 +31,11 @@ class Owner:
     def tell(self, **facts: Any) -> None:
         """Renew the note: pid, host and start, and whatever a watcher may want to know."""
         who = {"pid": os.getpid(), "host": socket.gethostname(), "start": self.start}
-        write_json(self.folder / OWNER_FILE, {**who, **facts})
+        write_json(self.folder / STATUS_FILE, {**who, **facts})
 
 
 @contextmanager
-def own_folder(folder: Path, flag: str = "--models-dir") -> Iterator[Owner]:
+def lock_folder(folder: Path, flag: str = "--models-dir") -> Iterator[Owner]:
     """Hold the folder until the block ends; the operating system frees it if the process dies in between.
 
     Args:
@@ -55,14 +55,14 @@ def own_folder(folder: Path, flag: str = "--models-dir") -> Iterator[Owner]:
         owner.tell()
         yield owner
     finally:
-        (folder / OWNER_FILE).unlink(missing_ok=True)
+        (folder / STATUS_FILE).unlink(missing_ok=True)
         lock.release()
 
 
 def read_owner(folder: Path) -> dict[str, Any]:
     """Who says to hold the folder, and how far it is; empty where nobody does."""
     try:
-        owner = json.loads((folder / OWNER_FILE).read_text(encoding="utf-8"))
+        owner = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return owner if isinstance(owner, dict) else {}

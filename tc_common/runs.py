@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from tc_common.callbacks import Console, Heartbeat, Listener, Scalars
+from tc_common.callbacks import Callback, ConsoleCallback, HeartbeatCallback, TensorBoardCallback
 from tc_common.checkpoints import (
     load_checkpoint,
     load_weights,
@@ -30,11 +30,11 @@ from tc_common.devices import place
 from tc_common.environment import git_commit, peak_rss_MB
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
-from tc_common.lock import Owner, own_folder
+from tc_common.lock import Owner, lock_folder
 from tc_common.logs import log
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
-from tc_common.signals import heed_signals
+from tc_common.signals import graceful_shutdown
 from tc_common.splits import splits_sha256
 from tc_common.task import Task
 from tc_common.training import Progress, Trainer
@@ -206,7 +206,7 @@ def run_training(task: Task, config: TrainConfig) -> dict[str, Any]:
     """Train `task` to the end, resumably, and return the metrics that were written.
 
     Raises:
-        UserError: see `own_folder`, `Run.begin`, `Trainer.fit`.
+        UserError: see `lock_folder`, `Run.begin`, `Trainer.fit`.
         Stopped: SIGINT or SIGTERM came; the same command continues.
     """
     with started(task, config) as run:
@@ -214,17 +214,17 @@ def run_training(task: Task, config: TrainConfig) -> dict[str, Any]:
         return run.report()
 
 
-def fit(task: Task, config: TrainConfig, listener: Listener) -> Progress:
+def fit(task: Task, config: TrainConfig, callback: Callback) -> Progress:
     """Train `task` to the end, resumably, and predict nothing afterwards: its datasets need no test materials.
 
     Args:
-        listener: is told besides; what it raises ends the training without saving the epoch.
+        callback: is told besides; what it raises ends the training without saving the epoch.
 
     Raises:
         UserError, Stopped: as `run_training`.
     """
     with started(task, config) as run:
-        run.trainer.listeners.append(listener)
+        run.trainer.callbacks.append(callback)
         run.trainer.fit(run.save)
         return run.trainer.progress
 
@@ -234,13 +234,13 @@ def started(task: Task, config: TrainConfig) -> Iterator[Run]:
     """A run that owns its folder, heeds signals, and has begun or been continued."""
     placement = place(config.device, config.precision)
     with ExitStack() as stack:
-        owner = stack.enter_context(own_folder(config.models_dir)) if placement.is_main else None
-        wish = stack.enter_context(heed_signals())
+        owner = stack.enter_context(lock_folder(config.models_dir)) if placement.is_main else None
+        wish = stack.enter_context(graceful_shutdown())
         run = Run(task, config, Trainer(task, config, placement, wish))
         run.begin()
         if owner:
             owner.tell(phase="starting", **facts(run))
-            run.trainer.listeners = stack.enter_context(listening(run, owner))
+            run.trainer.callbacks = stack.enter_context(listening(run, owner))
         yield run
 
 
@@ -259,16 +259,16 @@ def batch_coupling(model: nn.Module) -> list[str]:
 
 
 @contextmanager
-def listening(run: Run, owner: Owner) -> Iterator[list[Listener]]:
+def listening(run: Run, owner: Owner) -> Iterator[list[Callback]]:
     """Terminal, TensorBoard and the owner's note, closed when the run ends."""
     epochs, folder = run.config.epochs, run.config.results_dir / "tensorboard" / run.task.name
-    scalars = Scalars(folder, run.trainer.progress.total_steps)
-    listeners = [Console(epochs), scalars, Heartbeat(owner, facts(run))]
+    scalars = TensorBoardCallback(folder, run.trainer.progress.total_steps)
+    callbacks = [ConsoleCallback(epochs), scalars, HeartbeatCallback(owner, facts(run))]
     try:
-        yield listeners
+        yield callbacks
     finally:
-        for listener in listeners:
-            listener.close()
+        for callback in callbacks:
+            callback.close()
 
 
 @cache

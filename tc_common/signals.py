@@ -15,7 +15,7 @@ class Stopped(SystemExit):
         super().__init__(128 + number)
 
 
-class Interruption:
+class StopRequest:
     """Remembers the first signal that asked the run to stop; `number` is 0 until then."""
 
     number: int = 0
@@ -26,9 +26,9 @@ class Interruption:
 
 
 @contextmanager
-def heed_signals() -> Iterator[Interruption]:
+def graceful_shutdown() -> Iterator[StopRequest]:
     """Inside the block SIGINT and SIGTERM are noted instead of obeyed; whoever reads the wish raises `Stopped`."""
-    wish = Interruption()
+    wish = StopRequest()
     before = {number: signal.signal(number, wish.note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield wish
@@ -52,7 +52,7 @@ def leave_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def outlive_the_trainer_briefly(worker: int) -> None:
+def ignore_signals_in_worker(worker: int) -> None:
     """Start-up of a loader process: a signal to the whole process group must not take the trainer's samples away
     before it has saved; the trainer ends its loaders itself, and one that it forgot ends after some seconds."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

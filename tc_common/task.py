@@ -69,6 +69,6 @@ def shuffled_groups(samples: int, size: int, seed: int) -> Callable[[int], list[
     return groups
 
 
-def pieces_of(size: int) -> Callable[[MaterialDataset, Sequence[int]], list[list[int]]]:
+def chunked(size: int) -> Callable[[MaterialDataset, Sequence[int]], list[list[int]]]:
     """Micro-batches of at most `size` samples."""
     return lambda dataset, indices: [list(indices[at : at + size]) for at in range(0, len(indices), size)]

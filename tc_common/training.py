@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from tc_common.callbacks import Listener, Step
+from tc_common.callbacks import Callback, Step
 from tc_common.checkpoints import frozen_identity, load_weights, random_state, restore_random_state, seed_everything
 from tc_common.config import TrainConfig
 from tc_common.devices import Placement, to_device
@@ -30,7 +30,7 @@ from tc_common.errors import UserError, is_out_of_memory
 from tc_common.inference import predict_materials
 from tc_common.logs import log
 from tc_common.schedules import Schedule
-from tc_common.signals import Interruption, Stopped, outlive_the_trainer_briefly
+from tc_common.signals import Stopped, StopRequest, ignore_signals_in_worker
 from tc_common.targets import TargetTransform
 from tc_common.task import Batch, Task
 
@@ -46,7 +46,7 @@ class TrainingError(UserError):
 
 
 @dataclass(frozen=True)
-class Share:
+class LocalShare:
     """What one process computes of a group: its micro-batches, and what each of its samples weighs."""
 
     pieces: list[list[int]]
@@ -56,14 +56,14 @@ class Share:
 class Trainer:
     """Runs the epochs of one task on one device (or on one process of several)."""
 
-    def __init__(self, task: Task, config: TrainConfig, placement: Placement, wish: Interruption) -> None:
+    def __init__(self, task: Task, config: TrainConfig, placement: Placement, wish: StopRequest) -> None:
         self.task, self.config, self.placement, self.wish = task, config, placement, wish
         self.model = task.model.to(placement.device)
         self.target = cast(TargetTransform, task.model.target)
         self.forward: nn.Module = self.model
         self.criterion = LOSSES[config.loss]
         self.progress = Progress()
-        self.listeners: list[Listener] = []
+        self.callbacks: list[Callback] = []
         self.frozen = frozen_identity(self.model, task.frozen)
         self.saved_at = time.monotonic()
         steps = sum(len(task.groups(epoch)) for epoch in range(config.epochs))
@@ -107,13 +107,13 @@ class Trainer:
         self.model.train()
         shares = [self._share(group) for group in self.task.groups(progress.epoch)]
         to_do = shares[progress.step :]
-        for listener in self.listeners:
-            listener.begin_epoch(progress.epoch + 1, progress.step, len(shares))
+        for callback in self.callbacks:
+            callback.begin_epoch(progress.epoch + 1, progress.step, len(shares))
         pieces = [piece for share in to_do for piece in share.pieces]
         with closing(self._load("train", pieces)) as batches:
             for share in to_do:
                 self._step(share, batches, len(shares))
-                self._heed(save)
+                self._check_stop(save)
 
     def _across_processes(self) -> nn.Module:
         """The model, wrapped anew every epoch (what is trainable may change from one to the next)."""
@@ -121,14 +121,14 @@ class Trainer:
             return self.model
         return DistributedDataParallel(self.model)
 
-    def _share(self, group: list[int]) -> Share:
+    def _share(self, group: list[int]) -> LocalShare:
         """This process's part of a group; one that gets no sample takes the first, at weight 0, to keep in step."""
         mine = group[self.placement.rank :: self.placement.world]
         # the processes' gradients are averaged, so each carries `world` times its part of the mean over the group
         weight = self.placement.world / len(group) if mine else 0.0
-        return Share(self.task.micro_batches(self.task.datasets["train"], mine or group[:1]), weight)
+        return LocalShare(self.task.micro_batches(self.task.datasets["train"], mine or group[:1]), weight)
 
-    def _step(self, share: Share, batches: Iterator[Batch], steps: int) -> None:
+    def _step(self, share: LocalShare, batches: Iterator[Batch], steps: int) -> None:
         """One optimiser step, and its entry in the books."""
         started, progress = time.monotonic(), self.progress
         loss, ids = self._accumulate(share, batches)
@@ -146,10 +146,10 @@ class Trainer:
             samples=sum(map(len, share.pieces)),
             seconds=seconds,
         )
-        for listener in self.listeners:
-            listener.take_step(step)
+        for callback in self.callbacks:
+            callback.take_step(step)
 
-    def _accumulate(self, share: Share, batches: Iterator[Batch]) -> tuple[float, list[str]]:
+    def _accumulate(self, share: LocalShare, batches: Iterator[Batch]) -> tuple[float, list[str]]:
         """Add up the gradients of a group; returns this process's part of the loss and the material ids."""
         total, ids, undo = 0.0, [], self._undo() if len(share.pieces) > 1 else None
         for number in range(len(share.pieces)):
@@ -207,7 +207,7 @@ class Trainer:
                 f"{where}: {what} is {value.item()} with materials {named}; try a lower --lr or --grad-clip"
             )
 
-    def _heed(self, save: Callable[[str], None]) -> None:
+    def _check_stop(self, save: Callable[[str], None]) -> None:
         """Between two steps: leave if any process was asked to, save if it is time."""
         minutes = (time.monotonic() - self.saved_at) / 60
         signal_number, due = self.placement.largest(self.wish.number, minutes > self.config.save_every_minutes)
@@ -219,8 +219,8 @@ class Trainer:
             self.saved_at = time.monotonic()
 
     def _validate(self, save: Callable[[str], None]) -> None:
-        for listener in self.listeners:
-            listener.begin_validation()
+        for callback in self.callbacks:
+            callback.begin_validation()
         improved = self._close_epoch(self.predict("val"))
         if improved:
             save("best")
@@ -248,8 +248,8 @@ class Trainer:
             )
         improved = self.progress.end_epoch(loss, mae_K, self._learning_rate())
         self.schedule.after_epoch(mae_K)
-        for listener in self.listeners:
-            listener.end_epoch(self.progress.history[-1], self.progress.best_val_mae)
+        for callback in self.callbacks:
+            callback.end_epoch(self.progress.history[-1], self.progress.best_val_mae)
         return improved
 
     def _learning_rate(self) -> float:
@@ -264,7 +264,7 @@ class Trainer:
             batch_sampler=batches,
             collate_fn=self.task.collate,
             num_workers=self.config.num_workers,
-            worker_init_fn=outlive_the_trainer_briefly,
+            worker_init_fn=ignore_signals_in_worker,
             generator=torch.Generator(),
         )
 

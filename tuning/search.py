@@ -10,10 +10,10 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 
-from tc_common.callbacks import Listener
+from tc_common.callbacks import Callback
 from tc_common.devices import place
 from tc_common.errors import UserError
-from tc_common.lock import own_folder
+from tc_common.lock import lock_folder
 from tc_common.logs import log, set_up_log
 from tc_common.runs import fit
 from tc_common.signals import leave_on_signals
@@ -26,7 +26,7 @@ from tuning.spaces import Table
 from tuning.study import finished, identity, next_trial, open_study, require_same
 
 
-class Judge(Listener):
+class Judge(Callback):
     """Tells the study every epoch's validation MAE, and ends a trial that falls behind.
 
     Raises:
@@ -70,7 +70,7 @@ class Search:
         """
         with (
             leave_on_signals(),
-            own_folder(self.folder, "--name or --out"),
+            lock_folder(self.folder, "--name or --out"),
             open_study(self.config, self._identity()) as study,
         ):
             if not study.trials:

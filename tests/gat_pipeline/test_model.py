@@ -10,7 +10,7 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 from torch import nn
 
-from gat_pipeline.composition import CompositionTower
+from gat_pipeline.composition import CompositionBranch
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.model import AlignnTc, create_alignn_model, load_model
@@ -149,7 +149,7 @@ def test_the_order_of_sites_does_not_choose_the_main_element() -> None:
 
 
 def test_statistics_are_standardised_by_the_training_set() -> None:
-    tower = CompositionTower()
+    tower = CompositionBranch()
     statistics = join([build_graph(each, OPTIONS) for each in sample_structures()[:20]])["statistics"].numpy()
     tower.standardise(statistics)
     scaled = (statistics - tower.mean.numpy()) / tower.std.numpy()

@@ -11,7 +11,7 @@ from monitor.commands import Command
 from monitor.events import EventLog
 from monitor.settings import MonitorConfig
 from monitor.supervisor import Supervisor
-from tc_common.signals import Interruption
+from tc_common.signals import StopRequest
 
 FAKE = Path(__file__).with_name("fake_trainer.py")
 
@@ -27,7 +27,7 @@ def supervisor(tmp_path: Path) -> Callable[..., Supervisor]:
     def make(*words: str, **options: Any) -> Supervisor:
         fast = {"interval_seconds": 0.05, "back_off_seconds": 0.01, "stop_seconds": 10.0, "min_available_MB": 0.0}
         config = MonitorConfig(log_file=tmp_path / "monitor.jsonl", keep_awake=False, **{**fast, **options})
-        return Supervisor(fake_command(tmp_path, *words), config, EventLog(config.log_file), Interruption())
+        return Supervisor(fake_command(tmp_path, *words), config, EventLog(config.log_file), StopRequest())
 
     return make
 

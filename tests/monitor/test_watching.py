@@ -22,7 +22,7 @@ from monitor.measuring import Meter, Sample, available_MB, killed_for_memory
 from monitor.other_trainings import neighbours
 from monitor.settings import MonitorConfig
 from tc_common.errors import UserError
-from tc_common.lock import own_folder
+from tc_common.lock import lock_folder
 
 NOTE: dict[str, Any] = {
     "epoch": 3, "epochs": 10, "step": 25, "steps": 50, "total": 125, "phase": "training", "samples": 8,
@@ -62,7 +62,7 @@ def test_death_of_memory_is_told_from_other_deaths() -> None:
 def test_memory_of_a_process_and_its_children_is_seen(tmp_path: Path) -> None:
     child = [sys.executable, "-c", "b = bytearray(60_000_000); print(1, flush=True); input()"]
     before = Meter(os.getpid(), tmp_path).sample()
-    with own_folder(tmp_path), subprocess.Popen(child, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with lock_folder(tmp_path), subprocess.Popen(child, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         sample = Meter(os.getpid(), tmp_path).sample()

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from gat_pipeline.model import load_model
 from gat_pipeline.train import GraphTrainConfig
-from prediction.load import open_kit
+from prediction.load import load_predictor
 from prediction.novelty import nearest_other
 from prediction.ship import main
 from prediction.study import command
@@ -58,11 +58,11 @@ def test_the_card_repeats_comparison_and_splits(shipped: ShippedStudy) -> None:
 
 
 def test_the_stated_coverage_is_that_of_the_shipped_predictions(shipped: ShippedStudy) -> None:
-    kit = open_kit(shipped.models, "alignn", "cpu")
-    assert kit.validation is not None
+    predictor = load_predictor(shipped.models, "alignn", "cpu")
+    assert predictor.validation is not None
     test = shipped.splits["test"].copy()
-    test["tc_pred"] = [kit.members[0].model.predict(cif) for cif in test["cif"]]  # type: ignore[attr-defined]
-    bounds = conformal_intervals(kit.validation, test, 0.9)
+    test["tc_pred"] = [predictor.members[0].model.predict(cif) for cif in test["cif"]]  # type: ignore[attr-defined]
+    bounds = conformal_intervals(predictor.validation, test, 0.9)
     assert bounds is not None
     share = ((test["tc"] >= bounds["tc_lower"]) & (test["tc"] <= bounds["tc_upper"])).mean()
     assert card(shipped, "alignn")["prediction_intervals"]["test_coverage"] == pytest.approx(share)
@@ -79,7 +79,7 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
     main(replace(config, alignn=(*config.alignn, tmp_path / "m/second.pth")))
     cif = study.cif("test")
     trainings_K = [load_model(study.models / f"{name}.safetensors").predict(cif) for name in ("alignn", "alignn_2")]
-    member = open_kit(study.models, "alignn", "cpu").members[0]
+    member = load_predictor(study.models, "alignn", "cpu").members[0]
     said = member.predict([member.prepare(read_crystal(cif), "x")])
     assert said.tc_K[0] == pytest.approx(np.mean(trainings_K), abs=1e-3)
     assert said.std_K is not None and said.std_K[0] == pytest.approx(np.std(trainings_K, ddof=1), abs=1e-3)
@@ -90,7 +90,7 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
         assert {"alignn_2.safetensors", "alignn_2.json"} <= set(card(study, name)["files"])
         (study.models / "alignn_2.safetensors").rename(tmp_path / "away")
         with pytest.raises(UserError, match="alignn_2.safetensors is missing"):
-            open_kit(study.models, name, "cpu")
+            load_predictor(study.models, name, "cpu")
         (tmp_path / "away").rename(study.models / "alignn_2.safetensors")
 
 
@@ -104,7 +104,7 @@ def test_a_model_of_another_name_in_the_study_is_shipped_as_alignn(tmp_path: Pat
         main(study.config(study.models))
     main(replace(study.config(study.models), alignn_name="alignn_neighbours"))
     assert set(card(study, "ensemble")["weights"]) <= {"alignn", "composition"}
-    assert open_kit(study.models, "alignn", "cpu").members[0].name == "alignn"
+    assert load_predictor(study.models, "alignn", "cpu").members[0].name == "alignn"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_card_that_names_odd_files_is_refused(copied: ShippedStudy, files: dic
     digests = {name: digest or said["sha256"] for name, digest in files.items()}
     (copied.models / "alignn.json").write_text(json.dumps({**said, "files": said["files"] | digests}))
     with pytest.raises(UserError, match=message):
-        open_kit(copied.models, "alignn", "cpu")
+        load_predictor(copied.models, "alignn", "cpu")
 
 
 def test_the_page_has_the_cards_numbers(shipped: ShippedStudy) -> None:
@@ -194,14 +194,14 @@ def test_an_altered_file_is_refused(copied: ShippedStudy, name: str) -> None:
     with (copied.models / name).open("ab") as stream:
         stream.write(b" ")
     with pytest.raises(UserError, match=rf"{name} is not the file that alignn\.json describes"):
-        open_kit(copied.models, "alignn", "cpu")
+        load_predictor(copied.models, "alignn", "cpu")
 
 
 def test_a_card_reaches_no_other_folder(copied: ShippedStudy) -> None:
     path = copied.models / "alignn.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "files": {"../../secret": "0"}}))
     with pytest.raises(UserError, match=r"alignn\.json names a file of another folder"):
-        open_kit(copied.models, "alignn", "cpu")
+        load_predictor(copied.models, "alignn", "cpu")
 
 
 def test_weights_of_another_network_are_refused(copied: ShippedStudy) -> None:
@@ -213,11 +213,11 @@ def test_weights_of_another_network_are_refused(copied: ShippedStudy) -> None:
     said["files"]["alignn.safetensors"] = sha256(path)
     (copied.models / "alignn.json").write_text(json.dumps(said))
     with pytest.raises(UserError, match="does not fit this network"):
-        open_kit(copied.models, "alignn", "cpu")
+        load_predictor(copied.models, "alignn", "cpu")
 
 
 def test_what_is_not_shipped_is_said_with_the_remedy(tmp_path: Path, shipped: ShippedStudy) -> None:
     with pytest.raises(UserError, match=r"no dinov3 model is shipped.*--dinov3-checkpoint"):
-        open_kit(shipped.models, "dinov3", "cpu")
+        load_predictor(shipped.models, "dinov3", "cpu")
     with pytest.raises(UserError, match=r"no alignn model is shipped.*prediction\.ship"):
-        open_kit(tmp_path, "alignn", "cpu")
+        load_predictor(tmp_path, "alignn", "cpu")

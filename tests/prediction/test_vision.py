@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from dinov3_pipeline.model import load_model
-from prediction.load import open_kit
-from prediction.models import Views, estimate
+from prediction.load import load_predictor
+from prediction.models import VisionModel, estimate
 from prediction.ship import main
 from prediction.stream import combine, rows_of
 from tc_common.errors import UserError
@@ -25,7 +25,7 @@ def with_vision(shipped: ShippedStudy, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("vision") / "s"
     shutil.copytree(shipped.folder, folder)
     save_whole(folder / "m/dino_best.pth")
-    member, tables = Views("dinov3", load_model(folder / "m/dino_best.pth")), {}
+    member, tables = VisionModel("dinov3", load_model(folder / "m/dino_best.pth")), {}
     for split in ("val", "test"):
         table = shipped.splits[split][["material_id", "formula", "tc"]].reset_index(drop=True)
         tables[split] = table.join(combine([estimate(member, shipped.splits[split])]))
@@ -42,7 +42,7 @@ def test_a_shipped_vision_model_predicts_with_intervals(with_vision: ShippedStud
     model = load_model(folder / "m/dino_best.pth")
     ids = with_vision.splits["test"]["material_id"]
     assert [cif.stem for cif in cifs] == ids[:3].tolist(), "names seed the views"
-    for row, cif in zip(rows_of(open_kit(folder / "new", "dinov3", "cpu"), cifs), cifs, strict=True):
+    for row, cif in zip(rows_of(load_predictor(folder / "new", "dinov3", "cpu"), cifs), cifs, strict=True):
         assert row.tc_K == pytest.approx(max(model.predict(cif), 0), abs=0.02)
         assert row.tc_lower_K is not None and row.tc_upper_K is not None and row.tc_lower_K < row.tc_upper_K
         assert row.graph_rank is None and row.composition_rank is not None
@@ -51,8 +51,8 @@ def test_a_shipped_vision_model_predicts_with_intervals(with_vision: ShippedStud
 
 def test_a_checkpoint_of_ones_own_has_intervals_with_its_validation_predictions(with_vision: ShippedStudy) -> None:
     folder, cif = with_vision.folder, with_vision.cif("test")
-    bare = open_kit(with_vision.models, "dinov3", "cpu", folder / "m/dino_best.pth")
-    validated = open_kit(
+    bare = load_predictor(with_vision.models, "dinov3", "cpu", folder / "m/dino_best.pth")
+    validated = load_predictor(
         with_vision.models, "dinov3", "cpu", folder / "m/dino_best.pth", folder / "r/dinov3_val_predictions.csv"
     )
     (without,), (within,) = rows_of(bare, [cif]), rows_of(validated, [cif])
@@ -63,4 +63,4 @@ def test_a_checkpoint_of_ones_own_has_intervals_with_its_validation_predictions(
 
 def test_a_missing_checkpoint_is_a_users_mistake(with_vision: ShippedStudy, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is missing; train first"):
-        open_kit(with_vision.models, "dinov3", "cpu", tmp_path / "none.pth")
+        load_predictor(with_vision.models, "dinov3", "cpu", tmp_path / "none.pth")

@@ -8,7 +8,7 @@ import pytest
 
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
-from tc_common.lock import own_folder
+from tc_common.lock import lock_folder
 from tests.tc_common.runs import flags, start_toy
 from tests.tc_common.toy import ToyConfig
 
@@ -104,7 +104,7 @@ def test_a_trainers_mistakes(
 
 
 def test_a_second_trainer_in_the_same_folder_leaves_at_once_and_names_the_first(tmp_path: Path) -> None:
-    with own_folder(tmp_path / "models"):
+    with lock_folder(tmp_path / "models"):
         second = start_toy(tmp_path)
         _, said = second.communicate(timeout=60)
     assert second.returncode == 2

@@ -15,13 +15,13 @@ import pytest
 
 from tc_common import lock
 from tc_common.errors import UserError
-from tc_common.lock import own_folder, read_owner
+from tc_common.lock import lock_folder, read_owner
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from tc_common.lock import own_folder
-with own_folder(Path(sys.argv[1])):
+from tc_common.lock import lock_folder
+with lock_folder(Path(sys.argv[1])):
     if sys.argv[2] == "child" and os.fork() == 0:
         time.sleep(60)
     print("mine", flush=True)
@@ -44,7 +44,7 @@ def holder(folder: Path, kind: str = "alone") -> Iterator[subprocess.Popen[str]]
 def test_the_second_is_told_who_is_first_at_once(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         began = time.monotonic()
-        with pytest.raises(UserError) as error, own_folder(tmp_path):
+        with pytest.raises(UserError) as error, lock_folder(tmp_path):
             pass
         assert time.monotonic() - began < 1
         assert f"(pid {first.pid} on {socket.gethostname()} since 20" in str(error.value)
@@ -56,7 +56,7 @@ def test_a_killed_owner_is_succeeded(tmp_path: Path) -> None:
         first.send_signal(signal.SIGKILL)
         first.wait()
         assert read_owner(tmp_path)["pid"] == first.pid
-        with own_folder(tmp_path):
+        with lock_folder(tmp_path):
             assert read_owner(tmp_path)["pid"] == os.getpid()
 
 
@@ -66,7 +66,7 @@ def test_the_loaders_of_a_killed_owner_do_not_hold_its_folder(tmp_path: Path) ->
         first.send_signal(signal.SIGKILL)
         first.wait()
         try:
-            with own_folder(tmp_path):
+            with lock_folder(tmp_path):
                 assert loader.is_running()
         finally:
             loader.kill()
@@ -74,15 +74,15 @@ def test_the_loaders_of_a_killed_owner_do_not_hold_its_folder(tmp_path: Path) ->
 
 def test_an_owner_that_has_not_signed_yet_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with holder(tmp_path):
-        (tmp_path / lock.OWNER_FILE).unlink()
+        (tmp_path / lock.STATUS_FILE).unlink()
         monkeypatch.setattr(lock, "SECONDS_TO_WAIT_FOR_A_NAME", 0.3)
-        with pytest.raises(UserError, match="which has not signed yet"), own_folder(tmp_path):
+        with pytest.raises(UserError, match="which has not signed yet"), lock_folder(tmp_path):
             pass
 
 
 def test_a_folder_is_free_again_afterwards(tmp_path: Path) -> None:
     for _ in range(2):
-        with own_folder(tmp_path / "models") as owner:
+        with lock_folder(tmp_path / "models") as owner:
             owner.tell(epoch=3)
             assert read_owner(tmp_path / "models")["epoch"] == 3
         assert read_owner(tmp_path / "models") == {}
@@ -90,8 +90,8 @@ def test_a_folder_is_free_again_afterwards(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("note", ["", "[1]", "{", '{"pid": 1e400}', '{"pid": -1}', '{"pid": 99999999999999999999}'])
 def test_whatever_the_note_says_the_lock_decides(note: str, tmp_path: Path) -> None:
-    (tmp_path / lock.OWNER_FILE).write_text(note)
-    with own_folder(tmp_path):
+    (tmp_path / lock.STATUS_FILE).write_text(note)
+    with lock_folder(tmp_path):
         assert read_owner(tmp_path)["pid"] == os.getpid()
 
 
@@ -108,7 +108,7 @@ def test_a_folder_that_cannot_be_made_is_a_users_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(UserError, match="cannot write .*another --models-dir"),
-        own_folder(tmp_path / "file" / "models"),
+        lock_folder(tmp_path / "file" / "models"),
     ):
         pass
 
@@ -119,14 +119,14 @@ RACER = """
 import sys, time
 from pathlib import Path
 from tc_common.errors import UserError
-from tc_common.lock import own_folder
+from tc_common.lock import lock_folder
 print("ready", flush=True)
 for line in sys.stdin:
     folder, start = line.split()
     while time.monotonic() < float(start):
         pass
     try:
-        with own_folder(Path(folder)):
+        with lock_folder(Path(folder)):
             print("won", flush=True)
             sys.stdin.readline()
             print("free", flush=True)

@@ -12,8 +12,8 @@ import torch
 from tc_common.devices import Placement
 from tc_common.inference import average_samples
 from tc_common.runs import run_training
-from tc_common.signals import Interruption
-from tc_common.task import Task, pieces_of, shuffled_groups
+from tc_common.signals import StopRequest
+from tc_common.task import Task, chunked, shuffled_groups
 from tc_common.training import Trainer, TrainingError
 from tests.tc_common.runs import after_step, checkpoint, files, run_interrupted
 from tests.tc_common.toy import ToyConfig, ToyDataset, ToyModel, collate, table, toy_config, toy_task
@@ -23,7 +23,7 @@ CPU = Placement(torch.device("cpu"), bf16=False)
 
 def one_step(config: ToyConfig, task: Task) -> dict[str, torch.Tensor]:
     """Weights after the first group of the first epoch."""
-    trainer = Trainer(task, config, CPU, Interruption())
+    trainer = Trainer(task, config, CPU, StopRequest())
     share = trainer._share(task.groups(0)[0])
     trainer._step(share, iter([collate([task.datasets["train"][i] for i in piece]) for piece in share.pieces]), 10)
     return {name: weight.clone() for name, weight in task.model.state_dict().items()}
@@ -67,7 +67,7 @@ def test_every_sample_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
     assert sorted(index for group in first for index in group) == list(range(23))
     assert first == shuffled_groups(23, 4, seed=1)(0)
     assert first != second and first != shuffled_groups(23, 4, seed=2)(0)
-    assert pieces_of(3)(ToyDataset(table("val")), [5, 6, 7, 8]) == [[5, 6, 7], [8]]
+    assert chunked(3)(ToyDataset(table("val")), [5, 6, 7, 8]) == [[5, 6, 7], [8]]
 
 
 def test_it_learns(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tc_common.logs import set_up_log
 from tc_common.runs import run_training
 from tc_common.schedules import ScheduleKind
 from tc_common.targets import TargetTransform
-from tc_common.task import Task, pieces_of, shuffled_groups
+from tc_common.task import Task, chunked, shuffled_groups
 
 SIZES = {"train": 20, "val": 6, "test": 5}
 
@@ -124,7 +124,7 @@ def toy_task(config: ToyConfig, model: nn.Module | None = None) -> Task:
         init="random",
         fingerprint="toy",
         groups=shuffled_groups(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
-        micro_batches=pieces_of(config.batch_size),
+        micro_batches=chunked(config.batch_size),
     )
 
 

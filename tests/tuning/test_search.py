@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tc_common.errors import UserError
-from tc_common.lock import own_folder
+from tc_common.lock import lock_folder
 from tc_common.signals import Stopped
 from tests.tc_common.runs import stop_after_steps
 from tests.tuning import made
@@ -181,7 +181,7 @@ def test_settings_may_be_mended_while_there_is_no_result(tmp_path: Path) -> None
 
 
 def test_one_search_at_a_time(tmp_path: Path) -> None:
-    with own_folder(tmp_path / "toy.trials"), pytest.raises(UserError, match="is in use .* another --name or --out"):
+    with lock_folder(tmp_path / "toy.trials"), pytest.raises(UserError, match="is in use .* another --name or --out"):
         tune(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Neighbours: the median is a median, nearness is that of the features, the share follows what they are worth."""
+"""KNNRegressor: the median is a median, nearness is that of the features, the share follows what they are worth."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from gat_pipeline import train
 from gat_pipeline.add_retrieval import RememberConfig, main
-from gat_pipeline.model import load_model, rebuilding_facts, write_weights
-from gat_pipeline.retrieval import NEIGHBOURS, Neighbours, Seen, fit, principal_axes, weighted_median
+from gat_pipeline.model import architecture_metadata, load_model, write_weights
+from gat_pipeline.retrieval import NEIGHBOURS, FeatureSet, KNNRegressor, fit, principal_axes, weighted_median
 from tc_common.checkpoints import save_checkpoint
 from tc_common.errors import UserError
 from tc_common.files import write_json
@@ -27,7 +27,7 @@ def test_the_weighted_median_is_the_least_value_at_half_the_weight() -> None:
         assert median == sorted(values[row])[next(n for n, share in enumerate(reached) if share >= 0.5)]
 
 
-def seen(count: int, seed: int, clusters: bool = True, network_error_K: float = 5.0) -> Seen:
+def seen(count: int, seed: int, clusters: bool = True, network_error_K: float = 5.0) -> FeatureSet:
     """Materials in twenty narrow clusters of 80 dimensions; Tc is the cluster's, or has nothing to do with it."""
     random = np.random.default_rng(seed)
     centres = np.random.default_rng(99).normal(size=(20, 80))
@@ -35,7 +35,7 @@ def seen(count: int, seed: int, clusters: bool = True, network_error_K: float = 
     features = centres[cluster] + 0.01 * random.normal(size=(count, 80))
     tc_K = 4.0 * cluster if clusters else random.uniform(0, 80, count)
     network_K = tc_K + random.normal(0, network_error_K, count)
-    return Seen(torch.tensor(features, dtype=torch.float32), network_K, tc_K.astype(float))
+    return FeatureSet(torch.tensor(features, dtype=torch.float32), network_K, tc_K.astype(float))
 
 
 def test_neighbours_that_know_take_over_and_neighbours_that_do_not_are_not_asked() -> None:
@@ -76,7 +76,7 @@ def _distances(points: torch.Tensor) -> np.ndarray:
 
 
 def test_fewer_materials_than_neighbours() -> None:
-    small = Neighbours(3, 8, 4)
+    small = KNNRegressor(3, 8, 4)
     assert small.nearest(torch.zeros(2, 8))[1].shape == (2, 3)
 
 
@@ -117,7 +117,7 @@ def test_the_shipped_form_keeps_the_neighbours(trained: Path, tmp_path: Path) ->
     assert model.neighbours is not None
     model.neighbours.share.fill_(1.0)
     write_weights(tmp_path / "a.safetensors", model)
-    write_json(tmp_path / "a.json", {**rebuilding_facts(model), "training": {}})
+    write_json(tmp_path / "a.json", {**architecture_metadata(model), "training": {}})
     again, cif = load_model(tmp_path / "a.safetensors"), pd.read_csv(trained / "p/test.csv")["cif"][0]
     assert again.neighbours is not None and len(again.neighbours.tc_K) == 12
     assert again.predict(cif) == pytest.approx(model.predict(cif), abs=0.1)
@@ -152,7 +152,7 @@ def test_neighbours_that_make_no_sense_are_refused(trained: Path, tmp_path: Path
     else:
         model = load_model(trained / "m/alignn_neighbours_best.pth")
         write_weights(path, model)
-        write_json(tmp_path / "a.json", {**rebuilding_facts(model), "training": {}})
+        write_json(tmp_path / "a.json", {**architecture_metadata(model), "training": {}})
         tensors = load_file(path)
         BROKEN[broken](tensors)
         save_file(tensors, path)

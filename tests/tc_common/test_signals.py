@@ -10,7 +10,7 @@ import pytest
 
 from tc_common.lock import read_owner
 from tc_common.runs import run_training
-from tc_common.signals import heed_signals
+from tc_common.signals import graceful_shutdown
 from tests.tc_common.runs import checkpoint, differences, start_toy, wait_for_step
 from tests.tc_common.toy import toy_config, toy_task
 
@@ -66,7 +66,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) ->
 
 def test_signals_are_obeyed_again_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with heed_signals() as wish:
+    with graceful_shutdown() as wish:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
         assert wish.number == signal.SIGTERM

@@ -7,10 +7,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tc_common import callbacks as listeners
-from tc_common.callbacks import Console, Heartbeat, Listener, Scalars, Step
+from tc_common import callbacks as callbacks
+from tc_common.callbacks import Callback, ConsoleCallback, HeartbeatCallback, Step, TensorBoardCallback
 from tc_common.errors import UserError
-from tc_common.lock import own_folder, read_owner
+from tc_common.lock import lock_folder, read_owner
 from tc_common.logs import log, set_up_log
 from tc_common.runs import run_training
 from tests.tc_common.runs import after_step, checkpoint, run_interrupted
@@ -21,7 +21,7 @@ def scalars(config: ToyConfig, name: str) -> dict[int, float]:
     """Values of a TensorBoard scalar by optimiser step."""
     events = EventAccumulator(str(config.results_dir / "tensorboard" / "toy"))
     events.Reload()
-    found = events.Scalars(name)
+    found = events.TensorBoardCallback(name)
     assert len({event.step for event in found}) == len(found), "a step stands twice"
     return {event.step: event.value for event in found}
 
@@ -47,14 +47,14 @@ def test_a_fresh_start_hides_the_old_curve(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full_is_one_line(tmp_path: Path) -> None:
-    shown = Scalars(tmp_path / "t", steps_done=0)
+    shown = TensorBoardCallback(tmp_path / "t", steps_done=0)
     shown.stream.close()
     shown.stream = Path("/dev/full").open("wb")  # noqa: SIM115
     shown.records = RecordWriter(shown.stream)
     with pytest.raises(UserError, match="cannot write .*/t: No space left on device"):
         shown.end_epoch({"train_loss": 1.0, "val_loss": 1.0, "val_mae_K": 1.0}, best_val_mae_K=1.0)
     with pytest.raises(UserError, match="cannot write /proc/t"):
-        Scalars(Path("/proc/t"), steps_done=0)
+        TensorBoardCallback(Path("/proc/t"), steps_done=0)
 
 
 def step(number: int, **changes: Any) -> Step:
@@ -65,14 +65,14 @@ def step(number: int, **changes: Any) -> Step:
 def test_the_owners_note_tells_the_last_step_and_the_mean_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listeners, "SECONDS_BETWEEN_NOTES", 0.0)
-    with own_folder(tmp_path) as owner:
-        heartbeat = Heartbeat(owner, {"epochs": 7})
+    monkeypatch.setattr(callbacks, "SECONDS_BETWEEN_NOTES", 0.0)
+    with lock_folder(tmp_path) as owner:
+        heartbeat = HeartbeatCallback(owner, {"epochs": 7})
         heartbeat.take_step(step(1))
-        monkeypatch.setattr(listeners, "SECONDS_BETWEEN_NOTES", 1e9)
+        monkeypatch.setattr(callbacks, "SECONDS_BETWEEN_NOTES", 1e9)
         heartbeat.take_step(step(2, seconds=0.5))
         assert read_owner(tmp_path)["total"] == 1
-        monkeypatch.setattr(listeners, "SECONDS_BETWEEN_NOTES", 0.0)
+        monkeypatch.setattr(callbacks, "SECONDS_BETWEEN_NOTES", 0.0)
         heartbeat.take_step(step(3, seconds=1.0))
         note = read_owner(tmp_path)
     assert (note["epoch"], note["epochs"], note["step"], note["steps"], note["total"]) == (1, 7, 3, 10, 3)
@@ -81,8 +81,8 @@ def test_the_owners_note_tells_the_last_step_and_the_mean_time(
 
 
 def test_the_note_says_when_it_validates(tmp_path: Path) -> None:
-    with own_folder(tmp_path) as owner:
-        heartbeat = Heartbeat(owner, {"epochs": 7})
+    with lock_folder(tmp_path) as owner:
+        heartbeat = HeartbeatCallback(owner, {"epochs": 7})
         heartbeat.begin_validation()
         assert read_owner(tmp_path)["phase"] == "validation"
         heartbeat.end_epoch({"val_mae_K": 3.0}, best_val_mae_K=2.0)
@@ -93,10 +93,10 @@ def test_elsewhere_than_on_a_terminal_lines_are_plain_and_few(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_up_log(None)
-    console: Listener = Console(epochs=2)
+    console: Callback = ConsoleCallback(epochs=2)
     console.begin_epoch(1, 0, 10)
     console.take_step(step(1))
-    monkeypatch.setattr(listeners, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(callbacks, "SECONDS_BETWEEN_LINES", 0.0)
     console.take_step(step(2))
     console.end_epoch({"epoch": 1, "train_loss": 0.5, "val_loss": 0.25, "val_mae_K": 3.0}, best_val_mae_K=2.0)
     log.handlers.clear()

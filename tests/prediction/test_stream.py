@@ -12,8 +12,8 @@ from comparison.ensemble import combine as compared
 from comparison.gather import Results
 from gat_pipeline.model import load_model
 from prediction.inputs import cif_files, printable
-from prediction.load import Kit, open_kit
-from prediction.models import CRYSTALS_AT_ONCE, Estimates
+from prediction.load import Predictor, load_predictor
+from prediction.models import CRYSTALS_AT_ONCE, Prediction
 from prediction.stream import combine, rows_of
 from tc_common.composition import fractions_formula, shown_formula
 from tc_common.conformal import conformal_intervals
@@ -42,22 +42,24 @@ I1 I 0.5 0.5 0.5
 
 
 @pytest.fixture(scope="module")
-def kit(shipped: ShippedStudy) -> Kit:
-    return open_kit(shipped.models, "alignn", "cpu")
+def predictor(shipped: ShippedStudy) -> Predictor:
+    return load_predictor(shipped.models, "alignn", "cpu")
 
 
-def test_a_row_is_the_networks_prediction_whatever_shares_its_batch(kit: Kit, shipped: ShippedStudy) -> None:
+def test_a_row_is_the_networks_prediction_whatever_shares_its_batch(
+    predictor: Predictor, shipped: ShippedStudy
+) -> None:
     model = load_model(shipped.models / "alignn.safetensors")
     cifs = [Path(cif) for cif in shipped.splits["test"]["cif"]]
-    for row, cif in zip(rows_of(kit, cifs), cifs, strict=True):
+    for row, cif in zip(rows_of(predictor, cifs), cifs, strict=True):
         assert row.tc_K == pytest.approx(max(model.predict(cif), 0), rel=1e-4, abs=1e-3)
         assert row.file == str(cif) and not row.error
 
 
-def test_intervals_are_conformal_and_hold_the_point(kit: Kit, shipped: ShippedStudy) -> None:
-    rows = list(rows_of(kit, [Path(cif) for cif in shipped.splits["test"]["cif"]]))
-    assert kit.validation is not None
-    expected = conformal_intervals(kit.validation, pd.DataFrame({"tc_pred": [row.tc_K for row in rows]}), 0.9)
+def test_intervals_are_conformal_and_hold_the_point(predictor: Predictor, shipped: ShippedStudy) -> None:
+    rows = list(rows_of(predictor, [Path(cif) for cif in shipped.splits["test"]["cif"]]))
+    assert predictor.validation is not None
+    expected = conformal_intervals(predictor.validation, pd.DataFrame({"tc_pred": [row.tc_K for row in rows]}), 0.9)
     assert expected is not None
     assert [row.tc_lower_K for row in rows] == pytest.approx(expected["tc_lower"].tolist())
     assert [row.tc_upper_K for row in rows] == pytest.approx(expected["tc_upper"].tolist())
@@ -66,9 +68,11 @@ def test_intervals_are_conformal_and_hold_the_point(kit: Kit, shipped: ShippedSt
         assert 0 <= row.tc_lower_K <= row.tc_K <= row.tc_upper_K
 
 
-def test_a_training_material_is_near_and_a_strange_one_far(kit: Kit, shipped: ShippedStudy, tmp_path: Path) -> None:
+def test_a_training_material_is_near_and_a_strange_one_far(
+    predictor: Predictor, shipped: ShippedStudy, tmp_path: Path
+) -> None:
     (tmp_path / "far.cif").write_text(FAR)
-    near, far = rows_of(kit, [shipped.cif("train", 3), tmp_path / "far.cif"])
+    near, far = rows_of(predictor, [shipped.cif("train", 3), tmp_path / "far.cif"])
     assert near.warning == "" and near.composition_rank == near.graph_rank == 0
     assert near.nearest_tc_K == shipped.splits["train"]["tc"].iloc[3]
     assert near.composition_distance == pytest.approx(0, abs=1e-5) and near.graph_distance == pytest.approx(
@@ -91,18 +95,18 @@ def test_a_training_material_is_near_and_a_strange_one_far(kit: Kit, shipped: Sh
     ],
 )
 def test_a_bad_file_is_a_row_and_the_next_goes_on(
-    kit: Kit, shipped: ShippedStudy, tmp_path: Path, name: str, content: bytes, reason: str
+    predictor: Predictor, shipped: ShippedStudy, tmp_path: Path, name: str, content: bytes, reason: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
     good = shipped.cif("test")
-    first, bad, last = rows_of(kit, [good, tmp_path / name, good])
+    first, bad, last = rows_of(predictor, [good, tmp_path / name, good])
     assert reason in bad.error and bad.tc_K is None
     assert first.tc_K == last.tc_K is not None
     assert (bad.file + bad.error).isprintable() and str(tmp_path) not in bad.error
 
 
 @pytest.mark.parametrize("kind", ["missing", "dangling", "unreadable", "folder"])
-def test_files_that_cannot_be_opened_are_rows(kit: Kit, tmp_path: Path, kind: str) -> None:
+def test_files_that_cannot_be_opened_are_rows(predictor: Predictor, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x.cif"
     if kind == "dangling":
         path.symlink_to(tmp_path / "gone.cif")
@@ -113,25 +117,25 @@ def test_files_that_cannot_be_opened_are_rows(kit: Kit, tmp_path: Path, kind: st
             pytest.skip("root reads everything")
     elif kind == "folder":
         path.mkdir()
-    (row,) = rows_of(kit, [path])
+    (row,) = rows_of(predictor, [path])
     assert ("not a plain file" if kind == "folder" else "cannot be read") in row.error
 
 
-def test_a_crystal_without_a_finite_prediction_is_an_error(kit: Kit, shipped: ShippedStudy) -> None:
+def test_a_crystal_without_a_finite_prediction_is_an_error(predictor: Predictor, shipped: ShippedStudy) -> None:
     class Broken:
         name = "broken"
 
         def prepare(self, structure: object, material_id: str) -> None:
             """Nothing."""
 
-        def predict(self, prepared: object) -> Estimates:
-            return Estimates(np.array([np.nan]))
+        def predict(self, prepared: object) -> Prediction:
+            return Prediction(np.array([np.nan]))
 
-    (row,) = rows_of(Kit("alignn", [Broken()], np.ones(1), None, kit.training), [shipped.cif("test")])
+    (row,) = rows_of(Predictor("alignn", [Broken()], np.ones(1), None, predictor.training), [shipped.cif("test")])
     assert "not a finite number" in row.error and row.tc_K is None and row.formula
 
 
-def test_no_more_than_a_batch_of_files_is_taken_before_rows_come(kit: Kit, shipped: ShippedStudy) -> None:
+def test_no_more_than_a_batch_of_files_is_taken_before_rows_come(predictor: Predictor, shipped: ShippedStudy) -> None:
     taken = 0
 
     def endless() -> Iterator[Path]:
@@ -140,7 +144,7 @@ def test_no_more_than_a_batch_of_files_is_taken_before_rows_come(kit: Kit, shipp
             taken += 1
             yield shipped.cif("test", taken % 3)
 
-    rows = rows_of(kit, endless())
+    rows = rows_of(predictor, endless())
     files = [next(rows).file for _ in range(2 * CRYSTALS_AT_ONCE)]
     assert taken == 2 * CRYSTALS_AT_ONCE
     assert files == [str(shipped.cif("test", n % 3)) for n in range(1, taken + 1)]
@@ -152,14 +156,14 @@ def test_the_ensemble_is_the_comparisons(shipped: ShippedStudy) -> None:
     tables = {name: truth.assign(tc_pred=random.normal(10, 3, len(truth))) for name in ("a", "b", "c")}
     results = Results(truth={"val": truth, "test": truth}, test=tables, val=tables)
     theirs, facts = compared(results, "ensemble", 42)
-    estimates = [Estimates(table["tc_pred"].to_numpy()) for table in tables.values()]
+    estimates = [Prediction(table["tc_pred"].to_numpy()) for table in tables.values()]
     ours = combine(estimates, np.array([*facts["weights"].values()]))
     assert ours["tc_pred"].tolist() == pytest.approx(theirs["test"]["tc_pred"].tolist())
     assert ours["tc_std"].tolist() == pytest.approx(theirs["test"]["tc_std"].tolist())
 
 
 def test_the_shipped_ensemble_predicts_as_the_study_did(shipped: ShippedStudy) -> None:
-    ensemble = open_kit(shipped.models, "ensemble", "cpu")
+    ensemble = load_predictor(shipped.models, "ensemble", "cpu")
     study = pd.read_csv(shipped.folder / "r/ensemble_predictions.csv")
     rows = list(rows_of(ensemble, [Path(cif) for cif in shipped.splits["test"]["cif"]]))
     assert [row.tc_K for row in rows] == pytest.approx(study["tc_pred"].clip(lower=0).tolist(), abs=0.1)
