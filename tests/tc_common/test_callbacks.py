@@ -21,7 +21,7 @@ def scalars(config: ToyConfig, name: str) -> dict[int, float]:
     """Values of a TensorBoard scalar by optimiser step."""
     events = EventAccumulator(str(config.results_dir / "tensorboard" / "toy"))
     events.Reload()
-    found = events.TensorBoardCallback(name)
+    found = events.Scalars(name)
     assert len({event.step for event in found}) == len(found), "a step stands twice"
     return {event.step: event.value for event in found}
 
