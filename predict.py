@@ -18,7 +18,7 @@ from tqdm import tqdm
 from tyro.conf import Positional
 
 from gat_pipeline.allocator import tune_memory
-from prediction.inputs import check_arguments, cif_files
+from prediction.inputs import check_arguments, check_table, cif_files
 from prediction.load import ModelName, load_predictor
 from prediction.output import header, line, no_table, say, table
 from prediction.stream import rows_of
@@ -58,6 +58,8 @@ def main() -> None:
     config = parse(PredictConfig, prog="predict.py", description=__doc__ or "")
     tune_memory()
     check_arguments(config.files)
+    if config.csv:
+        check_table(config.csv, config.files)
     if config.model == "ensemble":
         print("reading the models and fitting trees to the training compositions …", file=sys.stderr)
     predictor = load_predictor(

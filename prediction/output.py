@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from prediction.stream import Row
-from tc_common.files import atomic_write
+from tc_common.files import atomic_write, table_text
 
 COLUMNS = tuple(field.name for field in fields(Row))
 DIGITS = 4
@@ -81,4 +81,4 @@ def no_table() -> Any:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.{DIGITS}f}" if isinstance(value, float) else str(value)
+    return f"{value:.{DIGITS}f}" if isinstance(value, float) else table_text(value)

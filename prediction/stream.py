@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prediction.inputs import cell, printable
 from prediction.load import COVERAGE, Predictor
 from prediction.models import CRYSTALS_AT_ONCE, Array, Prediction
 from prediction.novelty import Distance, warning
@@ -20,6 +19,7 @@ from tc_common.composition import fractions_formula, shown_formula
 from tc_common.conformal import conformal_intervals
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
+from tc_common.files import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ def read(predictor: Predictor, path: Path) -> Reading | Row:
         formula, fractions = shown_formula(structure), fractions_formula(structure)
         prepared = [member.prepare(structure, path.stem) for member in predictor.members]
     except UserError as error:
-        return Row(file=cell(path), error=_reason(error, path))
-    return Reading(cell(path), formula, fractions, prepared)
+        return Row(file=printable(path), error=_reason(error, path))
+    return Reading(printable(path), formula, fractions, prepared)
 
 
 def _reason(error: UserError, path: Path) -> str:
