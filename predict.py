@@ -3,9 +3,9 @@
     python predict.py data/sample/cifs/MgB2-AlB2.cif
     python predict.py folder_of_cifs --model ensemble --csv predictions.csv
 
-A folder stands for all *.cif below it, in the order of their names. One row is printed for each file as soon as it is
-known, with a warning where its composition or its graph lies farther from the training materials than 95 % of those
-lie from each other. A file that cannot be read is a row with its reason, and the others go on.
+A folder means all *.cif below it, in the order of their names. One row is printed for each file as soon as it is
+predicted, with a warning where its composition or its graph is farther from the training set than 95 % of the training
+materials are from their nearest neighbour. A file that cannot be read is a row with its reason; the others go on.
 
 Exit status: 0 every file was predicted, 1 a file was not, 2 a mistake in the command (nothing is written).
 """
@@ -34,7 +34,7 @@ class PredictConfig:
     model: ModelName = "alignn"
     """alignn (graph network), dinov3 (vision), or ensemble (weighted mean; fits trees first, which takes seconds)."""
     csv: Path | None = None
-    """Also write the rows to this table (Tc in K; ranks are shares from 0 to 1), whole or not at all."""
+    """Also write the rows to this table (Tc in K; percentiles from 0 to 1), whole or not at all."""
     models_dir: Path = Path("models/3dsc")
     """Folder of the shipped models."""
     device: str = "cpu"
@@ -66,7 +66,7 @@ def main() -> None:
         config.models_dir, config.model, config.device, config.dinov3_checkpoint, config.dinov3_val_predictions
     )
     if predictor.validation is None:
-        print("no --dinov3-val-predictions, hence no intervals", file=sys.stderr)
+        print("no --dinov3-val-predictions, therefore no intervals", file=sys.stderr)
     failed = total = 0
     count = sum(1 for _ in cif_files(config.files)) if sys.stderr.isatty() else None
     with table(config.csv) if config.csv else no_table() as keep:

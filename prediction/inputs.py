@@ -23,7 +23,7 @@ def cif_files(arguments: Iterable[Path]) -> Iterator[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Files of a folder; a folder that cannot be listed stands for itself, and reading it will say why."""
+    """Files of a folder; a folder that cannot be listed is given itself, and reading it names the reason."""
     try:
         with os.scandir(folder) as listing:
             entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing)

@@ -32,7 +32,7 @@ def header() -> str:
 
 
 def line(row: Row) -> str:
-    """One row as text; warnings stand below it."""
+    """One row as text, its warnings on lines of their own."""
     if row.error:
         return f"{'-':>8}  {'-':>19}  {row.formula or '-':<28}  {row.file}\n{'':10}error: {row.error}"
     interval = "-" if row.tc_lower_K is None else f"{row.tc_lower_K:.2f} to {row.tc_upper_K:.2f}"
@@ -53,7 +53,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def table(path: Path) -> Iterator[Sink]:
-    """Write rows to a CSV one by one, into a temporary file that takes the table's place when all are there.
+    """Write rows to a CSV one by one, into a temporary file that is renamed when all are there.
 
     Raises:
         UserError: it cannot be written.

@@ -1,7 +1,7 @@
 """Download a file: resumed where it was cut, tried again, limited in size, and checked before it gets its name.
 
-Not by `pooch`: its `HTTPDownloader` begins a cut download anew, has no limit of size and follows any scheme, so most of
-this file would be needed beside it.
+Not by `pooch`: its `HTTPDownloader` begins a cut download anew, has no limit of size and follows any scheme, so that
+most of this file would still be needed.
 """
 
 import errno

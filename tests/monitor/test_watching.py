@@ -13,14 +13,12 @@ from typing import Any
 import psutil
 import pytest
 
-from monitor import keep_awake
-from monitor.decisions import Judge, is_out_of_memory, shortage
+from monitor import children
+from monitor.children import awake
+from monitor.decisions import Judge, MonitorConfig, is_out_of_memory, shortage
 from monitor.display import Display, View, cropped, duration, fraction_done, line, screen, seconds_left
 from monitor.events import EventLog
-from monitor.keep_awake import awake
-from monitor.measuring import Meter, Sample, available_MB, killed_for_memory
-from monitor.other_trainings import neighbours
-from monitor.settings import MonitorConfig
+from monitor.measuring import Meter, Sample, available_MB, killed_for_memory, other_trainings
 from tc_common.errors import UserError
 from tc_common.lock import lock_folder
 
@@ -94,7 +92,7 @@ def test_the_systems_killings_are_counted(tmp_path: Path) -> None:
 
 def test_other_trainings_are_found_without_their_loaders_and_without_ours(tmp_path: Path) -> None:
     def found(ours: set[int], module: str | None) -> dict[int, str]:
-        return {neighbour.pid: str(neighbour) for neighbour in neighbours(ours, module)}
+        return {other.pid: str(other) for other in other_trainings(ours, module)}
 
     # a name for `-m` that only this test uses; the trainer forks a loader, which has its command line
     name = "a_trainer_of_this_test"
@@ -188,7 +186,7 @@ def test_what_does_not_keep_it_awake_is_said(tmp_path: Path, monkeypatch: pytest
         assert outcome == "the computer may sleep: systemd-inhibit said 'no bus'"
     with awake(wanted=False) as outcome:
         assert "--no-keep-awake" in outcome
-    assert set(keep_awake.HELPERS) == {"caffeinate", "systemd-inhibit"}
+    assert set(children.HELPERS) == {"caffeinate", "systemd-inhibit"}
 
 
 @pytest.mark.parametrize(

@@ -73,12 +73,12 @@ def test_a_training_material_is_near_and_a_strange_one_far(
 ) -> None:
     (tmp_path / "far.cif").write_text(FAR)
     near, far = rows_of(predictor, [shipped.cif("train", 3), tmp_path / "far.cif"])
-    assert near.warning == "" and near.composition_rank == near.graph_rank == 0
+    assert near.warning == "" and near.composition_percentile == near.graph_percentile == 0
     assert near.nearest_tc_K == shipped.splits["train"]["tc"].iloc[3]
     assert near.composition_distance == pytest.approx(0, abs=1e-5) and near.graph_distance == pytest.approx(
         0, abs=0.05
     )
-    assert far.composition_rank is not None and far.composition_rank >= 0.95
+    assert far.composition_percentile is not None and far.composition_percentile >= 0.95
     assert far.composition_distance == pytest.approx(2)
     assert "composition" in far.warning and "of the training materials have a closer neighbour" in far.warning
 
