@@ -15,7 +15,7 @@ from tc_common.cli import parse, run
 from tuning.pipelines import PIPELINES
 from tuning.report import say_best
 from tuning.search import search
-from tuning.settings import TuneConfig
+from tuning.study import TuneConfig
 
 
 def main(arguments: Sequence[str]) -> None:
