@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import random
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,9 @@ def load_torch(source: Path | IO[bytes], path: Path, device: str = "cpu") -> Any
         UserError: missing or damaged, or it would need to run code to be read.
     """
     try:
-        return torch.load(source, map_location=device, weights_only=True)
+        with warnings.catch_warnings():  # of a foreign pickle protocol, which is read or refused right after
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            return torch.load(source, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; train first, or name another checkpoint") from error
     except pickle.UnpicklingError as error:
