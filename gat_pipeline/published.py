@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gat_pipeline.graphs import GraphOptions
+from tc_common.cli import log
 from tc_common.download import Remote, download, figshare_files
 from tc_common.errors import UserError
 from tc_common.files import sha256, write_json
-from tc_common.logs import log
 
 LARGEST_BYTES = 500_000_000
 REMEDY = (

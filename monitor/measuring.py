@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from monitor.commands import TRAINERS, Command
-from tc_common.lock import read_owner
+from tc_common.lock import read_status
 
 MB = 1e6
 
@@ -70,7 +70,7 @@ class Meter:
 
     def _note(self, family: set[int]) -> dict[str, Any]:
         """The status file in the models folder, if a process of this family wrote it."""
-        note = read_owner(self.models_dir)
+        note = read_status(self.models_dir)
         return note if note.get("pid") in family else {}
 
 

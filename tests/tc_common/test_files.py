@@ -11,8 +11,18 @@ import pandas as pd
 import pytest
 
 from tc_common import files
-from tc_common.errors import UserError
-from tc_common.files import atomic_write, printable, read_csv, sha256, table_text, write_csv, write_json, write_text
+from tc_common.errors import UserError, one_line
+from tc_common.files import (
+    atomic_write,
+    printable,
+    read_csv,
+    read_json,
+    sha256,
+    table_text,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -157,3 +167,30 @@ def test_no_cell_of_a_table_is_a_formula_or_acts_on_a_terminal() -> None:
     assert table_text("\t=1\x1b[2J") == "\\t=1\\x1b[2J"
     for text in ("MgB2", "La1.85Sr0.15CuO4", "a=b", "", "YBa2Cu3O7-δ"):
         assert table_text(text) == text
+
+
+def test_a_json_object_is_read_back(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"tc_K": 39.0, "formula": "MgB₂"})
+    assert read_json(tmp_path / "a.json") == {"tc_K": 39.0, "formula": "MgB₂"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read: No such file"), (b"", "cannot be read as JSON"), (b"{", "cannot be read as JSON"),
+        (b"\xff{}", "cannot be read as JSON"), (b"[" * 200_000, "cannot be read as JSON"),
+        (b"[1]", "holds a JSON list"),
+    ],
+)  # fmt: skip
+def test_what_is_no_json_object_is_refused_in_one_line(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"^.*a\.json {reason}.*$") as error:
+        read_json(tmp_path / "a.json")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_an_error_is_one_short_line() -> None:
+    assert one_line(ValueError("a\n   b\tc")) == "a b c"
+    assert one_line(ValueError("x" * 500), most=10) == "x" * 10
+    assert one_line(EOFError()) == "EOFError"
