@@ -7,7 +7,6 @@ program here needs does not work; the line says how to mend it. Nothing is downl
 """
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -110,10 +109,12 @@ def device() -> str:
     """Where a training would run, and on how many threads."""
     import torch
 
+    from tc_common.environment import usable_cores
+
     if torch.cuda.is_available():
         return f"cuda, {torch.cuda.get_device_name()}"
     kind = "mps" if torch.backends.mps.is_available() else "cpu"
-    return f"{kind}, {torch.get_num_threads()} of {os.cpu_count()} threads (set OMP_NUM_THREADS for another number)"
+    return f"{kind}, {torch.get_num_threads()} threads (OMP_NUM_THREADS), {usable_cores()} cores"
 
 
 def memory() -> str:

@@ -44,7 +44,7 @@ def fetch_3dsc(folder: Path, digest: str | None, url: str | None) -> Path:
 def _check_archive(archive: Path, digest: str | None) -> None:
     if digest is not None:
         if sha256(archive) != digest.lower():
-            raise UserError(f"{archive}: its sha256 is {sha256(archive)}, not {digest}; remove it or mend --sha256")
+            raise UserError(f"{archive}: its sha256 is {sha256(archive)}, not {digest}; remove it or correct --sha256")
     elif cifs_sha256(archive) != CIFS_SHA256:
         raise UserError(
             f"{archive}: its CIFs are not those of the release; if you trust it, give --sha256 {sha256(archive)}"

@@ -1,6 +1,5 @@
 """Weights that the authors of ALIGNN publish: their addresses, and the graphs they were trained on."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from gat_pipeline.graphs import GraphOptions
 from tc_common.cli import log
 from tc_common.download import Remote, download, figshare_files
 from tc_common.errors import UserError
-from tc_common.files import sha256, write_json
+from tc_common.files import read_json, sha256, write_json
 
 LARGEST_BYTES = 500_000_000
 REMEDY = (
@@ -75,7 +74,7 @@ def fetch(name: str, folder: Path) -> Path:
         except UserError as error:
             raise UserError(f"cannot download {name}: {error}; {REMEDY}") from error
         write_json(record, {"url": model.url, "md5_stated": md5, "sha256": sha256(path)})
-    recorded = json.loads(record.read_text(encoding="utf-8"))["sha256"] if record.exists() else None
+    recorded = read_json(record).get("sha256") if record.exists() else None
     if recorded != sha256(path):
         raise UserError(f"{path} is not the file that was downloaded; delete it and {record.name} to fetch it again")
     return path
