@@ -46,7 +46,6 @@ def main() -> int:
         ("device", device),
         ("memory", memory),
         ("disk", disk),
-        ("reading", reading),
         ("renderer", renderer),
         ("graph", graph_conversion),
         ("doping", doping),
@@ -135,15 +134,8 @@ def disk() -> str:
     return f"{free_GB:.0f} GB free"
 
 
-def reading() -> str:
-    """A CIF is read."""
-    from tc_common.crystals import read_crystal
-
-    return f"{SAMPLE.name}: {len(read_crystal(SAMPLE))} atoms"
-
-
 def renderer() -> str:
-    """A crystal is drawn, without torch."""
+    """A CIF is read and drawn."""
     from dinov3_pipeline.render.options import RenderOptions
     from dinov3_pipeline.render.rendering import views
     from tc_common.crystals import read_crystal

@@ -20,7 +20,7 @@ from tyro.conf import Positional
 from gat_pipeline.allocator import tune_memory
 from prediction.inputs import check_arguments, check_table, cif_files
 from prediction.load import ModelName, load_predictor
-from prediction.output import header, line, no_table, say, table
+from prediction.output import header, line, say, table
 from prediction.stream import rows_of
 from tc_common.cli import parse, run
 
@@ -69,7 +69,7 @@ def main() -> None:
         print("no --dinov3-val-predictions, therefore no intervals", file=sys.stderr)
     failed = total = 0
     count = sum(1 for _ in cif_files(config.files)) if sys.stderr.isatty() else None
-    with table(config.csv) if config.csv else no_table() as keep:
+    with table(config.csv) as keep:
         say(header())
         for row in tqdm(
             rows_of(predictor, cif_files(config.files)), total=count, unit="file", leave=False, disable=None

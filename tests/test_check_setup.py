@@ -20,7 +20,7 @@ def test_the_command_checks_everything_once() -> None:
         [sys.executable, "check_setup.py"], cwd=ROOT, capture_output=True, text=True, timeout=250, check=False
     )
     lines = result.stdout.splitlines()
-    assert len(lines) == 17 and all(line.startswith(("ok ", "missing ", "FAIL ")) for line in lines), result.stderr
+    assert len(lines) == 16 and all(line.startswith(("ok ", "missing ", "FAIL ")) for line in lines), result.stderr
     failed = [line for line in lines if line.startswith("FAIL")]
     assert result.returncode == (1 if failed else 0) and not failed
     for name in ("renderer", "vision", "shipped"):
@@ -43,7 +43,7 @@ def test_wrong_features_of_a_mixed_site_fail(
     assert line_of(capsys, "doping", check_setup.doping).startswith("FAIL    doping")
 
 
-CHECKS = ("device", "memory", "reading", "renderer", "graph_conversion", "doping", "torch_engine", "vision")
+CHECKS = ("device", "memory", "renderer", "graph_conversion", "doping", "torch_engine", "vision")
 
 
 @pytest.mark.parametrize("name", [*CHECKS, "hub_cache", "pretrained", "shipped", "downloads"])
