@@ -199,8 +199,8 @@ def test_a_table_never_takes_the_place_of_a_crystal(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=r"--csv predictions\.csv"):
             check_table(folder / table, [read])
-    for table in (folder / "new.csv", kept, Path("/dev/null"), Path("/dev/stdout")):
-        check_table(table, [folder])
+    for allowed in (folder / "new.csv", kept, Path("/dev/null"), Path("/dev/stdout")):
+        check_table(allowed, [folder])
 
 
 def test_compositions_as_read_and_as_computed(tmp_path: Path) -> None:

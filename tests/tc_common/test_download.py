@@ -127,7 +127,8 @@ def test_size_md5_and_the_callers_own_check_come_before_the_name(server: Server,
     "reason", [socket.gaierror(-3, "no name"), OSError(101, "Network is unreachable"), ConnectionRefusedError()]
 )
 def test_without_a_network_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: OSError) -> None:
-    asked, slept = [], []
+    asked: list[object] = []
+    slept: list[float] = []
 
     def offline(*args: object, **kwargs: object) -> None:
         asked.append(args)
