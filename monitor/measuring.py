@@ -18,8 +18,6 @@ MB = 1e6
 class Sample:
     """One look at a training and its computer."""
 
-    time_s: float
-    """Of a monotonic clock."""
     rss_MB: float
     """The trainer's resident memory and what its loaders hold besides."""
     available_MB: float
@@ -55,7 +53,6 @@ class Meter:
             raise psutil.NoSuchProcess(self.process.pid)
         family = [self.process, *self.process.children(recursive=True)]
         return Sample(
-            time_s=time.monotonic(),
             rss_MB=sum(_held_MB(process, first=process is self.process) for process in family),
             available_MB=available_MB(),
             swap_in_MB_s=self._swap_in_MB_s(),

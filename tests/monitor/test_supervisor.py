@@ -139,7 +139,7 @@ def test_a_slow_step_is_reported(supervisor: Make, tmp_path: Path) -> None:
     said = []
     for step, seconds in enumerate([1.0, 1.1, 0.9, 1.0, 1.0, 1.0, 1.2, 9.0, 9.0], 1):
         note = {"total": step, "seconds_per_step": seconds}
-        seen = Sample(time_s=step, rss_MB=1, available_MB=1, swap_in_MB_s=0, note=note)
+        seen = Sample(rss_MB=1, available_MB=1, swap_in_MB_s=0, note=note)
         said.append(watched.judge.slowness(seen))
         assert watched.judge.slowness(seen) == "", "one report a step"
     assert said == [""] * 7 + ["a step takes 9.00 s, usually 1.00 s"] * 2

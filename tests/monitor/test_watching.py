@@ -26,7 +26,7 @@ NOTE: dict[str, Any] = {
     "epoch": 3, "epochs": 10, "step": 25, "steps": 50, "total": 125, "phase": "training", "samples": 8,
     "seconds_per_step": 2.0, "batch_size": 8, "grad_accumulation": 1, "loss": 0.5, "best_val_mae_K": 4.0,
 }  # fmt: skip
-FINE = Sample(time_s=0, rss_MB=900, available_MB=4000, swap_in_MB_s=0, note=NOTE)
+FINE = Sample(rss_MB=900, available_MB=4000, swap_in_MB_s=0, note=NOTE)
 LIMITS = MonitorConfig(max_rss_MB=1000, min_available_MB=500, max_swap_in_MB_s=20, confirm=3, settle_seconds=30)
 
 
