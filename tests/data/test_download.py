@@ -77,7 +77,7 @@ def test_figshare_is_second_and_its_md5_is_checked(server: Server, tmp_path: Pat
     def listing(request: BaseHTTPRequestHandler) -> None:
         other = {"id": 1, "name": "other.txt", "size": 1, "computed_md5": "", "download_url": "x"}
         file = {"size": len(archive), "computed_md5": md5, "download_url": f"{server.url}/file"}
-        bodies = {"collections": [{"id": 7}], "articles": [other, other | file | {"name": ARCHIVE}]}
+        bodies = {"collections": [{"id": 7}], "articles": [other, other | file | {"id": 2, "name": ARCHIVE}]}
         whole(json.dumps(bodies[request.path.split("/")[1]]).encode())(request)
 
     digest = hashlib.sha256(archive).hexdigest()
