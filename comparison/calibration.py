@@ -10,7 +10,7 @@ from scipy.stats import beta, betabinom
 from comparison.gather import UNKNOWN, Results
 from comparison.wording import display
 from tc_common.conformal import conformal_intervals, conformal_rank
-from tc_common.metrics import tc_range, tc_ranges
+from tc_common.splits import TC_RANGES, tc_range
 
 CONFIDENCE = 0.95
 
@@ -39,7 +39,7 @@ def calibration(results: Results, model: str, coverage: float) -> dict[str, Any]
         "promised": coverage,
         "normalised": "tc_std" in table and "tc_std" in results.val[model],
         "overall": overall,
-        "by_range": _by_group(tc_range(table["tc"]), tc_ranges(), inside, width_K),
+        "by_range": _by_group(tc_range(table["tc"]), TC_RANGES, inside, width_K),
         "by_family": [] if set(families) == {UNKNOWN} else _by_group(families, sorted(set(families)), inside, width_K),
         "verdict": _verdict(model, coverage, overall, len(results.val[model])),
     }
@@ -70,7 +70,7 @@ def coverage_curve(results: Results, model: str, promised: Sequence[float]) -> l
 
 
 def _by_group(
-    labels: list[str], order: list[str], inside: np.ndarray[Any, Any], width_K: np.ndarray[Any, Any]
+    labels: list[str], order: Sequence[str], inside: np.ndarray[Any, Any], width_K: np.ndarray[Any, Any]
 ) -> list[dict[str, Any]]:
     members = [(name, np.array(labels) == name) for name in order]
     return [_covered(name, inside[member], width_K[member]) for name, member in members if member.any()]

@@ -11,7 +11,8 @@ from comparison.calibration import calibration
 from comparison.gather import UNKNOWN, Results
 from comparison.wording import display, number, verdict
 from tc_common.environment import git_commit
-from tc_common.metrics import correlation, errors_by_group, score, tc_range, tc_ranges
+from tc_common.metrics import correlation, errors_by_group, score
+from tc_common.splits import TC_RANGES, tc_range
 
 Cluster: TypeAlias = Literal["material", "chemical-system"]
 
@@ -89,7 +90,7 @@ def _details(results: Results, name: str) -> dict[str, Any]:
     """Error by Tc range and family, score of the superconductors alone, compression."""
     tc_K, pred_K = results.column("tc").astype(float), results.test[name]["tc_pred"].to_numpy(float)
     by_range = errors_by_group(tc_range(tc_K), tc_K, pred_K).set_index("group")
-    by_range = by_range.loc[[label for label in tc_ranges() if label in by_range.index]].reset_index()
+    by_range = by_range.loc[[label for label in TC_RANGES if label in by_range.index]].reset_index()
     families = results.column("family").astype(str).tolist()
     known = set(families) != {UNKNOWN}
     return {

@@ -11,12 +11,12 @@ import pandas as pd
 from tc_common.errors import UserError
 from tc_common.files import read_csv
 from tc_common.predictions import align, read_predictions
+from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING
 from tc_common.splits import SPLITS, read_splits, splits_sha256
 
 Predictions: TypeAlias = dict[str, pd.DataFrame]
-ENDING, VAL_ENDING = "_predictions.csv", "_val_predictions.csv"
 # Made by the comparison itself from other models' files, hence never an input of it.
-OWN_MODELS = ("ensemble", "ensemble_ridge", "ensemble_equal")
+OWN_MODELS = ("ensemble", "ensemble_equal")
 DEFAULT_DATA_DIR = Path("data/processed")
 UNKNOWN = "unknown"
 
@@ -81,7 +81,7 @@ def gather_on(results_dir: Path, splits: Predictions | None) -> Results:
         truth={"test": truth, **({"val": val_truth} if val_truth is not None else {})},
         test=test,
         val=val,
-        metrics={name: read_metrics(results_dir / f"{name}_metrics.json") for name in tables},
+        metrics={name: read_metrics(results_dir / f"{name}{METRICS_ENDING}") for name in tables},
         history=_histories(results_dir, list(tables)),
     )
     return _with_splits(results, splits)

@@ -11,12 +11,13 @@ import pandas as pd
 from scipy.stats import t as student
 
 from comparison.bootstrap import METRICS, holm
-from comparison.gather import ENDING, prediction_files, read_metrics
+from comparison.gather import prediction_files, read_metrics
 from comparison.wording import verdict
 from tc_common.environment import git_commit
 from tc_common.errors import UserError
 from tc_common.metrics import score
 from tc_common.predictions import align, read_predictions
+from tc_common.results import ENDING, METRICS_ENDING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Run:
     median_mae_K: dict[str, float]
     """MAE of always saying the training median, by model; NaN where a model did not write it."""
     n_train: dict[str, float]
-    """Training materials, by model; NaN where neither the model nor another one on the same splits wrote it."""
+    """Training materials, by model; NaN where it did not write it."""
 
 
 def read_runs(pattern: str) -> dict[str, Run]:
@@ -64,24 +65,21 @@ def read_run(folder: Path) -> Run:
     """
     paths = prediction_files(folder, ensembles=True)
     tables = {name: read_predictions(path) for name, path in paths.items()}
-    metrics = {name: read_metrics(folder / f"{name}_metrics.json") for name in paths}
+    metrics = {name: read_metrics(folder / f"{name}{METRICS_ENDING}") for name in paths}
     first, truth = next(iter(tables.items()))
     aligned = {name: align(table, truth, paths[name], paths[first].name) for name, table in tables.items()}
     predicted = {name: table["tc_pred"].to_numpy(float) for name, table in aligned.items()}
     return Run(
         predictions=truth[["material_id", "tc"]].assign(**predicted),
-        median_mae_K={name: content.get("median_mae_K", float("nan")) for name, content in metrics.items()},
-        n_train=_training_sizes(metrics),
+        median_mae_K={name: _stated(content, "median_mae_K") for name, content in metrics.items()},
+        n_train={name: _stated(content, "n_train") for name, content in metrics.items()},
     )
 
 
-def _training_sizes(metrics: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Training materials of each model: its own word, or that of a model on the same splits."""
-    stated = {str(known.get("splits_sha256")): known["n_train"] for known in metrics.values() if "n_train" in known}
-    same_splits = {
-        name: stated.get(content.get("splits_sha256", ""), float("nan")) for name, content in metrics.items()
-    }
-    return {name: content.get("n_train", same_splits[name]) for name, content in metrics.items()}
+def _stated(metrics: dict[str, Any], key: str) -> float:
+    """A number of a metrics file, NaN where it is absent or null."""
+    value = metrics.get(key)
+    return float("nan") if value is None else float(value)
 
 
 def score_runs(runs: dict[str, Run]) -> tuple[pd.DataFrame, bool]:

@@ -19,7 +19,7 @@ import torch
 
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.dataset import GraphDataset
-from gat_pipeline.inference import batches, predict_all, tested
+from gat_pipeline.inference import batches, predict_all
 from gat_pipeline.model import AlignnTc, load_model
 from gat_pipeline.retrieval import NEIGHBOURS, FeatureSet, fit
 from tc_common.checkpoints import load_checkpoint, save_checkpoint
@@ -28,7 +28,8 @@ from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_json
 from tc_common.logs import log, set_up_log
-from tc_common.predictions import MODEL_NAME_RULE, is_model_name, write_predictions
+from tc_common.predictions import MODEL_NAME_RULE, is_model_name
+from tc_common.results import metrics_of, write_results
 from tc_common.splits import read_splits, splits_sha256
 
 
@@ -89,15 +90,16 @@ def main(config: RememberConfig) -> None:
     model.neighbours = None  # it may have some already
     model.neighbours = fit(*(see(config, model, splits[split]) for split in ("train", "val")))
     model.to(device)
-    tables, seconds = predict(config, model, splits)
+    predicted, seconds_per_sample = predict(config, model, splits)
     settings = content["config"] | {"name": config.name}
     save_checkpoint(
         config.path,
         {**content, "config": settings, "model_state_dict": model.state_dict()},
     )
-    metrics = metrics_of(config, content, model, splits, tables, seconds)
     write_json(config.results_dir / f"{config.name}_config.json", settings)
-    write_json(config.results_dir / f"{config.name}_metrics.json", metrics)
+    known = known_metrics(content, model, seconds_per_sample)
+    metrics = metrics_of(config.name, splits, predicted, known)
+    write_results(config.results_dir, config.name, predicted, metrics)
     log.info(f"{metrics['neighbours']}: validation MAE {metrics['val_mae_K']:.3f} K, test {metrics['mae_K']:.3f} K")
 
 
@@ -134,36 +136,26 @@ def see(config: RememberConfig, model: AlignnTc, materials: pd.DataFrame) -> Fea
 def predict(
     config: RememberConfig, model: AlignnTc, splits: dict[str, pd.DataFrame]
 ) -> tuple[dict[str, pd.DataFrame], float]:
-    """Predictions of validation and test materials, written; and the seconds that the latter took."""
-    tables, seconds = {}, 0.0
-    for split, ending in (("val", "val_predictions"), ("test", "predictions")):
+    """Predictions of validation and test materials, and the seconds that one of the latter took."""
+    tables, seconds_per_sample = {}, 0.0
+    for split in ("val", "test"):
         dataset = GraphDataset(splits[split], model.options, config.cache_dir)
         started = time.monotonic()
         kelvin = predict_all(model, dataset, config.batch_size)
-        seconds = time.monotonic() - started
+        seconds_per_sample = (time.monotonic() - started) / len(kelvin)
         tables[split] = splits[split][["material_id", "formula", "tc"]].assign(tc_pred=kelvin)
-        write_predictions(config.results_dir / f"{config.name}_{ending}.csv", tables[split])
-    return tables, seconds
+    return tables, seconds_per_sample
 
 
-def metrics_of(
-    config: RememberConfig,
-    content: dict[str, Any],
-    model: AlignnTc,
-    splits: dict[str, pd.DataFrame],
-    tables: dict[str, pd.DataFrame],
-    seconds: float,
-) -> dict[str, Any]:
-    """The metrics file that every model has; `train_seconds` are the training's, up to this checkpoint."""
+def known_metrics(content: dict[str, Any], model: AlignnTc, seconds_per_sample: float) -> dict[str, Any]:
+    """What only the model knows; `train_seconds` are the training's, up to this checkpoint."""
     assert model.neighbours is not None
-    val = tables["val"]
     return {
-        **tested(config.name, tables["test"], splits, seconds),
-        "seed": content["config"]["seed"],
+        "seeds": [content["config"]["seed"]],
         "init": content["init"],
         "device": str(next(model.parameters()).device),
         "train_seconds": round(content["train_seconds"], 1),
-        "val_mae_K": float((val["tc_pred"] - val["tc"]).abs().mean()),
+        "inference_ms_per_sample": round(1000 * seconds_per_sample, 3),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "neighbours": {
             "count": NEIGHBOURS,

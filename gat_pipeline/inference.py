@@ -1,19 +1,14 @@
 """Predictions of a trained model for every graph of a dataset."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from gat_pipeline.dataset import Batch, GraphDataset, bounded_pieces, collator
 from gat_pipeline.model import AlignnTc
 from tc_common.devices import to_device
-from tc_common.environment import git_commit
-from tc_common.metrics import score
-from tc_common.splits import splits_sha256
 
 ANGLES_AT_ONCE = 200_000
 
@@ -25,18 +20,6 @@ def predict_all(model: AlignnTc, dataset: GraphDataset, batch_size: int = 32) ->
     for piece, batch in batches(model, dataset, batch_size):
         predicted_K[piece] = model(batch).double().cpu().numpy()
     return predicted_K
-
-
-def tested(name: str, test: pd.DataFrame, splits: dict[str, pd.DataFrame], seconds: float) -> dict[str, Any]:
-    """What every metrics file says: scores of the predictions `test` (K), and where and how fast they were made."""
-    median_K = float(np.median(splits["train"]["tc"]))
-    return {
-        "model": name,
-        **score(test["tc"].to_numpy(), test["tc_pred"].to_numpy(), median_K),
-        "inference_ms_per_sample": round(1000 * seconds / len(test), 3),
-        "git_commit": git_commit(),
-        "splits_sha256": splits_sha256(splits),
-    }
 
 
 def batches(model: AlignnTc, dataset: GraphDataset, batch_size: int) -> Iterator[tuple[list[int], Batch]]:

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from comparison.calibration import all_intervals
-from comparison.ensemble import ensemble_metrics, ensemble_predictions, with_ensembles
+from comparison.ensemble import ensemble_predictions, with_ensembles
 from comparison.evaluate import Uncertainty, evaluate
-from comparison.gather import ENDING, VAL_ENDING, Results, gather_on, read_metrics
+from comparison.gather import Results, gather_on, read_metrics
 from comparison.published.differences import differences, table_differences, text_differences
 from comparison.published.readme import read_comparison, read_text
 from comparison.repeats import Run, read_run, score_runs, summarise
@@ -18,6 +18,7 @@ from tc_common.errors import UserError
 from tc_common.files import plain, read_csv
 from tc_common.metrics import score
 from tc_common.predictions import read_predictions
+from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING
 
 # Stated by whoever made them, not by the predictions.
 NOT_RECOMPUTED = ("git_commit",)
@@ -63,11 +64,11 @@ def _as_recorded(comparison: dict[str, Any], recorded: dict[str, Any]) -> dict[s
 
 def _metrics(folder: Path, results: Results, name: str) -> list[str]:
     """`<model>_metrics.json` against the scores of `<model>_predictions.csv`."""
-    path = folder / f"{name}_metrics.json"
+    path = folder / f"{name}{METRICS_ENDING}"
     stated = read_metrics(path)
     if not stated:
         return [f"{path} is missing; run the model again"]
-    expected = _expected_metrics(results, name, stated)
+    expected = _expected_metrics(results, name)
     lines = differences(path, {key: stated[key] for key in expected if key in stated}, expected)
     if "chosen" in stated:  # the composition's metrics repeat those of the kind of trees that was taken
         scores = {key: expected[key] for key in _scores(results, name)}
@@ -76,18 +77,18 @@ def _metrics(folder: Path, results: Results, name: str) -> list[str]:
     return _first(lines)
 
 
-def _expected_metrics(results: Results, name: str, stated: dict[str, Any]) -> dict[str, Any]:
+def _expected_metrics(results: Results, name: str) -> dict[str, Any]:
     """All of a metrics file that follows from predictions and splits."""
     if name in results.ensembles:
-        return plain({**results.metrics[name], **ensemble_metrics(results, name)})
+        return {key: value for key, value in results.metrics[name].items() if key not in NOT_RECOMPUTED}
     expected = _scores(results, name)
     if results.training_size is not None:
         known = {"n_train": results.training_size, "splits_sha256": results.splits_sha256}
-        expected |= {key: value for key, value in known.items() if key in stated}
+        expected |= known
     if name in results.val:
         residual_K = results.val[name]["tc_pred"] - results.truth["val"]["tc"].to_numpy()
         val_mae_K = float(residual_K.abs().mean())
-        expected |= {key: val_mae_K for key in ("val_mae_K", "best_val_mae_K") if key in stated}
+        expected["val_mae_K"] = val_mae_K
     return expected
 
 
@@ -100,9 +101,8 @@ def _scores(results: Results, name: str) -> dict[str, Any]:
 def _ensemble(folder: Path, results: Results, name: str, coverage: float) -> list[str]:
     """The ensemble's own predictions against its members' ones."""
     lines = []
-    tables = {ENDING: ensemble_predictions(results, name, coverage), VAL_ENDING: results.val[name]}
-    for ending, table in tables.items():
-        path = folder / f"{name}{ending}"
+    for split, table in ensemble_predictions(results, name, coverage).items():
+        path = folder / f"{name}{ENDING if split == 'test' else VAL_ENDING}"
         lines += _first(table_differences(path, read_predictions(path), table, ["material_id"]))
     return lines
 

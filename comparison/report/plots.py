@@ -22,7 +22,7 @@ from comparison.calibration import coverage_curve
 from comparison.gather import Results
 from comparison.wording import display
 from tc_common.files import atomic_write
-from tc_common.splits import TC_EDGES_K
+from tc_common.splits import tc_strata
 
 WIDE, SQUARE = (7.2, 3.6), (7.2, 3.4)
 # Below this, logarithmic axes become linear: many materials have a Tc of 0 K.
@@ -168,7 +168,7 @@ def compression(results: Results, models: list[str]) -> Figure:
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
     tc_K = results.column("tc")
-    ranges = np.digitize(tc_K, [edge for edge in TC_EDGES_K if edge > 0])
+    ranges = tc_strata(tc_K)
     present = [number for number in np.unique(ranges) if np.any(ranges == number)]
     measured = [float(np.median(tc_K[ranges == number])) for number in present]
     for name, look in model_styles(models).items():

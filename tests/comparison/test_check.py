@@ -105,7 +105,10 @@ ONE, KEPT, FOLDERS = "results/one", "results/kept", "results/folders"
     ("tamper", "named"),
     [
         (digit(f"{ONE}/alignn_predictions.csv", r"(?m)^test-000,.*,-?(\d+)\."), "one/alignn_metrics.json: mae_K is"),
-        (digit(f"{ONE}/alignn_val_predictions.csv", r"(?m)^val-000,.*,-?(\d+)\."), "one/ensemble_val_pred"),
+        (
+            digit(f"{ONE}/alignn_val_predictions.csv", r"(?m)^val-000,.*,-?(\d+)\."),
+            "alignn_metrics.json: val_mae_K is",
+        ),
         (
             digit(f"{ONE}/ensemble_predictions.csv", r"(?m)^test-000,[^,]*,[^,]*,-?(\d+\.\d{3})"),
             "ensemble_predictions",

@@ -9,6 +9,7 @@ import pytest
 from comparison.evaluate import Uncertainty, compression, evaluate, worst_misses
 from comparison.wording import display, format_p, number, verdict
 from tc_common.files import plain
+from tc_common.splits import TC_RANGES
 from tests.comparison.made import make_results
 
 QUICK = Uncertainty(resamples=500)
@@ -28,7 +29,7 @@ def test_models_come_ordered_by_mae_with_their_groups(tmp_path: Path) -> None:
         assert sum(row["error_share"] for row in model[key]) == pytest.approx(1)
         weighted = sum(row["n"] * row["mae_K"] for row in model[key]) / 60
         assert weighted == pytest.approx(model["score"]["mae_K"])
-    assert [row["group"] for row in model["by_range"]] == ["0–5 K", "5–15 K", "15–40 K", "40+ K"]
+    assert [row["group"] for row in model["by_range"]] == list(TC_RANGES)
     assert model["superconductors"]["n"] < 60
     low, high = model["interval"]["mae_K"]
     assert low < model["score"]["mae_K"] < high
