@@ -64,20 +64,20 @@ def equal_weights(pred_K: Array, tc_K: Array) -> Array:
 WEIGHTS: dict[str, Fit] = {"ensemble": fit_weights, "ensemble_equal": equal_weights}
 
 
-def members_of(results: Results) -> list[str]:
+def base_models(results: Results) -> list[str]:
     """Models that can be combined: those with validation predictions.
 
     Raises:
         UserError: fewer than two.
     """
-    members = [name for name in results.test if name in results.val and name not in OWN_MODELS]
-    if len(members) < 2:
-        found = ", ".join(members) or "none"
+    models = [name for name in results.test if name in results.val and name not in OWN_MODELS]
+    if len(models) < 2:
+        found = ", ".join(models) or "none"
         raise UserError(
             f"--ensemble needs the validation predictions (<model>_val_predictions.csv) of at least two models, "
             f"found: {found}; train another model or drop --ensemble"
         )
-    return members
+    return models
 
 
 def combine(results: Results, name: str, seed: int) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
@@ -86,14 +86,14 @@ def combine(results: Results, name: str, seed: int) -> tuple[dict[str, pd.DataFr
     The validation predictions are cross-fitted (each fold with the weights of the others), so that their residuals are
     as honest as those of the models combined. `tc_std` is the weighted SD of the models' predictions.
     """
-    members = members_of(results)
+    models = base_models(results)
     val_tc_K = results.truth["val"]["tc"].to_numpy(float)
-    matrices = {"val": _matrix(results.val, members), "test": _matrix(results.test, members)}
+    matrices = {"val": _matrix(results.val, models), "test": _matrix(results.test, models)}
     fit = WEIGHTS[name]
     weights = fit(matrices["val"], val_tc_K)
-    facts: dict[str, Any] = {"members": members}
+    facts: dict[str, Any] = {"models": models}
     if name == "ensemble":
-        facts["weights"] = dict(zip(members, weights.tolist(), strict=True))
+        facts["weights"] = dict(zip(models, weights.tolist(), strict=True))
     tables = {}
     for split, matrix in matrices.items():
         mean_K, spread_K = mean_and_spread(matrix, weights)
@@ -107,9 +107,9 @@ def with_ensembles(results: Results, names: list[str], seed: int) -> Results:
     """The same results with the named ensembles as further models."""
     for name in names:
         tables, facts = combine(results, name, seed)
-        facts["left_out"] = [model for model in results.test if model not in (*facts["members"], *OWN_MODELS)]
-        cost = total_costs([costs(results.metrics[member]) for member in facts["members"]])
-        known = {"init": f"{name} of {', '.join(facts['members'])}", "seeds": [seed], **cost, **facts}
+        facts["left_out"] = [model for model in results.test if model not in (*facts["models"], *OWN_MODELS)]
+        cost = total_costs([costs(results.metrics[model]) for model in facts["models"]])
+        known = {"init": f"{name} of {', '.join(facts['models'])}", "seeds": [seed], **cost, **facts}
         results = replace(
             results,
             test=results.test | {name: tables["test"]},
@@ -132,9 +132,9 @@ def ensemble_predictions(results: Results, name: str, coverage: float) -> Predic
     return {"val": val, "test": with_intervals(val, test, coverage)}
 
 
-def _matrix(tables: dict[str, pd.DataFrame], members: list[str]) -> Array:
-    """Predictions (n, M) of the members."""
-    return np.stack([tables[name]["tc_pred"].to_numpy(float) for name in members], axis=1)
+def _matrix(tables: dict[str, pd.DataFrame], models: list[str]) -> Array:
+    """Predictions (n, M) of the models."""
+    return np.stack([tables[name]["tc_pred"].to_numpy(float) for name in models], axis=1)
 
 
 def _cross_fitted(fit: Fit, pred_K: Array, tc_K: Array, seed: int) -> Array:

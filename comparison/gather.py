@@ -1,4 +1,4 @@
-"""Collect what the models left in a results folder, on the same materials or not at all."""
+"""Read the predictions and metrics of all models in a results folder, aligned on the same materials."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tc_common.errors import UserError
-from tc_common.files import read_csv
+from tc_common.files import read_csv, write_csv
 from tc_common.predictions import align, read_predictions
 from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING
 from tc_common.splits import SPLITS, read_splits, splits_sha256
@@ -18,12 +18,15 @@ Predictions: TypeAlias = dict[str, pd.DataFrame]
 # Made by the comparison itself from other models' files, hence never an input of it.
 OWN_MODELS = ("ensemble", "ensemble_equal")
 DEFAULT_DATA_DIR = Path("data/processed")
+# Who is in which split, with measured Tc (K), chemical system, family and weight.
+SPLITS_FILE = "splits.csv.gz"
+KEPT_COLUMNS = ("split", "material_id", "formula", "tc", "chemical_system", "family", "weight")
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Everything that one results folder says; all tables of a split hold the same ids in the same order."""
+    """Content of one results folder; all tables of a split hold the same ids in the same order."""
 
     truth: dict[str, pd.DataFrame]
     """`test` and, where there is one, `val`: `material_id, formula, tc, chemical_system, family, weight`."""
@@ -32,7 +35,7 @@ class Results:
     val: Predictions
     """Validation predictions of those models that wrote them."""
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What stands in `<model>_metrics.json`."""
+    """Content of `<model>_metrics.json`."""
     history: Predictions = field(default_factory=dict)
     """One row an epoch, from `<model>_history.csv`."""
     training_median_K: float = float("nan")
@@ -42,9 +45,9 @@ class Results:
     splits: Predictions = field(default_factory=dict)
     """`train`, `val` and `test` where the split files are known."""
     ensembles: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Members and weights of the ensembles made by the comparison."""
+    """Models and weights of the ensembles made by the comparison."""
     notes: tuple[str, ...] = ()
-    """What the reader of the numbers must know."""
+    """Remarks for the reader."""
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
         """One column of the test materials."""
@@ -55,7 +58,8 @@ def gather(results_dir: Path, data_dir: Path | None = None, limit: int | None = 
     """Read `<model>_predictions.csv` of every model in `results_dir`, and what belongs to them.
 
     Args:
-        data_dir: folder of the split files; without it `data/processed` is used if it holds these materials.
+        data_dir: folder of the split files; without it `data/processed`, or the splits that an earlier comparison
+            kept in `results_dir`, if they hold these materials.
         limit: the models saw only so many rows of each split (the trainers' `--limit`).
 
     Raises:
@@ -87,6 +91,22 @@ def gather_on(results_dir: Path, splits: Predictions | None) -> Results:
     return _with_splits(results, splits)
 
 
+def write_kept_splits(folder: Path, splits: Predictions) -> None:
+    """Save who is in which split, so that results can be recomputed without the raw data."""
+    table = pd.concat([splits[name].assign(split=name) for name in SPLITS])
+    write_csv(folder / SPLITS_FILE, table[list(KEPT_COLUMNS)])
+
+
+def read_kept_splits(folder: Path) -> Predictions:
+    """`train`, `val` and `test` as the comparison in `folder` saw them.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    table = read_csv(folder / SPLITS_FILE, KEPT_COLUMNS, "python compare_models.py")
+    return {name: table[table["split"] == name].drop(columns="split").reset_index(drop=True) for name in SPLITS}
+
+
 def prediction_files(results_dir: Path, ensembles: bool = False) -> dict[str, Path]:
     """Path of each model's test predictions, by model name; with or without those that a comparison made.
 
@@ -103,13 +123,20 @@ def prediction_files(results_dir: Path, ensembles: bool = False) -> dict[str, Pa
 
 
 def _default_splits(results_dir: Path, limit: int | None) -> Predictions | None:
-    """`data/processed` if these predictions are about it: by its fingerprint in a metrics file, or by their ids."""
-    if not all((DEFAULT_DATA_DIR / f"{name}.csv").exists() for name in SPLITS):
-        return None
-    splits, paths = read_splits(DEFAULT_DATA_DIR, limit), prediction_files(results_dir)
-    fingerprints = {read_metrics(results_dir / f"{name}_metrics.json").get("splits_sha256") for name in paths}
-    same_ids = set(splits["test"]["material_id"]) == set(read_predictions(next(iter(paths.values())))["material_id"])
-    return splits if same_ids or splits_sha256(splits) in fingerprints else None
+    """`data/processed` or the splits kept by an earlier comparison, if these predictions are of their materials.
+
+    That is seen by the fingerprint in a metrics file, or by the ids of the test materials.
+    """
+    paths = prediction_files(results_dir)
+    fingerprints = {read_metrics(results_dir / f"{name}{METRICS_ENDING}").get("splits_sha256") for name in paths}
+    ids = set(read_predictions(next(iter(paths.values())))["material_id"])
+    found = []
+    if all((DEFAULT_DATA_DIR / f"{name}.csv").exists() for name in SPLITS):
+        found.append(read_splits(DEFAULT_DATA_DIR, limit))
+    if limit is None and (results_dir / SPLITS_FILE).exists():
+        found.append(read_kept_splits(results_dir))
+    fitting = (s for s in found if set(s["test"]["material_id"]) == ids or splits_sha256(s) in fingerprints)
+    return next(fitting, None)
 
 
 def _truth_of(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Several trainings of one model as one: the mean of their predictions, and how far they lie apart.
+"""Seed ensemble: the mean of several trainings' predictions, and their spread.
 
 Lakshminarayanan et al. 2017, arXiv:1612.01474: networks that differ in nothing but their seed err differently, so
 their mean errs less than any, and their spread says where they are unsure.
@@ -18,7 +18,7 @@ from tc_common.files import write_json
 from tc_common.metrics import mean_and_spread
 from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING, metrics_of, with_intervals, write_results
 
-# Of a training's metrics: what a mean of several says too, where they agree.
+# Metrics that the mean inherits where all trainings agree.
 KEPT = ("n_train", "splits_sha256", "epochs")
 
 
@@ -39,9 +39,7 @@ def mean_of_trainings(
     for folder, training in trainings.items():
         needed = [f"{model}{ending}" for ending in (ENDING, VAL_ENDING, METRICS_ENDING, "_config.json")]
         if missing := [name for name in needed if not (folder / name).is_file()]:
-            raise UserError(
-                f"{folder} lacks {', '.join(missing)}; train {model} there, or match other folders with --mean-of"
-            )
+            raise UserError(f"{folder} lacks {', '.join(missing)}; train {model} there, or name other folders")
         if training.splits_sha256 != first.splits_sha256 or not _same_materials(training, first):
             raise UserError(f"{folder} has other materials than {folders[0]}; a mean needs the same splits")
     return trainings

@@ -1,4 +1,4 @@
-"""Every number of a published results folder, made again from its predictions and held against what it states."""
+"""Recompute every number of a published results folder from its predictions and compare with what it records."""
 
 from pathlib import Path
 from typing import Any
@@ -8,20 +8,20 @@ import pandas as pd
 from comparison.calibration import all_intervals
 from comparison.ensemble import ensemble_predictions, with_ensembles
 from comparison.evaluate import Uncertainty, evaluate
-from comparison.gather import Results, gather_on, read_metrics
+from comparison.gather import Results, gather_on, read_kept_splits, read_metrics
 from comparison.published.differences import differences, table_differences, text_differences
 from comparison.published.readme import read_comparison, read_text
-from comparison.repeats import Run, read_run, score_runs, summarise
+from comparison.repeats import RUNS_FILE, Run, read_kept_runs, read_run, score_runs, summarise
 from comparison.report.documents import markdown, runs_markdown
-from comparison.snapshot import RUNS_FILE, read_kept_runs, read_kept_splits
 from tc_common.errors import UserError
 from tc_common.files import plain, read_csv
 from tc_common.metrics import score
 from tc_common.predictions import read_predictions
-from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING
+from tc_common.results import COVERAGE, ENDING, METRICS_ENDING, VAL_ENDING
 
-# Stated by whoever made them, not by the predictions.
+# Facts of the run that made them, not of the predictions.
 NOT_RECOMPUTED = ("git_commit",)
+MADE_BY = "python compare_models.py"
 
 
 def recompute(folder: Path) -> tuple[list[str], dict[str, Any]]:
@@ -41,15 +41,21 @@ def _recompute_models(folder: Path, recorded: dict[str, Any]) -> tuple[list[str]
     _require_predictions(folder, recorded)
     results = gather_on(folder, read_kept_splits(folder) if recorded["splits_sha256"] else None)
     results = with_ensembles(results, list(recorded["ensembles"]), recorded["uncertainty"]["seed"])
-    promised = [model["calibration"]["promised"] for model in recorded["models"].values() if model["calibration"]]
-    coverage = promised[0] if promised else 0.9
-    uncertainty = Uncertainty(**recorded["uncertainty"])
+    coverage = _nominal_coverage(folder, recorded)
+    uncertainty = Uncertainty(**{key: value for key, value in recorded["uncertainty"].items() if key != "method"})
     comparison = _as_recorded(plain(evaluate(results, uncertainty, coverage, recorded["weighted"])), recorded)
     lines = [line for name in results.test for line in _metrics(folder, results, name)]
     lines += [line for name in results.ensembles for line in _ensemble(folder, results, name, coverage)]
     lines += _first(differences(folder / "comparison.json", recorded, comparison))
     lines += _report(folder, markdown(comparison)) + _intervals(folder, all_intervals(results, comparison))
     return lines, comparison
+
+
+def _nominal_coverage(folder: Path, recorded: dict[str, Any]) -> float:
+    found = [model["calibration"] for model in recorded["models"].values() if model["calibration"]]
+    if not all("nominal_coverage" in calibration for calibration in found):
+        raise UserError(f"{folder}/comparison.json was written by an earlier version; make it again: {MADE_BY}")
+    return float(found[0]["nominal_coverage"]) if found else COVERAGE
 
 
 def _require_predictions(folder: Path, recorded: dict[str, Any]) -> None:
@@ -93,13 +99,13 @@ def _expected_metrics(results: Results, name: str) -> dict[str, Any]:
 
 
 def _scores(results: Results, name: str) -> dict[str, Any]:
-    """Scores of a model; without splits nobody knows the training median, hence not the skill."""
+    """Scores of a model; without splits the training median is unknown, hence the skill."""
     scores = score(results.column("tc"), results.test[name]["tc_pred"], results.training_median_K)
     return {key: value for key, value in scores.items() if value == value}
 
 
 def _ensemble(folder: Path, results: Results, name: str, coverage: float) -> list[str]:
-    """The ensemble's own predictions against its members' ones."""
+    """The ensemble's own predictions, recomputed from those that it combines."""
     lines = []
     for split, table in ensemble_predictions(results, name, coverage).items():
         path = folder / f"{name}{ENDING if split == 'test' else VAL_ENDING}"
@@ -118,12 +124,12 @@ def _intervals(folder: Path, table: pd.DataFrame | None) -> list[str]:
     path = folder / "comparison_intervals.csv"
     if table is None or not path.exists():
         return []
-    stated = read_csv(path, tuple(table.columns), "python compare_models.py")
+    stated = read_csv(path, tuple(table.columns), MADE_BY)
     return _first(table_differences(path, stated, table, ["model", "material_id"]))
 
 
 def _recompute_runs(folder: Path, recorded: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    stated = read_csv(folder / "runs.csv", ("run", "model"), "python compare_models.py --runs")
+    stated = read_csv(folder / "runs.csv", ("run", "model"), f"{MADE_BY} runs")
     lines, runs = _runs_of(folder, [str(run) for run in stated["run"].unique()])
     scores, same_materials = score_runs(runs)
     lines += _first(table_differences(folder / "runs.csv", stated, scores, ["run", "model"]))

@@ -7,11 +7,10 @@ import pandas as pd
 from comparison.calibration import all_intervals
 from comparison.ensemble import with_ensembles, write_ensembles
 from comparison.evaluate import Uncertainty, evaluate
-from comparison.gather import Results, gather
+from comparison.gather import Results, gather, write_kept_splits
 from comparison.published.readme import fill
-from comparison.repeats import read_runs, score_runs, summarise
+from comparison.repeats import read_runs, score_runs, summarise, write_kept_runs
 from comparison.report.documents import markdown, runs_markdown
-from comparison.snapshot import write_kept_runs, write_kept_splits
 from tc_common.files import plain, write_csv, write_json, write_text
 from tests.comparison.made import make_results, read_json
 

@@ -80,4 +80,4 @@ def test_models_that_never_differ_are_not_told_apart() -> None:
     rows = [{"run": run, "model": model, "n": 9, "n_train": 30.0} for run in "xy" for model in "ab"]
     runs = pd.DataFrame(rows).assign(mae_K=3.0, rmse_K=4.0, r2=0.5, msle=0.1, skill=0.4)
     row = summarise(runs, False, 0.95)["differences"][0]
-    assert row["p"] == 1 and "not distinguishable" in row["verdict"]
+    assert row["p"] == 1 and "not distinguishable" in row["conclusion"]
