@@ -1,6 +1,5 @@
 """Read the predictions and metrics of all models in a results folder, aligned on the same materials."""
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tc_common.errors import UserError
-from tc_common.files import read_csv, write_csv
+from tc_common.files import read_csv, read_json, write_csv
 from tc_common.predictions import align, read_predictions
 from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING
 from tc_common.splits import SPLITS, read_splits, splits_sha256
@@ -164,15 +163,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is there and cannot be read.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); run the model again") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no table of numbers; run the model again")
-    return content
+    return read_json(path) if path.exists() else {}
 
 
 def _histories(results_dir: Path, models: list[str]) -> Predictions:

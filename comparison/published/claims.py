@@ -9,7 +9,6 @@ path through the file, its parts separated by `/`:
 - of a column: `min`, `max`, `mean`, `sum` or `count`.
 """
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import pandas as pd
 
 from comparison.published.readme import BLOCK, read_text
 from tc_common.errors import UserError
-from tc_common.files import read_csv
+from tc_common.files import read_csv, read_json
 
 COLUMNS = ("document", "text", "file", "value", "divided_by")
 REDUCE: dict[str, Callable[[list[Any]], float]] = {"min": min, "max": max, "mean": mean, "sum": sum, "count": len}
@@ -143,7 +142,7 @@ def look_up(path: Path, value: str) -> float:
     Raises:
         UserError: no such file, or nothing or no number there.
     """
-    content = json.loads(read_text(path)) if path.suffix == ".json" else read_csv(path, (), "git").to_dict("records")
+    content: Any = read_json(path) if path.suffix == ".json" else read_csv(path, (), "git").to_dict("records")
     try:
         for part in value.split("/"):
             content = _step(content, part)

@@ -1,6 +1,5 @@
 """Generate the README's result tables from `comparison.json`."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from comparison.report.tables import caption, markdown_table, run_rows, runs_caption, score_rows
 from tc_common.errors import UserError
-from tc_common.files import write_text
+from tc_common.files import read_json, write_text
 
 END = "<!-- results:end -->"
 # `<!-- results:begin FOLDER -->`, FOLDER relative to the README; a block without one gets the folder in use.
@@ -79,13 +78,10 @@ def read_comparison(folder: Path) -> dict[str, Any]:
         UserError: it is missing or something else.
     """
     path = folder / "comparison.json"
-    try:
-        content = json.loads(read_text(path))
-    except ValueError as error:
-        raise UserError(f"{path} cannot be read ({error}); make it with: python compare_models.py") from error
+    content = read_json(path)
     if "models" not in content:
         raise UserError(f"{path} is no comparison; make it with: python compare_models.py")
-    return dict(content)
+    return content
 
 
 def read_text(path: Path) -> str:
