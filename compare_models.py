@@ -25,7 +25,7 @@ from comparison.gather import gather
 from comparison.mean import alone_mae_K, mean_of_trainings, write_mean
 from comparison.published.readme import update_readme
 from comparison.repeats import read_runs, score_runs, summarise
-from comparison.report.documents import runs_terminal, terminal
+from comparison.report.documents import terminal
 from comparison.report.write import write_comparison, write_runs
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
@@ -153,7 +153,7 @@ def compare_runs(config: RunsConfig) -> None:
     """Compare the models over several results folders."""
     runs, same_materials = score_runs(read_runs(config.pattern))
     comparison = summarise(runs, same_materials, config.level)
-    _report(runs_terminal(comparison), write_runs(config.results_dir, runs, comparison))
+    _report(terminal(comparison), write_runs(config.results_dir, runs, comparison))
 
 
 def _report(text: str, written: list[Path]) -> None:

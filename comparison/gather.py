@@ -75,19 +75,34 @@ def gather_on(results_dir: Path, splits: Predictions | None) -> Results:
         UserError: as `gather`.
     """
     paths = prediction_files(results_dir)
-    tables = {name: read_predictions(path) for name, path in paths.items()}
-    first = next(iter(tables))
-    truth, truth_name = (splits["test"], "test.csv") if splits else (_truth_of(tables[first]), paths[first].name)
-    test = {name: align(table, truth, paths[name], truth_name) for name, table in tables.items()}
-    val, val_truth = _validation(results_dir, list(tables), splits)
+    val_paths = {name: path for name in paths if (path := results_dir / f"{name}{VAL_ENDING}").exists()}
+    test, truth = read_aligned(paths, splits["test"] if splits else None, "test.csv")
+    val, val_truth = read_aligned(val_paths, splits["val"] if splits else None, "val.csv") if val_paths else ({}, None)
+    if val_truth is None and splits:
+        val_truth = splits["val"]
     results = Results(
         truth={"test": truth, **({"val": val_truth} if val_truth is not None else {})},
         test=test,
         val=val,
-        metrics={name: read_metrics(results_dir / f"{name}{METRICS_ENDING}") for name in tables},
-        history=_histories(results_dir, list(tables)),
+        metrics={name: read_metrics(results_dir / f"{name}{METRICS_ENDING}") for name in paths},
+        history=_histories(results_dir, list(paths)),
     )
     return _with_splits(results, splits)
+
+
+def read_aligned(
+    paths: dict[str, Path], truth: pd.DataFrame | None = None, truth_name: str = ""
+) -> tuple[Predictions, pd.DataFrame]:
+    """Prediction tables in the order of `truth`, or where that is unknown of the first of them; and the truth.
+
+    Raises:
+        UserError: a file is damaged, or two of them hold different materials.
+    """
+    tables = {name: read_predictions(path) for name, path in paths.items()}
+    if truth is None:
+        first = next(iter(tables))
+        truth, truth_name = _truth_of(tables[first]), paths[first].name
+    return {name: align(table, truth, paths[name], truth_name) for name, table in tables.items()}, truth
 
 
 def write_kept_splits(folder: Path, splits: Predictions) -> None:
@@ -142,19 +157,6 @@ def _truth_of(predictions: pd.DataFrame) -> pd.DataFrame:
     """Measured Tc as a prediction file states it; families and systems are unknown."""
     known = predictions[["material_id", "formula", "tc"]]
     return known.assign(chemical_system=known["material_id"], family=UNKNOWN, weight=1.0)
-
-
-def _validation(
-    results_dir: Path, models: list[str], splits: Predictions | None
-) -> tuple[Predictions, pd.DataFrame | None]:
-    """Validation predictions of the models that have them, and the materials they are about."""
-    paths = {name: results_dir / f"{name}{VAL_ENDING}" for name in models}
-    tables = {name: read_predictions(path) for name, path in paths.items() if path.exists()}
-    if not tables:
-        return {}, splits["val"] if splits else None
-    first = next(iter(tables))
-    truth, truth_name = (splits["val"], "val.csv") if splits else (_truth_of(tables[first]), paths[first].name)
-    return {name: align(table, truth, paths[name], truth_name) for name, table in tables.items()}, truth
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

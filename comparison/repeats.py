@@ -12,12 +12,11 @@ from scipy.stats import t as student
 
 from comparison.bootstrap import METRICS, holm
 from comparison.formatting import conclusion
-from comparison.gather import prediction_files, read_metrics
+from comparison.gather import prediction_files, read_aligned, read_metrics
 from tc_common.environment import git_commit
 from tc_common.errors import UserError
 from tc_common.files import read_csv, write_csv
 from tc_common.metrics import score
-from tc_common.predictions import align, read_predictions
 from tc_common.results import ENDING, METRICS_ENDING
 
 # Predictions of all runs, kept beside their comparison so that it can be recomputed.
@@ -69,11 +68,9 @@ def read_run(folder: Path) -> Run:
         UserError: no predictions, or of differing materials.
     """
     paths = prediction_files(folder, ensembles=True)
-    tables = {name: read_predictions(path) for name, path in paths.items()}
+    tables, truth = read_aligned(paths)
     metrics = {name: read_metrics(folder / f"{name}{METRICS_ENDING}") for name in paths}
-    first, truth = next(iter(tables.items()))
-    aligned = {name: align(table, truth, paths[name], paths[first].name) for name, table in tables.items()}
-    predicted = {name: table["tc_pred"].to_numpy(float) for name, table in aligned.items()}
+    predicted = {name: table["tc_pred"].to_numpy(float) for name, table in tables.items()}
     return Run(
         predictions=truth[["material_id", "tc"]].assign(**predicted),
         median_mae_K={name: _stated(content, "median_mae_K") for name, content in metrics.items()},

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from comparison.report.tables import caption, markdown_table, run_rows, runs_caption, score_rows
+from comparison.report.tables import caption, main_rows, markdown_table
 from tc_common.errors import UserError
 from tc_common.files import read_json, write_text
 
@@ -64,9 +64,13 @@ def named_blocks(text: str) -> dict[str, str]:
 
 def block(shown: str, comparison: dict[str, Any]) -> str:
     """The block, markers included, of the comparison in the folder `shown`."""
-    over_runs = "runs" in comparison
-    rows, describe = (run_rows, runs_caption) if over_runs else (score_rows, caption)
-    lines = [f"<!-- results:begin {shown} -->", f"{describe(comparison)}.", "", markdown_table(rows(comparison)), ""]
+    lines = [
+        f"<!-- results:begin {shown} -->",
+        f"{caption(comparison)}.",
+        "",
+        markdown_table(main_rows(comparison)),
+        "",
+    ]
     source = f"From [`{shown}/comparison.json`]({shown}/comparison.json), by `python compare_models.py`."
     return "\n".join([*lines, source, END])
 

@@ -12,7 +12,7 @@ from comparison.gather import Results, gather_on, read_kept_splits, read_metrics
 from comparison.published.differences import differences, table_differences, text_differences
 from comparison.published.readme import read_comparison, read_text
 from comparison.repeats import RUNS_FILE, Run, read_kept_runs, read_run, score_runs, summarise
-from comparison.report.documents import markdown, runs_markdown
+from comparison.report.documents import markdown
 from tc_common.errors import UserError
 from tc_common.files import plain, read_csv
 from tc_common.metrics import score
@@ -135,7 +135,7 @@ def _recompute_runs(folder: Path, recorded: dict[str, Any]) -> tuple[list[str], 
     lines += _first(table_differences(folder / "runs.csv", stated, scores, ["run", "model"]))
     comparison = _as_recorded(plain(summarise(scores, same_materials, recorded["level"])), recorded)
     lines += _first(differences(folder / "comparison.json", recorded, comparison))
-    return lines + _report(folder, runs_markdown(comparison)), comparison
+    return lines + _report(folder, markdown(comparison)), comparison
 
 
 def _runs_of(folder: Path, names: list[str]) -> tuple[list[str], dict[str, Run]]:

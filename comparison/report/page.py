@@ -2,9 +2,10 @@
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from comparison.report.documents import Section
-from comparison.report.tables import Rows
+from comparison.report.documents import Section, sections, title
+from comparison.report.tables import Rows, caption
 
 CSS = Path(__file__).parent / "page.css"
 # A longer cell makes its table one of prose: wrapped, and to the left.
@@ -25,14 +26,15 @@ CAPTIONS = {
 }
 
 
-def page(title: str, caption: str, notes: list[str], parts: list[Section], figures: dict[str, str]) -> str:
+def page(comparison: dict[str, Any], figures: dict[str, str]) -> str:
     """A whole HTML page; `figures` holds SVG by name."""
+    parts, heading = sections(comparison), escape(title(comparison))
     links = "".join(f'<a href="#{_anchor(part)}">{escape(part.heading)}</a>' for part in parts)
-    warned = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+    warned = "".join(f'<p class="note">{escape(note)}</p>' for note in comparison.get("notes", []))
     body = "\n".join(_section(part, figures) for part in parts)
-    head = f'<h1>{escape(title)}</h1>\n<p class="caption">{escape(caption)}</p>\n<nav>{links}</nav>'
+    head = f'<h1>{heading}</h1>\n<p class="caption">{escape(caption(comparison))}</p>\n<nav>{links}</nav>'
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{heading}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>\n{CSS.read_text('utf-8')}</style>\n</head>\n<body>\n{head}\n{warned}\n{body}\n</body>\n</html>\n"
     )

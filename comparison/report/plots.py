@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from comparison.calibration import coverage_curve
 from comparison.formatting import display
 from comparison.gather import Results
+from comparison.report.tables import calibrations
 from tc_common.files import atomic_write
 from tc_common.splits import tc_strata
 
@@ -127,7 +128,7 @@ def training_curves(results: Results, models: list[str]) -> Figure:
 
 def coverage(comparison: dict[str, Any]) -> Figure:
     """Empirical coverage of the prediction intervals by range of Tc; nominal coverage dashed."""
-    calibrated = {name: model["calibration"] for name, model in comparison["models"].items() if model["calibration"]}
+    calibrated = calibrations(comparison)
     figure = Figure(figsize=WIDE, layout="constrained")
     axes = figure.subplots()
     names = list(comparison["models"])
@@ -196,12 +197,12 @@ def accuracy_over_cost(comparison: dict[str, Any]) -> Figure:
     for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), columns, strict=True):
         for name, look in model_styles(list(comparison["models"])).items():
             model = comparison["models"][name]
-            if model["cost"][key] is None:
+            if not model["cost"][key]:  # unknown, or a zero-shot model, which was not trained
                 continue
             mae_K, (low, high) = model["score"]["mae_K"], model["interval"]["mae_K"]
             bars = [[max(mae_K - low, 0)], [max(high - mae_K, 0)]]
             style = look | {"linestyle": "none"}
-            axes.errorbar(max(model["cost"][key], 1e-3), mae_K, bars, label=display(name), capsize=2, **style)
+            axes.errorbar(model["cost"][key], mae_K, bars, label=display(name), capsize=2, **style)
         axes.set(xlabel=label, xscale="log", ylim=(0, None))
         _readable_decades(axes.xaxis)
     figure.axes[0].set(ylabel="MAE (K)")
@@ -215,8 +216,9 @@ def _line(look: dict[str, Any]) -> dict[str, Any]:
 
 
 def _readable_decades(axis: Axis) -> None:
-    """1, 2, 5, 10, 20, … along a logarithmic axis, however few decades it spans."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    """1, 2, 5, 10, 20, … along a logarithmic axis; powers of ten alone where it spans more than three decades."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
     axis.set_major_formatter(_plain_numbers())
     axis.set_minor_formatter(NullFormatter())
 

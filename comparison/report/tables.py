@@ -29,6 +29,11 @@ def score_rows(comparison: dict[str, Any]) -> Rows:
     ]
 
 
+def main_rows(comparison: dict[str, Any]) -> Rows:
+    """The table of scores: that of the models, or that over runs."""
+    return run_rows(comparison) if "runs" in comparison else score_rows(comparison)
+
+
 def further_rows(comparison: dict[str, Any]) -> Rows:
     """Head and one row per model: the other numbers, and those of the superconductors (Tc > 0) alone."""
     head = ["model", "MSLE", "median |error|", "bias ± SD (K)", "Pearson", "Spearman", "MAE, Tc > 0 (K)", "R², Tc > 0"]
@@ -47,51 +52,49 @@ def further_rows(comparison: dict[str, Any]) -> Rows:
 def group_rows(comparison: dict[str, Any], key: str) -> Rows:
     """Head and one row per model: MAE (and bias) in each group; `key` is `by_range` or `by_family`."""
     models = comparison["models"]
-    groups = [(row["group"], row["n"]) for row in next(iter(models.values()))[key]]
-    head = ["MAE (bias), K"] + [f"{group}, n={count}" for group, count in groups]
-    return [head] + [
-        [display(name)] + [f"{number(row['mae_K'])} ({number(row['bias_K'], sign=True)})" for row in model[key]]
-        for name, model in models.items()
-    ]
+    head = ["MAE (bias), K", *(f"{row['group']}, n={row['n']}" for row in next(iter(models.values()))[key])]
+    return [head] + [[display(name), *map(_error_cell, model[key])] for name, model in models.items()]
 
 
 def family_rows(comparison: dict[str, Any]) -> Rows:
     """Head and one row per family: count, then MAE (bias) of every model, part of the best one's error."""
     models = comparison["models"]
     best = next(iter(models))
-    rows = [["family", "n", *(display(name) for name in models), f"share of error, {display(best)}"]]
-    for position, group in enumerate(models[best]["by_family"]):
-        entries = [model["by_family"][position] for model in models.values()]
-        cells = [f"{number(entry['mae_K'])} ({number(entry['bias_K'], sign=True)})" for entry in entries]
-        rows.append([group["group"], str(group["n"]), *cells, f"{100 * group['error_share']:.0f} %"])
+    rows = [["family", "n", *map(display, models), f"share of error, {display(best)}"]]
+    for groups in zip(*(model["by_family"] for model in models.values()), strict=True):
+        first = groups[0]
+        cells = [*map(_error_cell, groups), f"{100 * first['error_share']:.0f} %"]
+        rows.append([first["group"], str(first["n"]), *cells])
     return rows
+
+
+def _error_cell(group: dict[str, Any]) -> str:
+    return f"{number(group['mae_K'])} ({number(group['bias_K'], sign=True)})"
+
+
+def calibrations(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Calibration of each model that has prediction intervals."""
+    return {name: model["calibration"] for name, model in comparison["models"].items() if model["calibration"]}
 
 
 def coverage_rows(comparison: dict[str, Any]) -> Rows:
     """Head and one row per model that has intervals: coverage (mean width) overall and by range of Tc."""
-    calibrated = {name: m["calibration"] for name, m in comparison["models"].items() if m["calibration"]}
-    if not calibrated:
-        return []
-    first = next(iter(calibrated.values()))
-    head = ["coverage (mean width)", *(row["group"] for row in [first["overall"], *first["by_range"]])]
-    return [head] + [
-        [display(name)]
-        + [
-            f"{100 * row['coverage']:.0f} % ({number(row['mean_width_K'], 1)} K)"
-            for row in [calibration["overall"], *calibration["by_range"]]
-        ]
-        for name, calibration in calibrated.items()
-    ]
+    groups = {name: [found["overall"], *found["by_range"]] for name, found in calibrations(comparison).items()}
+    head = ["coverage (mean width)", *(row["group"] for row in next(iter(groups.values()), []))]
+    return [head] + [[display(name), *map(_coverage_cell, rows)] for name, rows in groups.items()]
 
 
 def family_coverage_rows(comparison: dict[str, Any]) -> Rows:
     """Head and one row per family: count, then coverage (mean width) of every model that has intervals."""
-    calibrated = {name: m["calibration"] for name, m in comparison["models"].items() if m["calibration"]}
-    rows = [["family", "n", *(display(name) for name in calibrated)]]
-    for groups in zip(*(calibration["by_family"] for calibration in calibrated.values()), strict=True):
-        cells = [f"{100 * group['coverage']:.0f} % ({number(group['mean_width_K'], 1)} K)" for group in groups]
-        rows.append([groups[0]["group"], str(groups[0]["n"]), *cells])
+    calibrated = calibrations(comparison)
+    rows = [["family", "n", *map(display, calibrated)]]
+    for groups in zip(*(found["by_family"] for found in calibrated.values()), strict=True):
+        rows.append([groups[0]["group"], str(groups[0]["n"]), *map(_coverage_cell, groups)])
     return rows
+
+
+def _coverage_cell(group: dict[str, Any]) -> str:
+    return f"{100 * group['coverage']:.0f} % ({number(group['mean_width_K'], 1)} K)"
 
 
 def miss_rows(comparison: dict[str, Any]) -> Rows:
@@ -154,7 +157,9 @@ def markdown_table(rows: Rows) -> str:
 
 
 def caption(comparison: dict[str, Any]) -> str:
-    """Which materials, and what the brackets mean."""
+    """Which materials, and what the brackets (over runs: ±) mean."""
+    if "runs" in comparison:
+        return _runs_caption(comparison)
     how = comparison["uncertainty"]
     drawn = "chemical systems" if how["cluster"] == "chemical-system" else "materials"
     counted = "weighted " if comparison["weighted"] else ""
@@ -164,8 +169,7 @@ def caption(comparison: dict[str, Any]) -> str:
     )
 
 
-def runs_caption(comparison: dict[str, Any]) -> str:
-    """How many runs, what differs between them, and what ± and the brackets mean."""
+def _runs_caption(comparison: dict[str, Any]) -> str:
     count, sizes = comparison["runs"], comparison["n"]
     size = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
     if comparison["same_materials"]:

@@ -10,7 +10,7 @@ from comparison.evaluate import Uncertainty, evaluate
 from comparison.gather import Results, gather, write_kept_splits
 from comparison.published.readme import fill
 from comparison.repeats import read_runs, score_runs, summarise, write_kept_runs
-from comparison.report.documents import markdown, runs_markdown
+from comparison.report.documents import markdown
 from tc_common.files import plain, write_csv, write_json, write_text
 from tests.comparison.made import make_results, read_json
 
@@ -77,7 +77,7 @@ def _runs(folder: Path, keep: bool) -> None:
     comparison = plain(summarise(scores, same_materials, 0.95))
     write_csv(folder / "runs.csv", scores)
     write_json(folder / "comparison.json", comparison)
-    write_text(folder / "comparison.md", runs_markdown(comparison))
+    write_text(folder / "comparison.md", markdown(comparison))
     if keep:
         write_kept_runs(folder, runs, {name: results.splits for name, results in made.items()})
         for path in folder.glob("seed_*/*_predictions.csv"):

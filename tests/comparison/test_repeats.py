@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from comparison.repeats import read_run, read_runs, score_runs, summarise
-from comparison.report.documents import runs_markdown, runs_terminal
+from comparison.report.documents import markdown, terminal
 from tc_common.errors import UserError
 from tc_common.files import plain
 from tests.comparison.made import make_model, make_results, make_splits
@@ -30,7 +30,7 @@ def test_training_seeds_on_one_split_give_the_usual_paired_t(tmp_path: Path) -> 
     row = summary["differences"][0]
     assert row["p"] == pytest.approx(expected.pvalue)
     assert row["interval_K"] == pytest.approx(list(expected.confidence_interval(0.95)))
-    assert "same 60 test materials" in runs_terminal(summary)
+    assert "same 60 test materials" in terminal(summary)
 
 
 def test_overlapping_splits_widen_the_interval_as_nadeau_and_bengio_say(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_an_unknown_training_size_is_said(tmp_path: Path) -> None:
         make_results(tmp_path / f"fold_{seed}", {"a": 2.0, "b": 2.6}, count=40 + seed, seed=seed)
         (tmp_path / f"fold_{seed}" / "a_metrics.json").unlink()
     summary = plain(summarise(*score_runs(read_runs(str(tmp_path / "fold_*"))), 0.95))
-    assert "not corrected" in runs_markdown(summary)
+    assert "not corrected" in markdown(summary)
     assert summary["models"]["a"]["skill"]["mean"] is None
 
 
