@@ -6,9 +6,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from comparison.bootstrap import METRICS, Distribution, bootstrap, holm
+from comparison.bootstrap import METRICS, Distribution, bootstrap
 from comparison.calibration import calibration
-from comparison.formatting import conclusion, display, number
+from comparison.formatting import display, number, with_conclusions
 from comparison.gather import UNKNOWN, Results
 from tc_common.environment import git_commit
 from tc_common.metrics import correlation, errors_by_group, score
@@ -60,7 +60,7 @@ def evaluate(
             }
             for column, name in enumerate(order)
         },
-        "differences": _differences(distributions["mae_K"], order, uncertainty),
+        "differences": _differences(distributions["mae_K"], order, uncertainty.level),
         "worst": worst_misses(results, order[0]),
         "ensembles": results.ensembles,
     }
@@ -88,8 +88,7 @@ def _distributions(
 def _details(results: Results, name: str) -> dict[str, Any]:
     """Error by Tc range and family, score of the superconductors alone, compression."""
     tc_K, pred_K = results.column("tc").astype(float), results.test[name]["tc_pred"].to_numpy(float)
-    by_range = errors_by_group(tc_range(tc_K), tc_K, pred_K).set_index("group")
-    by_range = by_range.loc[[label for label in TC_RANGES if label in by_range.index]].reset_index()
+    by_range = errors_by_group(tc_range(tc_K), tc_K, pred_K).sort_values("group", key=lambda g: g.map(TC_RANGES.index))
     families = results.column("family").astype(str).tolist()
     known = set(families) != {UNKNOWN}
     return {
@@ -111,26 +110,14 @@ def compression(tc_K: np.ndarray[Any, Any], pred_K: np.ndarray[Any, Any]) -> dic
     return {"sd_ratio": ratio, "slope": ratio * correlation(tc_K, pred_K, np.ones(len(tc_K)))}
 
 
-def _differences(mae: Distribution, order: list[str], uncertainty: Uncertainty) -> list[dict[str, Any]]:
+def _differences(mae: Distribution, order: list[str], level: float) -> list[dict[str, Any]]:
     """Paired difference in MAE of every two models: interval, p, Holm's p, conclusion."""
-    pairs = list(combinations(range(len(order)), 2))
-    if not pairs:
-        return []
-    paired = [mae.minus(a, b) for a, b in pairs]
-    p_values = np.concatenate([pair.p_value() for pair in paired])
     rows = []
-    for (a, b), pair, p, corrected in zip(pairs, paired, p_values, holm(p_values), strict=True):
-        low, high = pair.interval(uncertainty.level)[:, 0]
-        row = {
-            "a": order[a],
-            "b": order[b],
-            "mae_difference_K": float(pair.point[0]),
-            "interval_K": [float(low), float(high)],
-            "p": float(p),
-            "p_holm": float(corrected),
-        }
-        rows.append({**row, "conclusion": conclusion(row, uncertainty.level)})
-    return rows
+    for a, b in combinations(range(len(order)), 2):
+        pair = mae.minus(a, b)
+        numbers = {"mae_difference_K": float(pair.point[0]), "interval_K": pair.interval(level)[:, 0].tolist()}
+        rows.append({"a": order[a], "b": order[b], **numbers, "p": float(pair.p_value()[0])})
+    return with_conclusions(rows, level)
 
 
 def worst_misses(results: Results, model: str, count: int = 20) -> list[dict[str, Any]]:

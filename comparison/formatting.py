@@ -3,6 +3,10 @@
 import re
 from typing import Any
 
+import numpy as np
+
+from comparison.bootstrap import holm
+
 NOT_KNOWN = "–"
 DISPLAY_NAMES = {
     "dinov3": "ViT",
@@ -56,3 +60,10 @@ def conclusion(difference: dict[str, Any], level: float) -> str:
     if low <= 0 <= high or difference["p_holm"] >= 1 - level:
         return f"{numbers}: not distinguishable"
     return f"{numbers}: {a if high < 0 else b} has the lower MAE"
+
+
+def with_conclusions(differences: list[dict[str, Any]], level: float) -> list[dict[str, Any]]:
+    """Paired differences with their p corrected by Holm over all of them, and the conclusion from each."""
+    corrected = holm(np.array([row["p"] for row in differences]))
+    rows = [{**row, "p_holm": float(p)} for row, p in zip(differences, corrected, strict=True)]
+    return [{**row, "conclusion": conclusion(row, level)} for row in rows]

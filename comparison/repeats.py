@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from comparison.bootstrap import METRICS, holm
-from comparison.formatting import conclusion
+from comparison.bootstrap import METRICS
+from comparison.formatting import with_conclusions
 from comparison.gather import prediction_files, read_aligned, read_metrics
 from tc_common.environment import git_commit
 from tc_common.errors import UserError
@@ -165,9 +165,7 @@ def _differences(runs: pd.DataFrame, order: list[str], ratio: float, level: floa
         p = float(2 * student.sf(abs(mean) / error, count - 1)) if error > 0 else float(mean == 0)
         row = {"a": a, "b": b, "mae_difference_K": mean, "interval_K": [mean - half_width, mean + half_width]}
         rows.append({**row, "p": p})
-    corrected = holm(np.array([row["p"] for row in rows]))
-    rows = [{**row, "p_holm": float(p)} for row, p in zip(rows, corrected, strict=True)]
-    return [{**row, "conclusion": conclusion(row, level)} for row in rows]
+    return with_conclusions(rows, level)
 
 
 def write_kept_runs(folder: Path, runs: dict[str, Run], splits: dict[str, dict[str, pd.DataFrame]]) -> None:

@@ -36,27 +36,27 @@ def fill(text: str, root: Path, results_dir: Path | None = None) -> str:
     """
     if not BLOCK.search(text):
         raise UserError(f"no '<!-- results:begin -->' … '{END}' to fill; put both markers where the table belongs")
-    return BLOCK.sub(lambda block: _block(block, root, results_dir), text)
+    if results_dir is None:
+        named_blocks(text)
 
+    def filled(found: re.Match[str]) -> str:
+        if not found["folder"] and results_dir is None:
+            return found[0]
+        folder = root / found["folder"] if found["folder"] else Path(str(results_dir))
+        return block(found["folder"] or Path(os.path.relpath(folder, root)).as_posix(), read_comparison(folder))
 
-def _block(found: re.Match[str], root: Path, results_dir: Path | None) -> str:
-    named = found["folder"]
-    if not named and results_dir is None:
-        if found["content"].strip():
-            raise UserError("a results block of the README names no folder, so its numbers cannot be checked")
-        return found[0]
-    folder = root / named if named else Path(str(results_dir))
-    shown = named or Path(os.path.relpath(folder, root)).as_posix()
-    return block(shown, read_comparison(folder))
+    return BLOCK.sub(filled, text)
 
 
 def named_blocks(text: str) -> dict[str, str]:
-    """Every block of the README by the folder that it names.
+    """Every filled block of the README by the folder that it names.
 
     Raises:
         UserError: a block names none, so its numbers cannot be checked.
     """
-    found = {match["folder"]: match[0] for match in BLOCK.finditer(text)}
+    found = {
+        match["folder"]: match[0] for match in BLOCK.finditer(text) if match["folder"] or match["content"].strip()
+    }
     if "" in found:
         raise UserError("a results block of the README names no folder, so its numbers cannot be checked")
     return found
