@@ -1,4 +1,4 @@
-"""Fit every baseline on one set of splits and write what any other model writes."""
+"""Fit all baselines on one set of splits; write predictions and metrics."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Coverage is reported as it is, also where it falls short."""
+"""Empirical coverage is reported as it is, also where it is below the nominal one."""
 
 from dataclasses import replace
 from pathlib import Path
