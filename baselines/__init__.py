@@ -1,1 +1,1 @@
-"""What composition alone can tell about Tc: the bar that a model of the structure has to clear."""
+"""Composition baselines: Tc from the chemical formula alone."""

@@ -1,4 +1,4 @@
-"""Predict Tc from the chemical formula alone: the bar that the models of the structure have to clear.
+"""Composition baselines: predict Tc from the chemical formula alone.
 
     python -m baselines --data-dir data/processed --results-dir results
 

@@ -1,4 +1,4 @@
-"""Baselines on composition, from saying the median to boosted trees.
+"""Baselines on composition features: training median, nearest composition, extra trees, gradient boosting.
 
 Legend: n training materials, m materials to predict, F features.
 """

@@ -1,4 +1,4 @@
-"""From predictions to the numbers of `comparison.json`; nothing here prints or draws."""
+"""Compute the numbers of `comparison.json` from predictions."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -6,12 +6,13 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from comparison.bootstrap import METRICS, Distribution, IntervalMethod, bootstrap, holm
+from comparison.bootstrap import METRICS, Distribution, bootstrap
 from comparison.calibration import calibration
+from comparison.formatting import display, number, with_conclusions
 from comparison.gather import UNKNOWN, Results
-from comparison.wording import display, number, verdict
 from tc_common.environment import git_commit
-from tc_common.metrics import correlation, errors_by_group, score, tc_range, tc_ranges
+from tc_common.metrics import correlation, errors_by_group, score
+from tc_common.splits import TC_RANGES, tc_range
 
 Cluster: TypeAlias = Literal["material", "chemical-system"]
 
@@ -21,7 +22,6 @@ class Uncertainty:
     """How intervals are made."""
 
     resamples: int = 10_000
-    method: IntervalMethod = "bca"
     level: float = 0.95
     cluster: Cluster = "material"
     seed: int = 42
@@ -33,20 +33,20 @@ def evaluate(
     """All numbers of the comparison, models ordered by MAE.
 
     Args:
-        coverage: what the prediction intervals promise.
+        coverage: nominal coverage of the prediction intervals.
         weighted: count each material with the weight of its split file instead of 1.
     """
     weights = results.column("weight").astype(float) if weighted else None
     scores = {name: _score(results, name, weights) for name in results.test}
     order = sorted(scores, key=lambda name: (scores[name]["mae_K"], name))
     distributions = _distributions(results, order, uncertainty, weights)
-    intervals = {metric: distributions[metric].interval(uncertainty.level, uncertainty.method) for metric in METRICS}
+    intervals = {metric: distributions[metric].interval(uncertainty.level) for metric in METRICS}
     return {
         "git_commit": git_commit(),
         "n": len(results.truth["test"]),
         "splits_sha256": results.splits_sha256,
         "training_median_K": results.training_median_K,
-        "uncertainty": vars(uncertainty),
+        "uncertainty": {"method": "bca", **vars(uncertainty)},
         "weighted": weighted,
         "notes": list(results.notes),
         "models": {
@@ -60,7 +60,7 @@ def evaluate(
             }
             for column, name in enumerate(order)
         },
-        "differences": _differences(distributions["mae_K"], order, uncertainty),
+        "differences": _differences(distributions["mae_K"], order, uncertainty.level),
         "worst": worst_misses(results, order[0]),
         "ensembles": results.ensembles,
     }
@@ -88,8 +88,7 @@ def _distributions(
 def _details(results: Results, name: str) -> dict[str, Any]:
     """Error by Tc range and family, score of the superconductors alone, compression."""
     tc_K, pred_K = results.column("tc").astype(float), results.test[name]["tc_pred"].to_numpy(float)
-    by_range = errors_by_group(tc_range(tc_K), tc_K, pred_K).set_index("group")
-    by_range = by_range.loc[[label for label in tc_ranges() if label in by_range.index]].reset_index()
+    by_range = errors_by_group(tc_range(tc_K), tc_K, pred_K).sort_values("group", key=lambda g: g.map(TC_RANGES.index))
     families = results.column("family").astype(str).tolist()
     known = set(families) != {UNKNOWN}
     return {
@@ -111,26 +110,14 @@ def compression(tc_K: np.ndarray[Any, Any], pred_K: np.ndarray[Any, Any]) -> dic
     return {"sd_ratio": ratio, "slope": ratio * correlation(tc_K, pred_K, np.ones(len(tc_K)))}
 
 
-def _differences(mae: Distribution, order: list[str], uncertainty: Uncertainty) -> list[dict[str, Any]]:
-    """Paired difference in MAE of every two models: interval, p, Holm's p, and the sentence that follows."""
-    pairs = list(combinations(range(len(order)), 2))
-    if not pairs:
-        return []
-    paired = [mae.minus(a, b) for a, b in pairs]
-    p_values = np.concatenate([pair.p_value(uncertainty.method) for pair in paired])
+def _differences(mae: Distribution, order: list[str], level: float) -> list[dict[str, Any]]:
+    """Paired difference in MAE of every two models: interval, p, Holm's p, conclusion."""
     rows = []
-    for (a, b), pair, p, corrected in zip(pairs, paired, p_values, holm(p_values), strict=True):
-        low, high = pair.interval(uncertainty.level, uncertainty.method)[:, 0]
-        row = {
-            "a": order[a],
-            "b": order[b],
-            "mae_difference_K": float(pair.point[0]),
-            "interval_K": [float(low), float(high)],
-            "p": float(p),
-            "p_holm": float(corrected),
-        }
-        rows.append({**row, "verdict": verdict(row, uncertainty.level)})
-    return rows
+    for a, b in combinations(range(len(order)), 2):
+        pair = mae.minus(a, b)
+        numbers = {"mae_difference_K": float(pair.point[0]), "interval_K": pair.interval(level)[:, 0].tolist()}
+        rows.append({"a": order[a], "b": order[b], **numbers, "p": float(pair.p_value()[0])})
+    return with_conclusions(rows, level)
 
 
 def worst_misses(results: Results, model: str, count: int = 20) -> list[dict[str, Any]]:
@@ -155,14 +142,14 @@ def costs(metrics: dict[str, Any]) -> dict[str, Any]:
     return {name: metrics.get(name) for name in (*COSTS, "device")}
 
 
-def total_costs(members: list[dict[str, Any]]) -> dict[str, Any]:
-    """Costs of running all members: sums, but the largest memory (they can run one after the other)."""
+def total_costs(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """Costs of all models together: sums, but the largest memory (they can run one after the other)."""
     total: dict[str, Any] = {}
     for name in COSTS:
-        known = [member.get(name) for member in members]
+        known = [model.get(name) for model in models]
         there = [value for value in known if value is not None]
         total[name] = None if len(there) < len(known) else (max if name == "peak_memory_MB" else sum)(there)
-    return total | {"device": ", ".join(sorted({str(member.get("device") or "?") for member in members}))}
+    return total | {"device": ", ".join(sorted({str(model.get("device") or "?") for model in models}))}
 
 
 def cost_rows(comparison: dict[str, Any]) -> list[list[str]]:

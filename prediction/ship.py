@@ -244,7 +244,7 @@ def ensemble_metadata(study: Study) -> dict[str, Any]:
     metadata: dict[str, Any] = {"weights": weights, "command": "python compare_models.py --ensemble"}
     if COMPOSITION in weights:
         trees = study.metrics(COMPOSITION)
-        metadata["trees"] = {"kind": trees["chosen"], "seed": trees["seed"]}
+        metadata["trees"] = {"kind": trees["chosen"], "seed": trees["seeds"][0]}
     if ZERO_SHOT in weights:
         metadata[ZERO_SHOT] = study.metrics(ZERO_SHOT)["init"]
     return metadata

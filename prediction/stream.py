@@ -20,6 +20,7 @@ from tc_common.conformal import conformal_intervals
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import printable
+from tc_common.metrics import mean_and_spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +111,8 @@ def combine(predictions: list[Prediction], weights: Array | None = None) -> pd.D
         table = pd.DataFrame({"tc_pred": predictions[0].tc_K})
         return table if predictions[0].std_K is None else table.assign(tc_std=predictions[0].std_K)
     assert weights is not None, "a mean of models needs weights"
-    pred_K = np.stack([prediction.tc_K for prediction in predictions], axis=1)
-    mean_K = pred_K @ weights
-    return pd.DataFrame({"tc_pred": mean_K, "tc_std": np.sqrt((pred_K - mean_K[:, None]) ** 2 @ weights)})
+    mean_K, spread_K = mean_and_spread(np.stack([prediction.tc_K for prediction in predictions], axis=1), weights)
+    return pd.DataFrame({"tc_pred": mean_K, "tc_std": spread_K})
 
 
 def _bounds(predictor: Predictor, combined: pd.DataFrame) -> pd.DataFrame:

@@ -1,17 +1,20 @@
 """The report's contents, and its two plain forms: terminal and markdown."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from textwrap import fill
 from typing import Any
 
 from comparison.evaluate import cost_rows
+from comparison.formatting import display
 from comparison.report.tables import (
     HEAD,
     WIDTH,
     Rows,
     aligned,
+    calibrations,
     caption,
     compression_rows,
+    conclusions,
     coverage_rows,
     ensemble_sentences,
     family_coverage_rows,
@@ -19,16 +22,15 @@ from comparison.report.tables import (
     further_rows,
     group_rows,
     literature_rows,
+    main_rows,
     markdown_table,
     miss_rows,
     our_rows,
     read_literature,
     run_rows,
-    runs_caption,
     score_rows,
-    verdict_list,
+    unmarked,
 )
-from comparison.wording import display
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,28 +46,45 @@ class Section:
 
 
 def sections(comparison: dict[str, Any]) -> list[Section]:
-    """Everything that a comparison has to say, in reading order."""
+    """The parts of a comparison, in reading order; what is empty is left out."""
+    parts = _run_sections(comparison) if "runs" in comparison else _model_sections(comparison)
+    parts = [replace(part, tables=[rows for rows in part.tables if len(rows) > 1]) for part in parts]
+    return [part for part in [*parts, literature_section(comparison)] if part.sentences or part.tables]
+
+
+def _run_sections(comparison: dict[str, Any]) -> list[Section]:
+    return [
+        Section(heading="Scores over runs", tables=[run_rows(comparison)], figures=("runs",)),
+        Section(
+            heading="Paired differences in MAE",
+            sentences=conclusions(comparison),
+            remark="Paired over runs (t), p corrected by Holm for the number of pairs.",
+        ),
+    ]
+
+
+def _model_sections(comparison: dict[str, Any]) -> list[Section]:
     best = display(next(iter(comparison["models"])))
-    parts = [
+    return [
         Section(heading="Scores", tables=[score_rows(comparison), further_rows(comparison)], figures=("parity",)),
         Section(
             heading="Paired differences in MAE",
-            sentences=verdict_list(comparison),
+            sentences=conclusions(comparison),
             remark="Same resampled materials for both models of a pair; p corrected by Holm for the number of pairs.",
         ),
         Section(
-            heading="Where the error sits",
+            heading="Error by range of Tc and family",
             tables=[group_rows(comparison, "by_range"), family_rows(comparison)],
             figures=("error_by_range", "error_by_family", "residuals", "cumulative_error", "error_map"),
         ),
         Section(
             heading="Prediction intervals",
-            sentences=_calibration_sentences(comparison),
+            sentences=coverage_conclusions(comparison),
             tables=[coverage_rows(comparison), family_coverage_rows(comparison)],
             figures=("coverage", "calibration"),
             remark=(
-                "Split-conformal on validation residuals. The promise holds where test materials resemble validation "
-                "materials; the brackets are 95 % Clopper–Pearson intervals of the share inside."
+                "Split-conformal on validation residuals; the nominal coverage presumes that test and validation "
+                "materials are exchangeable. Brackets: 95 % Clopper–Pearson intervals of the empirical coverage."
             ),
         ),
         Section(
@@ -77,13 +96,11 @@ def sections(comparison: dict[str, Any]) -> list[Section]:
         Section(heading="Cost", tables=[cost_rows(comparison)], figures=("accuracy_over_cost", "training_curves")),
         Section(heading="Ensemble", sentences=ensemble_sentences(comparison)),
         Section(heading=f"Worst misses of {best}", tables=[miss_rows(comparison)]),
-        literature_section(comparison),
     ]
-    return [_without_empty(part) for part in parts if part.sentences or any(len(rows) > 1 for rows in part.tables)]
 
 
 def literature_section(comparison: dict[str, Any]) -> Section:
-    """Published results beside ours, and why they may not be ranked together."""
+    """Published results and ours, and why they may not be ranked together."""
     return Section(
         heading="Literature",
         tables=[[HEAD, *our_rows(comparison), *literature_rows(read_literature())]],
@@ -94,75 +111,40 @@ def literature_section(comparison: dict[str, Any]) -> Section:
     )
 
 
-def _without_empty(part: Section) -> Section:
-    tables = [rows for rows in part.tables if len(rows) > 1]
-    return Section(**{**vars(part), "tables": tables})
-
-
-def _calibration_sentences(comparison: dict[str, Any]) -> list[str]:
-    return [model["calibration"]["verdict"] for model in comparison["models"].values() if model["calibration"]]
+def coverage_conclusions(comparison: dict[str, Any]) -> list[str]:
+    """One sentence per model that has prediction intervals."""
+    return [calibration["conclusion"] for calibration in calibrations(comparison).values()]
 
 
 def terminal(comparison: dict[str, Any]) -> str:
     """What `compare_models.py` prints."""
-    parts = [
-        fill(caption(comparison), WIDTH),
-        aligned(score_rows(comparison)),
-        aligned(group_rows(comparison, "by_range")),
-    ]
-    for heading, sentences in (
-        ("Paired differences in MAE:", verdict_list(comparison)),
-        ("Prediction intervals:", _calibration_sentences(comparison)),
-        ("Ensemble:", ensemble_sentences(comparison)),
-    ):
-        parts += [_listed(heading, sentences)] if sentences else []
-    parts += ["\n".join(f"note: {note}" for note in comparison["notes"])] if comparison["notes"] else []
+    over_runs = "runs" in comparison
+    tables = [main_rows(comparison)] + ([] if over_runs else [group_rows(comparison, "by_range")])
+    parts = [fill(caption(comparison), WIDTH), *map(aligned, tables)]
+    parts += _listed("Paired differences in MAE:", conclusions(comparison))
+    if not over_runs:
+        parts += _listed("Prediction intervals:", coverage_conclusions(comparison))
+        parts += _listed("Ensemble:", ensemble_sentences(comparison))
+        parts += ["\n".join(f"note: {note}" for note in comparison["notes"])] if comparison["notes"] else []
     return "\n\n".join(parts)
 
 
-def _listed(heading: str, sentences: list[str]) -> str:
-    """Sentences as a list under a heading, wrapped to the terminal's columns."""
-    return "\n".join([heading, *(fill(f"- {sentence}", WIDTH, subsequent_indent="  ") for sentence in sentences)])
+def _listed(heading: str, sentences: list[str]) -> list[str]:
+    """Sentences as a list under a heading, wrapped to the terminal's columns; nothing where there are none."""
+    lines = [fill(f"- {sentence}", WIDTH, subsequent_indent="  ") for sentence in sentences]
+    return ["\n".join([heading, *lines])] if lines else []
+
+
+def title(comparison: dict[str, Any]) -> str:
+    """Heading of the report."""
+    return "Comparison over runs" if "runs" in comparison else "Comparison"
 
 
 def markdown(comparison: dict[str, Any]) -> str:
     """Content of `comparison.md`."""
-    parts = ["# Comparison", caption(comparison) + ".", *comparison["notes"]]
+    parts = [f"# {title(comparison)}", caption(comparison) + ".", *comparison.get("notes", [])]
     for part in sections(comparison):
-        parts += _markdown_section(part)
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_section(part: Section) -> list[str]:
-    sentences = ["\n".join(f"- {sentence}" for sentence in part.sentences)] if part.sentences else []
-    remark = [part.remark] if part.remark else []
-    return [f"## {part.heading}", *sentences, *map(markdown_table, part.tables), *remark]
-
-
-def runs_terminal(comparison: dict[str, Any]) -> str:
-    """What `compare_models.py --runs` prints."""
-    verdicts = verdict_list(comparison)
-    pairs = [_listed("Paired differences in MAE:", verdicts)] if verdicts else []
-    return "\n\n".join([fill(runs_caption(comparison), WIDTH), aligned(run_rows(comparison)), *pairs])
-
-
-def runs_sections(comparison: dict[str, Any]) -> list[Section]:
-    """Everything that several runs have to say."""
-    parts = [
-        Section(heading="Scores over runs", tables=[run_rows(comparison)], figures=("runs",)),
-        Section(
-            heading="Paired differences in MAE",
-            sentences=verdict_list(comparison),
-            remark="Paired over runs (t), p corrected by Holm for the number of pairs.",
-        ),
-        literature_section(comparison),
-    ]
-    return [_without_empty(part) for part in parts if part.sentences or part.tables]
-
-
-def runs_markdown(comparison: dict[str, Any]) -> str:
-    """Content of `comparison.md` of several runs."""
-    parts = ["# Comparison over runs", runs_caption(comparison) + "."]
-    for part in runs_sections(comparison):
-        parts += _markdown_section(part)
+        parts += [f"## {unmarked(part.heading)}"]
+        parts += ["\n".join(f"- {unmarked(sentence)}" for sentence in part.sentences)] if part.sentences else []
+        parts += [*map(markdown_table, part.tables), *[part.remark] * bool(part.remark)]
     return "\n\n".join(parts) + "\n"

@@ -2,12 +2,13 @@
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from comparison.report.documents import Section
-from comparison.report.tables import Rows
+from comparison.report.documents import Section, sections, title
+from comparison.report.tables import Rows, caption
 
 CSS = Path(__file__).parent / "page.css"
-# A cell longer than this makes its table one of words: wrapped, and to the left.
+# A longer cell makes its table one of prose: wrapped, and to the left.
 LONG_CELL = 40
 CAPTIONS = {
     "parity": "Density of test materials. On the dashed line prediction and measurement agree.",
@@ -16,8 +17,8 @@ CAPTIONS = {
     "error_by_range": "Mean absolute error in each range of measured Tc.",
     "error_by_family": "Mean absolute error in each family.",
     "error_map": "Below the symbol: mean absolute error of the test materials that hold the element, and how many.",
-    "coverage": "Bars: 95 % intervals of the share. Dashed: what was promised.",
-    "calibration": "On the dashed line every promise is kept; below it intervals are too narrow.",
+    "coverage": "Bars: 95 % intervals of the empirical coverage. Dashed: nominal coverage.",
+    "calibration": "On the dashed line empirical and nominal coverage agree; below it intervals are too narrow.",
     "compression": "One mark for each range of Tc. Below the dashed line the model predicts too low.",
     "accuracy_over_cost": "Bars: intervals of the MAE. Lower left is better.",
     "training_curves": "Validation error while training.",
@@ -25,14 +26,15 @@ CAPTIONS = {
 }
 
 
-def page(title: str, caption: str, notes: list[str], parts: list[Section], figures: dict[str, str]) -> str:
+def page(comparison: dict[str, Any], figures: dict[str, str]) -> str:
     """A whole HTML page; `figures` holds SVG by name."""
+    parts, heading = sections(comparison), escape(title(comparison))
     links = "".join(f'<a href="#{_anchor(part)}">{escape(part.heading)}</a>' for part in parts)
-    warned = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
+    warned = "".join(f'<p class="note">{escape(note)}</p>' for note in comparison.get("notes", []))
     body = "\n".join(_section(part, figures) for part in parts)
-    head = f'<h1>{escape(title)}</h1>\n<p class="caption">{escape(caption)}</p>\n<nav>{links}</nav>'
+    head = f'<h1>{heading}</h1>\n<p class="caption">{escape(caption(comparison))}</p>\n<nav>{links}</nav>'
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{heading}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>\n{CSS.read_text('utf-8')}</style>\n</head>\n<body>\n{head}\n{warned}\n{body}\n</body>\n</html>\n"
     )

@@ -1,11 +1,12 @@
 """The comparison as plain text: tables for the terminal (100 columns) and `comparison.md`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from comparison.wording import NOT_KNOWN, display, number
+from comparison.formatting import NOT_KNOWN, display, number
 from tc_common.files import read_csv
 
 WIDTH = 100
@@ -28,6 +29,11 @@ def score_rows(comparison: dict[str, Any]) -> Rows:
     ]
 
 
+def main_rows(comparison: dict[str, Any]) -> Rows:
+    """The table of scores: that of the models, or that over runs."""
+    return run_rows(comparison) if "runs" in comparison else score_rows(comparison)
+
+
 def further_rows(comparison: dict[str, Any]) -> Rows:
     """Head and one row per model: the other numbers, and those of the superconductors (Tc > 0) alone."""
     head = ["model", "MSLE", "median |error|", "bias ± SD (K)", "Pearson", "Spearman", "MAE, Tc > 0 (K)", "R², Tc > 0"]
@@ -46,51 +52,49 @@ def further_rows(comparison: dict[str, Any]) -> Rows:
 def group_rows(comparison: dict[str, Any], key: str) -> Rows:
     """Head and one row per model: MAE (and bias) in each group; `key` is `by_range` or `by_family`."""
     models = comparison["models"]
-    groups = [(row["group"], row["n"]) for row in next(iter(models.values()))[key]]
-    head = ["MAE (bias), K"] + [f"{group}, n={count}" for group, count in groups]
-    return [head] + [
-        [display(name)] + [f"{number(row['mae_K'])} ({number(row['bias_K'], sign=True)})" for row in model[key]]
-        for name, model in models.items()
-    ]
+    head = ["MAE (bias), K", *(f"{row['group']}, n={row['n']}" for row in next(iter(models.values()))[key])]
+    return [head] + [[display(name), *map(_error_cell, model[key])] for name, model in models.items()]
 
 
 def family_rows(comparison: dict[str, Any]) -> Rows:
-    """Head and one row per family: count, then MAE (bias) of every model, with the best one's share of its error."""
+    """Head and one row per family: count, then MAE (bias) of every model, part of the best one's error."""
     models = comparison["models"]
     best = next(iter(models))
-    rows = [["family", "n", *(display(name) for name in models), f"share of error, {display(best)}"]]
-    for position, group in enumerate(models[best]["by_family"]):
-        entries = [model["by_family"][position] for model in models.values()]
-        cells = [f"{number(entry['mae_K'])} ({number(entry['bias_K'], sign=True)})" for entry in entries]
-        rows.append([group["group"], str(group["n"]), *cells, f"{100 * group['error_share']:.0f} %"])
+    rows = [["family", "n", *map(display, models), f"share of error, {display(best)}"]]
+    for groups in zip(*(model["by_family"] for model in models.values()), strict=True):
+        first = groups[0]
+        cells = [*map(_error_cell, groups), f"{100 * first['error_share']:.0f} %"]
+        rows.append([first["group"], str(first["n"]), *cells])
     return rows
+
+
+def _error_cell(group: dict[str, Any]) -> str:
+    return f"{number(group['mae_K'])} ({number(group['bias_K'], sign=True)})"
+
+
+def calibrations(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Calibration of each model that has prediction intervals."""
+    return {name: model["calibration"] for name, model in comparison["models"].items() if model["calibration"]}
 
 
 def coverage_rows(comparison: dict[str, Any]) -> Rows:
     """Head and one row per model that has intervals: coverage (mean width) overall and by range of Tc."""
-    calibrated = {name: m["calibration"] for name, m in comparison["models"].items() if m["calibration"]}
-    if not calibrated:
-        return []
-    first = next(iter(calibrated.values()))
-    head = ["coverage (mean width)", *(row["group"] for row in [first["overall"], *first["by_range"]])]
-    return [head] + [
-        [display(name)]
-        + [
-            f"{100 * row['coverage']:.0f} % ({number(row['mean_width_K'], 1)} K)"
-            for row in [calibration["overall"], *calibration["by_range"]]
-        ]
-        for name, calibration in calibrated.items()
-    ]
+    groups = {name: [found["overall"], *found["by_range"]] for name, found in calibrations(comparison).items()}
+    head = ["coverage (mean width)", *(row["group"] for row in next(iter(groups.values()), []))]
+    return [head] + [[display(name), *map(_coverage_cell, rows)] for name, rows in groups.items()]
 
 
 def family_coverage_rows(comparison: dict[str, Any]) -> Rows:
     """Head and one row per family: count, then coverage (mean width) of every model that has intervals."""
-    calibrated = {name: m["calibration"] for name, m in comparison["models"].items() if m["calibration"]}
-    rows = [["family", "n", *(display(name) for name in calibrated)]]
-    for groups in zip(*(calibration["by_family"] for calibration in calibrated.values()), strict=True):
-        cells = [f"{100 * group['coverage']:.0f} % ({number(group['mean_width_K'], 1)} K)" for group in groups]
-        rows.append([groups[0]["group"], str(groups[0]["n"]), *cells])
+    calibrated = calibrations(comparison)
+    rows = [["family", "n", *map(display, calibrated)]]
+    for groups in zip(*(found["by_family"] for found in calibrated.values()), strict=True):
+        rows.append([groups[0]["group"], str(groups[0]["n"]), *map(_coverage_cell, groups)])
     return rows
+
+
+def _coverage_cell(group: dict[str, Any]) -> str:
+    return f"{100 * group['coverage']:.0f} % ({number(group['mean_width_K'], 1)} K)"
 
 
 def miss_rows(comparison: dict[str, Any]) -> Rows:
@@ -140,51 +144,56 @@ def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def unmarked(text: str) -> str:
+    """Text in one line whose `&` and `<` are no HTML."""
+    return " ".join(re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;").split())
+
+
 def markdown_table(rows: Rows) -> str:
-    """A table of GitHub's markdown."""
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    """A table of GitHub's markdown; names and formulas from files cannot become markup."""
+    escaped = [[unmarked(cell).replace("|", "\\|") for cell in row] for row in rows]
     rule = ["---"] + ["---:"] * (len(rows[0]) - 1)
     return "\n".join("| " + " | ".join(row) + " |" for row in [escaped[0], rule, *escaped[1:]])
 
 
 def caption(comparison: dict[str, Any]) -> str:
-    """Which materials, and what the brackets mean."""
+    """Which materials, and what the brackets (over runs: ±) mean."""
+    if "runs" in comparison:
+        return _runs_caption(comparison)
     how = comparison["uncertainty"]
-    method = "BCa" if how["method"] == "bca" else "percentile"
     drawn = "chemical systems" if how["cluster"] == "chemical-system" else "materials"
     counted = "weighted " if comparison["weighted"] else ""
     return (
         f"{comparison['n']} {counted}test materials; brackets: {100 * how['level']:g} % intervals "
-        f"({method} bootstrap over {drawn}, {how['resamples']:,} resamples)"
+        f"(BCa bootstrap over {drawn}, {how['resamples']:,} resamples)"
     )
 
 
-def runs_caption(comparison: dict[str, Any]) -> str:
-    """How many runs, what differs between them, and what ± and the brackets mean."""
+def _runs_caption(comparison: dict[str, Any]) -> str:
     count, sizes = comparison["runs"], comparison["n"]
     size = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
     if comparison["same_materials"]:
         return f"{count} runs on the same {size} test materials; ± is the SD over runs (training seeds)"
     ratio = comparison["test_train_ratio"]
     corrected = (
-        "not corrected for training materials that runs share (n_train is unknown)"
+        "not corrected for overlapping training sets (n_train is unknown)"
         if ratio is None
-        else f"widened for shared training materials (test / training = {ratio:.2f})"
+        else f"widened for overlapping training sets (test / training = {ratio:.2f})"
     )
     return f"{count} splits with {size} test materials each; ± is the SD over splits; paired intervals are {corrected}"
 
 
-def verdict_list(comparison: dict[str, Any]) -> list[str]:
-    """The sentences that follow from the numbers."""
-    return [row["verdict"] for row in comparison["differences"]]
+def conclusions(comparison: dict[str, Any]) -> list[str]:
+    """One sentence per pair of models."""
+    return [row["conclusion"] for row in comparison["differences"]]
 
 
 def ensemble_sentences(comparison: dict[str, Any]) -> list[str]:
-    """What each ensemble is made of."""
+    """Models and weights of each ensemble."""
     sentences = []
     for name, facts in comparison["ensembles"].items():
         weights = facts.get("weights")
-        parts = [f"{display(m)} {weights[m]:.2f}" if weights else display(m) for m in facts["members"]]
+        parts = [f"{display(m)} {weights[m]:.2f}" if weights else display(m) for m in facts["models"]]
         left_out = ", ".join(display(model) for model in facts["left_out"])
         tail = f"; without validation predictions, hence left out: {left_out}" if left_out else ""
         sentences.append(f"{display(name)}: {', '.join(parts)} (fitted on validation materials{tail})")

@@ -1,4 +1,4 @@
-"""Write a comparison down: JSON, markdown, one HTML page, figures, intervals of every material."""
+"""Write a comparison: JSON, markdown, HTML page, figures, prediction intervals."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,45 +9,44 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from comparison.calibration import all_intervals
-from comparison.gather import Results
+from comparison.gather import SPLITS_FILE, Results, write_kept_splits
 from comparison.report import plots
-from comparison.report.documents import markdown, runs_markdown, runs_sections, sections
+from comparison.report.documents import markdown
 from comparison.report.page import page
 from comparison.report.plots import draw, error_map
-from comparison.report.tables import caption, runs_caption
-from comparison.snapshot import SPLITS_FILE, write_kept_splits
 from tc_common.files import plain, write_csv, write_json, write_text
 
 
 def write_comparison(folder: Path, results: Results, comparison: dict[str, Any]) -> list[Path]:
     """Write every file of one comparison into `folder`; returns what was written."""
     comparison = plain(comparison)
-    figures = _draw_all(folder, figures_of(results, comparison))
-    html = page("Comparison of Tc models", caption(comparison), comparison["notes"], sections(comparison), figures)
-    write_json(folder / "comparison.json", comparison)
-    write_text(folder / "comparison.md", markdown(comparison))
-    write_text(folder / "comparison.html", html)
+    written = _write_report(folder, comparison, figures_of(results, comparison))
     intervals = all_intervals(results, comparison)
     if intervals is not None:
         write_csv(folder / "comparison_intervals.csv", intervals)
-    (folder / SPLITS_FILE).unlink(missing_ok=True)  # those of an earlier comparison would vouch for other numbers
+    (folder / SPLITS_FILE).unlink(missing_ok=True)  # those of an earlier comparison belong to other numbers
     if results.splits:
         write_kept_splits(folder, results.splits)
-    names = ["comparison.json", "comparison.md", "comparison.html"]
-    names += ["comparison_intervals.csv"] * (intervals is not None) + [SPLITS_FILE] * bool(results.splits)
-    return [folder / name for name in names] + [folder / "plots" / f"{name}.png" for name in figures]
+    further = ["comparison_intervals.csv"] * (intervals is not None) + [SPLITS_FILE] * bool(results.splits)
+    return written + [folder / name for name in further]
 
 
 def write_runs(folder: Path, runs: pd.DataFrame, comparison: dict[str, Any]) -> list[Path]:
     """Write the comparison over several runs into `folder`; returns what was written."""
     comparison = plain(comparison)
-    figures = _draw_all(folder, {"runs": partial(plots.scores_over_runs, runs, list(comparison["models"]))})
-    html = page("Comparison over runs", runs_caption(comparison), [], runs_sections(comparison), figures)
     write_csv(folder / "runs.csv", runs)
+    figure = partial(plots.scores_over_runs, runs, list(comparison["models"]))
+    return [folder / "runs.csv", *_write_report(folder, comparison, {"runs": figure})]
+
+
+def _write_report(folder: Path, comparison: dict[str, Any], figures: dict[str, Callable[[], Figure]]) -> list[Path]:
+    """Write JSON, markdown, HTML and every figure as PNG."""
+    pictures = {name: folder / "plots" / f"{name}.png" for name in figures}
+    drawn = {name: draw(build, pictures[name]) for name, build in figures.items()}
     write_json(folder / "comparison.json", comparison)
-    write_text(folder / "comparison.md", runs_markdown(comparison))
-    write_text(folder / "comparison.html", html)
-    return [folder / name for name in ("runs.csv", "comparison.json", "comparison.md", "comparison.html")]
+    write_text(folder / "comparison.md", markdown(comparison))
+    write_text(folder / "comparison.html", page(comparison, drawn))
+    return [*(folder / f"comparison.{ending}" for ending in ("json", "md", "html")), *pictures.values()]
 
 
 def figures_of(results: Results, comparison: dict[str, Any]) -> dict[str, Callable[[], Figure]]:
@@ -72,8 +71,3 @@ def figures_of(results: Results, comparison: dict[str, Any]) -> dict[str, Callab
     if any("val_mae_K" in history for history in results.history.values()):
         figures["training_curves"] = partial(plots.training_curves, results, models)
     return figures
-
-
-def _draw_all(folder: Path, figures: dict[str, Callable[[], Figure]]) -> dict[str, str]:
-    """Write every figure as PNG under `plots/` and return it as SVG."""
-    return {name: draw(build, folder / "plots" / f"{name}.png") for name, build in figures.items()}

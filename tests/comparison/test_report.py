@@ -13,7 +13,7 @@ from comparison.ensemble import with_ensembles
 from comparison.evaluate import Uncertainty, evaluate
 from comparison.gather import gather
 from comparison.report.documents import terminal
-from comparison.report.plots import COLOURS, PLACES, elements, error_by_element
+from comparison.report.plots import COLOURS, PLACES, accuracy_over_cost, elements, error_by_element
 from comparison.report.tables import aligned, read_literature
 from comparison.report.write import write_comparison
 from tests.comparison.made import make_history, make_results, read_json
@@ -76,12 +76,13 @@ def test_the_page_is_whole_and_needs_nothing_else(folder: Path) -> None:
 def test_names_from_files_cannot_become_markup(folder: Path) -> None:
     text = (folder / "comparison.html").read_text(encoding="utf-8")
     assert "<b>odd" not in text and "&lt;b&gt;odd|name" in text
-    assert "<b>odd\\|name |" in (folder / "comparison.md").read_text(encoding="utf-8")
+    markdown = (folder / "comparison.md").read_text(encoding="utf-8")
+    assert "<b>" not in markdown and "&lt;b>odd\\|name |" in markdown
 
 
 @pytest.mark.parametrize(
     "heading",
-    ["Scores", "Paired differences", "Where the error sits", "Prediction intervals", "Compression", "Cost", "Ensemble",
+    ["Scores", "Paired differences", "Error by range", "Prediction intervals", "Compression", "Cost", "Ensemble",
      "Worst misses of", "Literature"],
 )  # fmt: skip
 def test_every_part_is_there(folder: Path, heading: str) -> None:
@@ -152,6 +153,29 @@ def test_a_single_material_makes_a_report_too(tmp_path: Path) -> None:
     comparison = read_json(tmp_path / "comparison.json")
     assert comparison["models"]["alignn"]["calibration"] == {}, "too few validation materials for 90 %"
     assert not (tmp_path / "comparison_intervals.csv").exists()
+
+
+@pytest.mark.parametrize(("train_seconds", "points"), [(0.0, 1), (1e-3, 2), (None, 1)])
+def test_cost_figure_keeps_readable_ticks_and_leaves_out_models_without_training(
+    tmp_path: Path, train_seconds: float | None, points: int
+) -> None:
+    comparison = evaluate(make_results(tmp_path, {"alignn": 2.0, "pretrained_alignn": 3.0}), QUICK)
+    comparison["models"]["alignn"]["cost"]["train_seconds"] = 5000.0
+    comparison["models"]["pretrained_alignn"]["cost"]["train_seconds"] = train_seconds
+    training = accuracy_over_cost(comparison).axes[0]
+    low, high = training.get_xlim()
+    assert len(training.containers) == points
+    assert sum(low <= tick <= high for tick in training.get_xticks()) <= 9
+
+
+def test_formulas_cannot_become_markup(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"alignn": 2.0})
+    for table in results.truth.values():
+        table["formula"] = "<script>alert(1)</script>"
+    write_comparison(tmp_path, results, evaluate(results, QUICK))
+    for name in ("comparison.md", "comparison.html"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "<script>" not in text and "&lt;script>alert" in text.replace("&gt;", ">"), name
 
 
 def test_elements_of_formulas() -> None:
