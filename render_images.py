@@ -12,18 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from dinov3_pipeline.render import image_index
 from dinov3_pipeline.render import jobs as render_jobs
 from dinov3_pipeline.render.contact_sheet import SheetMaterial, contact_sheet
 from dinov3_pipeline.render.jobs import MaterialRow, Rendered, cannot_write
-from dinov3_pipeline.render.options import RenderOptions
+from dinov3_pipeline.render.options import RenderOptions, record_options, write_index
 from tc_common import cli
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
@@ -43,8 +41,6 @@ class RenderConfig(RenderOptions):
     """Processes that draw (>= 0; 0 = one per core)."""
     limit: int | None = None
     """Draw only N materials of each split, the same as the trainers with this --limit (>= 1)."""
-    engine: Literal["local"] = "local"
-    """Where the workers run: processes on this machine."""
     contact_sheet: int = 0
     """Also write contact_sheet.png with N materials from the lowest Tc to the highest (0 to 100; 0 = none)."""
 
@@ -63,30 +59,30 @@ class RenderConfig(RenderOptions):
 
 
 def main(config: RenderConfig) -> None:
-    """Draw what is not finished, then write index and report."""
+    """Render what is not finished, then write index and report."""
     options = config.options()
     splits = read_splits(config.data_dir, config.limit)
     rows = render_jobs.material_rows(splits, config.out)
-    with own_images_dir(config.out):
-        image_index.record_options(config.out, options)
+    with lock_images_dir(config.out):
+        record_options(config.out, options)
         finished = draw(rows, options, config)
         drawn = {key for key, result in finished.items() if not result.skipped}
         report(config.out, finished)
         if not drawn:
             first = next(iter(finished.values()))
             raise UserError(f"no material of {config.data_dir} could be drawn; the first: {first.skipped}")
-        index = image_index.write_index(config.out, splits, drawn, options)
+        index = write_index(config.out, splits, drawn, options)
         if config.contact_sheet:
             write_contact_sheet(config.out / "contact_sheet.png", splits, drawn, config)
     print(f"{config.out / 'image_metadata.csv'}: {len(index)} images of {len(drawn)} materials")
 
 
 @contextmanager
-def own_images_dir(out: Path) -> Iterator[None]:
-    """Make the folders, hold them against a second run, and clear what a killed one left.
+def lock_images_dir(out: Path) -> Iterator[None]:
+    """Make and lock the folder, and delete temporary files of a killed run.
 
     Raises:
-        UserError: another run holds the folder, or it cannot be written.
+        UserError: another run has locked the folder, or it cannot be written.
     """
     try:
         for split in SPLITS:
@@ -106,7 +102,7 @@ def own_images_dir(out: Path) -> Iterator[None]:
 
 
 def draw(rows: Sequence[MaterialRow], options: RenderOptions, config: RenderConfig) -> dict[tuple[str, str], Rendered]:
-    """Draw the rows that are not finished; what became of every row, in the order of the rows."""
+    """Draw the rows that are not finished; the status of every row, in their order."""
     journal = render_jobs.read_journal(config.out)
     finished = {
         (row.split, row.material_id): journal[row.split, row.material_id]
@@ -150,9 +146,7 @@ def write_contact_sheet(
     ranked = table.sort_values(["tc", "material_id"]).drop_duplicates("tc", ignore_index=True)
     chosen = np.unique(np.linspace(0, len(ranked) - 1, config.contact_sheet).round().astype(int))
     materials = [
-        SheetMaterial(
-            material_id=row.material_id, formula=row.formula, tc_K=row.tc, structure=read_crystal(Path(row.cif))
-        )
+        SheetMaterial(formula=row.formula, tc_K=row.tc, structure=read_crystal(Path(row.cif)))
         for row in ranked.loc[chosen].itertuples()
     ]
     with atomic_write(path) as temporary:

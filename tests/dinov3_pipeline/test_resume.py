@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.train import VisionConfig, main
 from tc_common.checkpoints import load_checkpoint
 from tests.dinov3_pipeline.conftest import Rendered
@@ -34,7 +35,7 @@ def config(rendered: Rendered, folder: Path, **changes: Any) -> VisionConfig:
         "image_size": SIZE,
         "init": "random",
         "views_per_epoch": 2,
-        "lora_rank": 4,
+        "lora": Lora(rank=4),
     }
     # a rate that overshoots, so that validation stalls and the rate falls
     rates: dict[str, Any] = {
