@@ -21,6 +21,7 @@ from dinov3_pipeline.render.options import RenderOptions, view_names
 from dinov3_pipeline.render.rendering import draw_views, prepare
 
 BACKGROUND, BOND = -1, -2
+FEWEST_STEPS, LARGEST_GAP = 16, 0.05
 
 
 def attention_rollout(model: DinoTcModel, images: Tensor) -> NDArray[np.float32]:
@@ -70,6 +71,28 @@ def _pooled(backbone: nn.Module, tokens: Tensor) -> Tensor:
     others: int = backbone.num_prefix_tokens  # type: ignore[assignment]
     rows = tokens[:, others:].mean(1) if backbone.global_pool == "avg" else tokens[:, 0]
     return rows[:, others:]
+
+
+def converged_gradients(
+    model: DinoTcModel, images: Tensor, most_steps: int, batch_size: int
+) -> tuple[NDArray[np.float32], float]:
+    """Integrated gradients of as many steps as they need, and what they leave unexplained.
+
+    Steps double from 16 until the sums of the views miss what they explain by 5 % on average: a smooth network needs
+    16, one that reads Fourier features of the colour hundreds.
+
+    Returns:
+        Kelvins of each pixel (V, S, S), and the mean absolute gap of the views' sums in kelvin.
+    """
+    with torch.inference_mode():
+        explained_K = (model({"images": images}) - model({"images": torch.zeros_like(images)})).cpu().numpy()
+    steps = min(FEWEST_STEPS, most_steps)
+    while True:
+        added_K = integrated_gradients(model, images, steps, batch_size)
+        gap_K = float(np.abs(added_K.sum((1, 2)) - explained_K).mean())
+        if steps == most_steps or gap_K <= LARGEST_GAP * np.abs(explained_K).mean():
+            return added_K, gap_K
+        steps = min(2 * steps, most_steps)
 
 
 def integrated_gradients(model: DinoTcModel, images: Tensor, steps: int, batch_size: int) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from dinov3_pipeline.attribution import (
     BOND,
     attention_rollout,
     by_site,
+    converged_gradients,
     integrated_gradients,
     site_maps,
 )
@@ -53,6 +54,23 @@ def test_gradients_add_up_to_the_prediction_less_that_of_black(tune: str) -> Non
     assert (seen - black).abs().min() > 0.01
     assert added_K.sum((1, 2)) == pytest.approx((seen - black).numpy(), rel=0.02)
     assert model.tune == tune
+
+
+def test_steps_double_until_the_sum_is_right_and_not_beyond() -> None:
+    """The shipped network reads Fourier features, along which the prediction swings: 16 steps are off by 200 K."""
+    model = load_model(ROOT / "models/3dsc/dinov3.safetensors")
+    cif = ROOT / "data/sample/cifs/MgB2-AlB2.cif"
+    images = as_images(views(read_crystal(cif), options=model.render_options, names=["1x1x1_a"]), model.image_size)
+    few, gap_of_few_K = converged_gradients(model, images, 16, 64)
+    many, gap_of_many_K = converged_gradients(model, images, 256, 64)
+    with torch.inference_mode():
+        explained_K = float(model({"images": images}) - model({"images": torch.zeros_like(images)}))
+    assert gap_of_few_K == pytest.approx(abs(float(few.sum()) - explained_K), abs=0.01) and gap_of_few_K > 20
+    assert many.sum() == pytest.approx(explained_K, rel=0.05)
+    smooth = awake(tiny_model())
+    assert converged_gradients(smooth, noise(1), 256, 16)[0] == pytest.approx(
+        integrated_gradients(smooth, noise(1), 16, 16), abs=1e-6
+    )
 
 
 def test_black_pixels_add_nothing() -> None:

@@ -125,7 +125,8 @@ def test_the_linear_probe_reads_standardised_features_whatever_the_order_of_the_
     models = [prepare(probe, parts).model for parts in (("train", "val"), ("val", "train"))]
     features = torch.from_numpy(prepare(probe, ("train",)).datasets["train"].features)  # type: ignore[attr-defined]
     for model in models:
-        standardised = (features - model.feature_mean) / model.feature_std
+        mean, std = model.get_buffer("feature_mean"), model.get_buffer("feature_std")
+        standardised = (features - mean) / std
         assert torch.allclose(standardised.mean(0), torch.zeros(64), atol=1e-4)
         assert torch.allclose(standardised.std(0), torch.ones(64), atol=1e-4)
 
