@@ -102,7 +102,7 @@ def create_backbone(name: str, image_size: int, init: str, shape: Shape = AS_PUB
 
 
 def build(name: str, image_size: int, shape: Shape = AS_PUBLISHED, **options: Any) -> nn.Module:
-    """Build the architecture; its weights are drawn from torch's generator unless `options` bring some."""
+    """Build the architecture; its weights come from torch's generator unless `options` bring some."""
     timm = _timm()
     if not timm.is_model(name.partition(".")[0]):
         raise UserError(f"--backbone {name} is unknown to timm; for example {_examples()}")

@@ -36,7 +36,7 @@ class Augmentation:
     scale: float = 0.1
     """Largest relative change of size either way."""
     shift: float = 0.05
-    """Largest shift along x and y, as a share of the side."""
+    """Largest shift along x and y, as a fraction of the side."""
     flips: bool = True
     """Mirror with probability 1/2 (a crystal and its mirror image have one Tc)."""
 
@@ -65,7 +65,7 @@ class ViewDataset(Dataset[dict[str, Any]]):
         materials: rows of one split (`tc` in K).
         images: their views, in the same order.
         per_epoch: views of a material in an epoch (k); None shows the V standard views in their order.
-        fresh: draw new random views instead of choosing among the standard ones.
+        fresh: new random views instead of the standard ones.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ def collate(samples: list[dict[str, Any]]) -> Batch:
 def cached_features(
     model: DinoTcModel, dataset: ViewDataset, placement: Placement, batch_size: int, num_workers: int, cache_dir: Path
 ) -> NDArray[np.float32]:
-    """Features (M V, D) of the standard views in order, from the disk where they lie there.
+    """Features (M V, D) of the standard views in order, cached on disk.
 
     The file's name holds the digest of the images, of the weights and of the number format.
     """

@@ -82,7 +82,7 @@ class RenderedImages:
     """Views rendered on demand; the geometry of each crystal is computed once, here.
 
     Raises:
-        CrystalError: a CIF that cannot be read or drawn.
+        CrystalError: a CIF that cannot be read or rendered.
     """
 
     endless = True
@@ -122,7 +122,7 @@ def read_image(path: Path, side: int) -> ImageArray:
             pixels = np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for a broken PNG
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-        raise UserError(f"image {path} {reason}; draw it again with: {MADE_BY}") from error
+        raise UserError(f"image {path} {reason}; render it again with: {MADE_BY}") from error
     if pixels.shape != (side, side, 3) or pixels.dtype != np.uint8:
         raise UserError(f"image {path} is {pixels.shape} {pixels.dtype}, not {side} x {side} RGB; run {MADE_BY} again")
     return pixels
@@ -135,7 +135,7 @@ def _paths(index: pd.DataFrame, ids: Sequence[str], options: RenderOptions, imag
     for material_id in ids:
         for name in names:
             if (material_id, name) not in by_key:
-                raise UserError(f"{images_dir} has no view {name} of {material_id}; draw it with: {MADE_BY}")
+                raise UserError(f"{images_dir} has no view {name} of {material_id}; render it with: {MADE_BY}")
     return [[Path(by_key[material_id, name]) for name in names] for material_id in ids]
 
 
@@ -146,7 +146,7 @@ def _stamp(paths: list[list[Path]], options: RenderOptions, image_size: int) -> 
         try:
             status = path.stat()
         except OSError as error:
-            raise UserError(f"image {path} is missing; draw it again with: {MADE_BY}") from error
+            raise UserError(f"image {path} is missing; render it again with: {MADE_BY}") from error
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 

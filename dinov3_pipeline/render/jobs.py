@@ -36,7 +36,7 @@ VIEWS_AT_ONCE = 18
 
 @dataclass(frozen=True, kw_only=True)
 class MaterialRow:
-    """One material to draw, and the folder for its images."""
+    """One material to render, and the folder for its images."""
 
     material_id: str
     split: str
@@ -70,7 +70,7 @@ def material_rows(splits: dict[str, pd.DataFrame], images_dir: Path) -> list[Mat
 
 
 def render_material(row: MaterialRow, options: RenderOptions) -> Rendered:
-    """Draw and write all views of one material, each file whole or not at all; an unusable crystal is reported.
+    """Render and write all views of one material, each file whole or not at all; an unusable crystal is reported.
 
     Raises:
         UserError: the folder cannot be written.
@@ -99,7 +99,7 @@ def material_key(row: MaterialRow, options: RenderOptions) -> str:
 
 
 def run_local(rows: Sequence[MaterialRow], options: RenderOptions, workers: int) -> Iterator[Rendered]:
-    """Draw `rows` with `workers` processes (1: in this one); results come in any order.
+    """Render `rows` with `workers` processes (1: in this one); results come in any order.
 
     Raises:
         UserError: a folder cannot be written, or a worker died.
@@ -161,7 +161,7 @@ def append_journal(images_dir: Path, result: Rendered) -> None:
 
 
 def is_finished(row: MaterialRow, options: RenderOptions, before: Rendered | None) -> bool:
-    """Whether all images of `row` are there, drawn with these options from this CIF, and undamaged (size and CRC)."""
+    """Whether all images of `row` exist, rendered with these options from this CIF, and undamaged (size and CRC)."""
     names = view_names(options)
     if before is None or before.key != material_key(row, options) or len(before.files) != len(names):
         return False

@@ -17,7 +17,7 @@ from dinov3_pipeline.render.bonds import BondMode
 from tc_common.errors import UserError
 from tc_common.files import read_csv, write_csv, write_json
 
-# Raised whenever the same options begin to give other pixels: images of an older version are then drawn again.
+# Raised whenever the same options begin to give other pixels: images of an older version are then rendered again.
 RENDERER_VERSION = 2
 SUPERCELLS = ("1x1x1", "2x2x1", "2x2x2")
 AXES = ("a", "b", "c")
@@ -47,7 +47,7 @@ class RenderOptions:
     depth_cue: bool = False
     """Dim atoms by their distance from the viewer (colours are then no longer exact)."""
     radius_scale: float = 0.4
-    """Disc radius as a share of the atomic radius (0.05 to 2); at 1 neighbours touch and hide their bonds."""
+    """Disc radius as a fraction of the atomic radius (0.05 to 2); at 1 neighbours touch and hide their bonds."""
 
     def __post_init__(self) -> None:
         if not 32 <= self.image_size <= 2048:
@@ -100,9 +100,9 @@ def image_name(material_id: str, view: str) -> str:
 
 
 def write_index(
-    images_dir: Path, splits: dict[str, pd.DataFrame], drawn: set[tuple[str, str]], options: RenderOptions
+    images_dir: Path, splits: dict[str, pd.DataFrame], rendered: set[tuple[str, str]], options: RenderOptions
 ) -> pd.DataFrame:
-    """Write the index: one row for each view of each material in `drawn` (split, id), in the order of the splits.
+    """Write the index: one row for each view of each material in `rendered` (split, id), in the order of the splits.
 
     `image_path` begins with `images_dir` as it was given, `tc` is in kelvin.
     """
@@ -110,7 +110,7 @@ def write_index(
         (str(images_dir / name / image_name(row.material_id, view)), row.material_id, name, row.tc, view)
         for name, table in splits.items()
         for row in table.itertuples()
-        if (name, row.material_id) in drawn
+        if (name, row.material_id) in rendered
         for view in view_names(options)
     ]
     index = pd.DataFrame(rows, columns=list(INDEX_COLUMNS[:-1]))
@@ -139,7 +139,7 @@ def record_options(images_dir: Path, options: RenderOptions) -> None:
 
 
 def read_render_options(images_dir: Path) -> RenderOptions:
-    """The options with which the images in a folder were drawn.
+    """The options with which the images in a folder were rendered.
 
     Raises:
         UserError: none are recorded, or by another version of the renderer.
@@ -153,7 +153,7 @@ def read_render_options(images_dir: Path) -> RenderOptions:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{images_dir}/render_config.json is not usable ({error}); {again}") from error
     if _record(options) != recorded:
-        raise UserError(f"{images_dir} was drawn by another version of the renderer; {again}")
+        raise UserError(f"{images_dir} was rendered by another version of the renderer; {again}")
     return options
 
 

@@ -44,7 +44,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """One unit cell ready for drawing; the first site lies at the origin, all others within the cell."""
+    """One unit cell ready for drawing; the first site is at the origin, all others within the cell."""
 
     digest: str
     """What the crystal is, see `crystal_digest`; seeds the random rotations."""
@@ -67,10 +67,10 @@ class Geometry:
 def views(
     structure: Structure, *, options: RenderOptions | None = None, names: Sequence[str] | None = None
 ) -> NDArray[np.uint8]:
-    """Draw a structure: (V, H, W, 3) RGB, by default the views of the image files, with the same pixels.
+    """Render a structure: (V, H, W, 3) RGB, by default the views of the image files, with the same pixels.
 
     Args:
-        names: views to draw; any `<supercell>_<a|b|c|r0, r1, …>`, so fresh rotations can be asked for by number.
+        names: views to render; any `<supercell>_<a|b|c|r0, r1, …>`, so fresh rotations can be asked for by number.
 
     Raises:
         CrystalError: the structure has a site that is no element, or is empty or too large.
@@ -86,7 +86,7 @@ def prepare(structure: Structure, options: RenderOptions) -> Geometry:
         CrystalError: see `views`.
     """
     check_crystal(structure)
-    sites = [{chemical_symbol(species): share for species, share in site.species.items()} for site in structure]
+    sites = [{chemical_symbol(species): amount for species, amount in site.species.items()} for site in structure]
     bonds = find_bonds(structure, options.bonds)
     fractional = _wrapped(structure)
     positions_A = fractional @ structure.lattice.matrix
@@ -164,7 +164,7 @@ def repeat(geometry: Geometry, repetitions: tuple[int, int, int]) -> Scene:
 
 
 def draw_views(geometry: Geometry, names: Sequence[str], options: RenderOptions) -> NDArray[np.uint8]:
-    """Draw the named views of one material: (V, H, W, 3) RGB."""
+    """Render the named views of one crystal: (V, H, W, 3) RGB."""
     images = np.zeros((len(names), options.image_size, options.image_size, 3), np.uint8)
     scenes: dict[tuple[int, int, int], Scene] = {}
     for image, name in zip(images, names, strict=True):

@@ -66,7 +66,7 @@ def test_steps_double_until_the_sum_is_right_and_not_beyond() -> None:
     with torch.inference_mode():
         explained_K = float(model({"images": images}) - model({"images": torch.zeros_like(images)}))
     assert gap_of_few_K == pytest.approx(abs(float(few.sum()) - explained_K), abs=0.01) and gap_of_few_K > 20
-    assert many.sum() == pytest.approx(explained_K, rel=0.05)
+    assert many.sum() == pytest.approx(explained_K, rel=0.1)
     smooth = awake(tiny_model())
     assert converged_gradients(smooth, noise(1), 256, 16)[0] == pytest.approx(
         integrated_gradients(smooth, noise(1), 16, 16), abs=1e-6
