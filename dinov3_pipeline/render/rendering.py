@@ -20,9 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from pymatgen.core import Element, Structure
 from scipy.spatial.transform import Rotation
 
-from dinov3_pipeline.render.bonds import find_bonds
+from dinov3_pipeline.render.atoms import chemical_symbol, find_bonds, site_color
 from dinov3_pipeline.render.options import AXES, RenderOptions, parse_view, view_names
-from dinov3_pipeline.render.physics_colors import chemical_symbol, site_color
 from tc_common.crystals import check_crystal
 
 BOND_GREY = 80
