@@ -226,9 +226,8 @@ def place(scene: Scene, rotation: Matrix, image_size: int) -> Placement:
         points_px=points_px,
         radii_px=np.maximum(_round(scene.radii_A * pixels_per_A), 1),
         depth_A=depth_A,
-        far_to_near=np.argsort(
-            np.floor(depth_A / TIE + STEP_OFFSET), kind="stable"
-        ),  # equal stay equal under round-off
+        # equal depths stay equal under round-off
+        far_to_near=np.argsort(np.floor(depth_A / TIE + STEP_OFFSET), kind="stable"),
     )
 
 
