@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pymatgen.core import DummySpecies, Element, Species
 
-from dinov3_pipeline.render.physics_colors import (
+from dinov3_pipeline.render.atoms import (
     D_ELECTRONS,
     chemical_symbol,
     element_color,
@@ -77,6 +77,12 @@ def test_values_on_a_half_go_down_whatever_the_round_off() -> None:
     halves = (np.arange(255) + 0.5) / 255
     assert to_uint8(halves).tolist() == list(range(255))
     assert to_uint8(halves + 1e-6).tolist() == list(range(1, 256))
+
+
+def test_what_exceeds_the_scale_is_its_end_and_never_wraps_around() -> None:
+    """Occupancies may add up to 1.02 (rounded in the CIF): Zn's red would be 260, which as a byte is 4."""
+    assert site_color({"Zn": 1.02}).tolist()[:2] == [255, 255]
+    assert to_uint8(np.array([-0.5, 2.0])).tolist() == [0, 255]
 
 
 def test_charges_do_not_matter_and_placeholders_are_refused() -> None:
