@@ -15,6 +15,7 @@ from dinov3_pipeline.backbones import Shape, build, create_backbone, normalisati
 from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.network import DinoTcModel, as_images, assemble, count_parameters, create_dino_model
 from tc_common.checkpoints import load_checkpoint, load_weights
+from tc_common.cli import current_settings
 from tc_common.errors import UserError
 from tc_common.files import sha256
 from tc_common.model_files import half_state, read_card, read_tensors, write_tensors
@@ -25,9 +26,6 @@ __all__ = ["DinoTcModel", "as_images", "count_parameters", "create_dino_model", 
 LARGEST_BYTES = 25_000_000
 # Names of the whole state but `_extra_state`, which the card holds.
 STATE = ("backbone.", "head.", "target.", "mean", "std", "feature_mean", "feature_std")
-# Settings that once were, and the only value with which a network of theirs can still be built.
-REMOVED = {"lora_rank_stabilised": False, "lora_dora": False}
-RENAMED = {"color_waves": "fourier_features"}
 
 
 def load_model(path: Path | str, init: str | None = None) -> DinoTcModel:
@@ -52,7 +50,7 @@ def _from_checkpoint(path: Path, init: str | None) -> DinoTcModel:
     checkpoint = load_checkpoint(path)
     frozen = checkpoint.get("frozen", {}).get("names", [])
     try:
-        settings = current_settings(checkpoint["config"], path)
+        settings = checkpoint["config"]
         model = restore_model(settings, init=(init or settings["init"]) if frozen else None)
         rounded: bool = checkpoint["model_state_dict"]["_extra_state"]["rounded"]
     except (KeyError, TypeError, ValueError) as error:
@@ -78,19 +76,6 @@ def _from_shipped(path: Path) -> DinoTcModel:
     return model
 
 
-def current_settings(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """A trainer's settings, as `path` holds them, under the names of today.
-
-    Raises:
-        UserError: a network of a kind that is no longer supported.
-    """
-    for name, default in REMOVED.items():
-        if settings.get(name, default) != default:
-            flag = name.replace("_", "-")
-            raise UserError(f"{path} was trained with --{flag}, which is no longer supported; train it again without")
-    return {RENAMED.get(name, name): value for name, value in settings.items() if name not in REMOVED}
-
-
 def restore_model(settings: Mapping[str, Any], init: str | None = None) -> DinoTcModel:
     """The network that a trainer's settings describe; the backbone's weights come from `init`, or are to be loaded."""
     name, image_size, tune = settings["backbone"], settings["image_size"], settings["tune"]
@@ -108,7 +93,7 @@ def write_shipped(checkpoint: Path, path: Path) -> dict[str, Any]:
     Raises:
         UserError: it was pretrained, or takes more than 25 MB.
     """
-    model, config = load_model(checkpoint), load_checkpoint(checkpoint)["config"]
+    model, settings = load_model(checkpoint), load_checkpoint(checkpoint)["config"]
     if model.init != "random":
         raise UserError(
             f"{checkpoint} started from {model.init}; only networks trained from --init random are shipped"
@@ -118,7 +103,6 @@ def write_shipped(checkpoint: Path, path: Path) -> dict[str, Any]:
         raise UserError(
             f"{checkpoint} takes {path.stat().st_size >> 20} MB; at most 25 are shipped: train a smaller one"
         )
-    settings = current_settings(config, checkpoint)
     shared = {name: settings[name] for name in ("backbone", "image_size", "tune", "target", "head_dropout")}
     nested = {**Lora.from_plain(settings).plain(), **vars(Shape.from_plain(settings))}
     return {"network": {**shared, **nested}, "pictures": model.get_extra_state()["render_options"]}

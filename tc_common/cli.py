@@ -89,11 +89,14 @@ def _file_handler(path: Path) -> logging.Handler:
 
 
 # Settings that were removed, and the only value with which a checkpoint or a card that states them is still read.
-REMOVED_SETTINGS = {"plateau_patience": 5, "mixture_channels": False}
+REMOVED_SETTINGS = {
+    "plateau_patience": 5, "mixture_channels": False, "lora_rank_stabilised": False, "lora_dora": False,
+}  # fmt: skip
+RENAMED_SETTINGS = {"color_waves": "fourier_features"}
 
 
 def current_settings(settings: dict[str, Any], origin: Path | str) -> dict[str, Any]:
-    """Settings written by an earlier version, without those that were removed since.
+    """Settings written by an earlier version under their names of today, without those that were removed since.
 
     Raises:
         UserError: a removed setting had another value than its default; named, with `origin`, where it was read.
@@ -102,7 +105,7 @@ def current_settings(settings: dict[str, Any], origin: Path | str) -> dict[str, 
         if name in REMOVED_SETTINGS and value != REMOVED_SETTINGS[name]:
             raise UserError(f"{origin} was made with {name} = {value}, which no longer exists; train again without it")
     return {
-        name: current_settings(value, origin) if isinstance(value, dict) else value
+        RENAMED_SETTINGS.get(name, name): current_settings(value, origin) if isinstance(value, dict) else value
         for name, value in settings.items()
         if name not in REMOVED_SETTINGS
     }
