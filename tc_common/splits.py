@@ -1,4 +1,4 @@
-"""The split files: which material is trained on, which one is tested."""
+"""The split files: which materials are for training, validation and test, and their other structures."""
 
 import hashlib
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tc_common.composition import composition_key, fractions, parse_formula
 from tc_common.errors import UserError
 from tc_common.files import read_csv, write_csv
 
@@ -14,6 +15,8 @@ SPLIT_COLUMNS = ("material_id", "formula", "tc", "cif", "mp_id", "chemical_syste
 # Edges of the Tc ranges (K) in which splits are stratified and errors are reported.
 TC_EDGES_K = (0.0, 5.0, 15.0, 40.0)
 MADE_BY = "python -m data.prepare"
+# Further structures of the compositions in the three split files, with the split that each belongs to.
+OTHER_STRUCTURES = "other_structures.csv"
 
 
 def read_splits(data_dir: Path, limit: int | None = None) -> dict[str, pd.DataFrame]:
@@ -40,10 +43,50 @@ def drawn(table: pd.DataFrame, limit: int | None) -> pd.DataFrame:
     return table[place < limit].reset_index(drop=True)
 
 
+def read_other_structures(data_dir: Path, splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Read the further structures of the compositions in `splits`, sorted by `material_id`.
+
+    Returns:
+        `SPLIT_COLUMNS`, `split`, and `chosen`: the id of the material in `splits` with the same composition and split.
+
+    Raises:
+        UserError: the file is missing, an id is also in the split files, or a composition belongs to another split.
+    """
+    path = data_dir / OTHER_STRUCTURES
+    table = _read_materials(path, (*SPLIT_COLUMNS, "split"))
+    known = pd.concat([split.assign(split=name) for name, split in splits.items()])
+    chosen = dict(zip(_keys(known), zip(known["material_id"], known["split"], strict=True), strict=True))
+    pairs = [chosen.get(key, ("", "")) for key in _keys(table)]
+    table = table.assign(chosen=[material_id for material_id, _ in pairs])
+    wrong = table["material_id"].isin(set(known["material_id"])) | table["material_id"].duplicated()
+    wrong |= (table["chosen"] != "") & (table["split"] != [split for _, split in pairs])
+    if wrong.any():
+        first = table[wrong].iloc[0]["material_id"]
+        raise UserError(f"{path}: {first} contradicts the split files; run {MADE_BY} again")
+    return table[table["chosen"] != ""].reset_index(drop=True)
+
+
+def _keys(table: pd.DataFrame) -> list[str]:
+    """Text that is equal for rows of one composition."""
+    keys = {text: composition_key(fractions(parse_formula(text))) for text in table["formula"].unique()}
+    return [keys[text] for text in table["formula"]]
+
+
+def write_other_structures(data_dir: Path, others: pd.DataFrame) -> None:
+    """Write `other_structures.csv`, sorted by id; it may have no rows."""
+    assert not others["material_id"].duplicated().any(), "a structure twice"
+    write_csv(data_dir / OTHER_STRUCTURES, others[[*SPLIT_COLUMNS, "split"]].sort_values("material_id"))
+
+
 def _read_split(path: Path) -> pd.DataFrame:
-    table = read_csv(path, SPLIT_COLUMNS, MADE_BY)
+    table = _read_materials(path, SPLIT_COLUMNS)
     if table.empty:
         raise UserError(f"{path} has no rows; make it again with: {MADE_BY}")
+    return table
+
+
+def _read_materials(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    table = read_csv(path, columns, MADE_BY)
     tc_K = pd.to_numeric(table["tc"], errors="coerce")
     wrong = ~(np.isfinite(tc_K) & (tc_K >= 0))
     if wrong.any():
