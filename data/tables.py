@@ -159,11 +159,9 @@ def _reject_repeats(rows: pd.DataFrame) -> pd.DataFrame:
     """An id that is listed twice is included once if its rows agree, never if they contradict each other."""
     kinds = included(rows).groupby("material_id")[["formula", "tc"]].nunique().max(axis=1)
     contradictory = rows["material_id"].isin(kinds[kinds > 1].index)
-    rows = reject(rows, contradictory, "id stands twice with different formula or tc")
-    repeated = rows.index.isin(
-        rows[rows["status"] == ""].index[rows[rows["status"] == ""]["material_id"].duplicated()]
-    )
-    return reject(rows, pd.Series(repeated, rows.index), "row repeats another one")
+    rows = reject(rows, contradictory, "id is listed twice with different formula or tc")
+    unique = included(rows).drop_duplicates("material_id").index
+    return reject(rows, pd.Series(~rows.index.isin(unique), rows.index), "row repeats another one")
 
 
 def limit_rows(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
