@@ -3,9 +3,9 @@
 SUPERVISION_DATA=folder OMP_NUM_THREADS=1 python -m benchmarks.chosen_structures
 
 reads `3dsc/3DSC_MP.tar.gz` below that folder and the shipped sample, writes
-`benchmarks/results/chosen_structures.json` (minutes). A structure is right where pymatgen's StructureMatcher, with its defaults, maps it on the one from the
-literature; a site with several elements counts as its main one. Compounds count that have several structures in 3DSC,
-at least one of them right. The dataset card data/README.md quotes the result.
+`benchmarks/results/chosen_structures.json` (minutes). A structure is right where pymatgen's StructureMatcher, with its
+defaults, maps it on the one from the literature; a site with several elements counts as its main one. Compounds count
+that have several structures in 3DSC, at least one of them right. The dataset card data/README.md quotes the result.
 """
 
 import tempfile
