@@ -33,7 +33,8 @@ from data.tables import check_rows, included, limit_rows
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
-from tc_common.splits import OTHER_STRUCTURES, SPLITS, write_other_structures, write_splits
+from tc_common.splits import OTHER_STRUCTURES, SPLITS, write_splits
+from tc_common.structures import Structures
 
 MATERIAL_COLUMNS = (
     "material_id",
@@ -56,7 +57,6 @@ MATERIAL_COLUMNS = (
 )
 
 
-Structures = Literal["one", "all", "draw"]
 Report = dict[str, Any]
 
 
@@ -171,8 +171,7 @@ def report_of(
 def write(out: Path, rows: pd.DataFrame, materials: pd.DataFrame, divided: Divisions, report: Report) -> None:
     """Write split files, tables and report, each whole or not at all."""
     for folder, division in divided.items():
-        write_splits(out / folder, division.splits)
-        write_other_structures(out / folder, division.others)
+        write_splits(out / folder, division.splits, division.others)
     write_csv(out / "materials.csv", materials[list(MATERIAL_COLUMNS)])
     write_csv(out / "ledger.csv", audit_log(rows))
     write_json(out / "report.json", report)

@@ -20,7 +20,7 @@ from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.inference import predict_all
 from gat_pipeline.model import AlignnTc, architecture_metadata, load_model, write_weights
-from gat_pipeline.train import GraphTrainConfig, build_model, describe, task_of
+from gat_pipeline.train import GraphTrainConfig, build_model, dataset_of, describe, task_of
 from gat_pipeline.weights import SHIPPED
 from gat_pipeline.zero_shot import distribution
 from tc_common.cli import parse, run
@@ -31,6 +31,7 @@ from tc_common.logs import log, set_up_log
 from tc_common.runs import run_training
 from tc_common.schedules import ScheduleKind
 from tc_common.splits import drawn
+from tc_common.structures import Structures
 
 SOURCE = "JARVIS-DFT superconductors, Choudhary & Garrity 2022, doi 10.1038/s41524-022-00933-1"
 SETTINGS_TOLD = ("epochs", "batch_size", "schedule", "lr_head", "weight_decay", "loss", "target", "precision", "seed")
@@ -48,6 +49,8 @@ class PretrainConfig(GraphTrainConfig):
     """Folder for checkpoints and unpacked crystals."""
     results_dir: Path = Path("runs/pretrain")
     """Folder for history and metrics."""
+    structures: Structures = "one"
+    """JARVIS has a Tc of its own for every structure, so there is nothing to draw from: one."""
     init: str = "random"
     """Where the first weights come from."""
     epochs: int = 30
@@ -61,6 +64,8 @@ class PretrainConfig(GraphTrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.structures != "one":
+            raise ValueError(f"--structures {self.structures}: the JARVIS tables have one structure a material")
         if self.output.suffix != ".safetensors":
             raise ValueError(f"--output must end in .safetensors, got {self.output}")
 
@@ -72,7 +77,7 @@ def main(config: PretrainConfig) -> None:
     splits = {name: read_materials(config, name) for name in ("train", "val")}
     splits["test"] = splits["val"]  # the loop wants three tables; JARVIS's own test third is not used here
     model = build_model(config, None, splits["train"])
-    sets = {name: GraphDataset(splits[name], config.graph, config.cache_dir) for name in ("train", "val")}
+    sets = {name: dataset_of(config, name, splits[name]) for name in ("train", "val")}
     sets["test"] = sets["val"]
     log.info(describe(config, model, sets))
     task = task_of(config, model, None, splits, sets)

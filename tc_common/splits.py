@@ -72,12 +72,6 @@ def _keys(table: pd.DataFrame) -> list[str]:
     return [keys[text] for text in table["formula"]]
 
 
-def write_other_structures(data_dir: Path, others: pd.DataFrame) -> None:
-    """Write `other_structures.csv`, sorted by id; it may have no rows."""
-    assert not others["material_id"].duplicated().any(), "a structure twice"
-    write_csv(data_dir / OTHER_STRUCTURES, others[[*SPLIT_COLUMNS, "split"]].sort_values("material_id"))
-
-
 def _read_split(path: Path) -> pd.DataFrame:
     table = _read_materials(path, SPLIT_COLUMNS)
     if table.empty:
@@ -95,10 +89,16 @@ def _read_materials(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return table.assign(tc=tc_K.astype(float)).sort_values("material_id", ignore_index=True)
 
 
-def write_splits(data_dir: Path, splits: dict[str, pd.DataFrame]) -> None:
-    """Write the three split files, sorted by id, each whole or not at all."""
-    ids = pd.concat([splits[name]["material_id"] for name in SPLITS])
+def write_splits(data_dir: Path, splits: dict[str, pd.DataFrame], others: pd.DataFrame | None = None) -> None:
+    """Write the three split files and `other_structures.csv`, sorted by id, each whole or not at all.
+
+    Args:
+        others: the further structures with their `split`; None writes a file without rows.
+    """
+    others = pd.DataFrame(columns=[*SPLIT_COLUMNS, "split"]) if others is None else others
+    ids = pd.concat([*(splits[name]["material_id"] for name in SPLITS), others["material_id"]])
     assert not ids.duplicated().any(), "a material in two splits"
+    write_csv(data_dir / OTHER_STRUCTURES, others[[*SPLIT_COLUMNS, "split"]].sort_values("material_id"))
     for name in SPLITS:
         write_csv(data_dir / f"{name}.csv", splits[name][list(SPLIT_COLUMNS)].sort_values("material_id"))
 

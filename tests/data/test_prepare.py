@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.archives import cifs_sha256
-from data.prepare import PrepareConfig, Structures, main
+from data.prepare import PrepareConfig, main
 from data.splitting import Split
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
 from tc_common.splits import SPLITS, read_other_structures, read_splits, splits_sha256
+from tc_common.structures import Structures
 from tests.data.conftest import caesium_chloride_type, row, write_3dsc
 
 ROOT = Path(__file__).parents[2]
