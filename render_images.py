@@ -29,6 +29,7 @@ from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import atomic_write, write_json
 from tc_common.splits import SPLITS, read_splits
+from tc_common.structures import Structures, training_structures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,9 @@ class RenderConfig(RenderOptions):
     """Folder for the images and their index; one run at a time."""
     workers: int = 0
     """Processes that draw (>= 0; 0 = one per core)."""
+    structures: Structures = "draw"
+    """one draws the chosen structures; draw and all also the other ones of training compositions, for trainers with
+    the same flag."""
     limit: int | None = None
     """Draw only N materials of each split, the same as the trainers with this --limit (>= 1)."""
     engine: Literal["local"] = "local"
@@ -66,6 +70,7 @@ def main(config: RenderConfig) -> None:
     """Draw what is not finished, then write index and report."""
     options = config.options()
     splits = read_splits(config.data_dir, config.limit)
+    splits["train"] = training_structures(config.data_dir, splits, config.structures, seed=0).table
     rows = render_jobs.material_rows(splits, config.out)
     with own_images_dir(config.out):
         image_index.record_options(config.out, options)

@@ -5,6 +5,7 @@ Legend: B pictures in a batch, V standard views of a material, S side of a pictu
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from dinov3_pipeline.model import DinoTcModel
-from dinov3_pipeline.pictures import Picture, Pictures
+from dinov3_pipeline.pictures import Change, Picture, Pictures
+from tc_common.augmentation import StructureAugmentation
 from tc_common.devices import Placement, to_device
 from tc_common.errors import UserError
 from tc_common.files import atomic_write
+from tc_common.structures import TrainingStructures, structures_of
 from tc_common.task import Batch
 
 LARGEST_FRESH_VIEW = 2**31
@@ -61,37 +64,44 @@ class ViewDataset(Dataset[dict[str, Any]]):
     Sample i is view `i % k` of the k that material `i // k` shows in this epoch; which ones these are and how they
     are moved depends on (seed, epoch, i) alone.
 
+    A training shows the chosen structures until `set_epoch` draws others.
+
     Args:
-        materials: rows of one split (`tc` in K).
-        pictures: their views, in the same order.
+        materials: rows of one split (`tc` in K), or the structures that each epoch draws from.
+        pictures: views of all rows, in the same order.
         per_epoch: views of a material in an epoch (k); None shows the V standard views in their order.
         fresh: draw new random views instead of choosing among the standard ones.
+        crystal_augmentation: changes of the crystals, drawn anew every epoch (only with pictures drawn on demand).
     """
 
     def __init__(
         self,
-        materials: pd.DataFrame,
+        materials: pd.DataFrame | TrainingStructures,
         pictures: Pictures,
         *,
         per_epoch: int | None = None,
         fresh: bool = False,
         augmentation: Augmentation | None = None,
+        crystal_augmentation: StructureAugmentation | None = None,
         seed: int = 0,
     ) -> None:
-        assert pictures.endless or not fresh, "stored pictures have no fresh views"
-        self.ids: list[str] = materials["material_id"].tolist()
-        self.tc_K = materials["tc"].to_numpy(np.float32)
+        assert pictures.endless or not (fresh or crystal_augmentation), "stored pictures stay as they are"
+        self.structures = structures_of(materials)
+        self.rows = self.structures.chosen()
+        self.ids: list[str] = self.structures.table["material_id"].tolist()
+        self.tc_K = self.structures.table["tc"].to_numpy(np.float32)
         self.pictures, self.fresh = pictures, fresh
         self.shuffled = per_epoch is not None or fresh
         self.k = per_epoch or pictures.views
-        self.augmentation, self.seed, self.epoch = augmentation, seed, 0
+        self.augmentation, self.crystal_augmentation = augmentation, crystal_augmentation
+        self.seed, self.epoch = seed, 0
 
     def __len__(self) -> int:
-        return len(self.ids) * self.k
+        return len(self.rows) * self.k
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose and move the views anew."""
-        self.epoch = epoch
+        """Draw the structures, choose and move the views anew."""
+        self.epoch, self.rows = epoch, self.structures.drawn(epoch)
 
     def view(self, material: int, slot: int) -> int:
         """Number of the view that this material shows at this slot of this epoch."""
@@ -105,34 +115,49 @@ class ViewDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         material, slot = divmod(index, self.k)
-        picture = self.pictures.picture(material, self.view(material, slot))
+        row = int(self.rows[material])
+        picture = self.pictures.picture(row, self.view(material, slot), self._change(material))
         if self.augmentation:
             picture = self.augmentation.apply(picture, np.random.default_rng((self.seed, self.epoch, index, 1)))
-        return {"picture": picture, "tc": self.tc_K[material], "material_id": self.ids[material]}
+        return {"picture": picture, "tc": self.tc_K[row], "material_id": self.ids[row]}
+
+    def _change(self, material: int) -> Change | None:
+        """The change of this material's crystal in this epoch, one for all its views."""
+        if self.crystal_augmentation is None:
+            return None
+        random = np.random.default_rng((self.seed, self.epoch, material, 2))
+        return partial(self.crystal_augmentation.apply, random=random)
 
 
 class FeatureDataset(Dataset[dict[str, Any]]):
     """What a frozen backbone sees in the standard views, in place of the views.
 
     Args:
-        features: (M V, D) of the materials in order.
+        materials: rows of one split, or the structures that each epoch draws from.
+        features: (M V, D) of all rows in order.
     """
 
-    def __init__(self, materials: pd.DataFrame, features: NDArray[np.float32], views: int) -> None:
-        assert len(features) == len(materials) * views
-        self.ids: list[str] = materials["material_id"].tolist()
-        self.tc_K = materials["tc"].to_numpy(np.float32)
+    def __init__(
+        self, materials: pd.DataFrame | TrainingStructures, features: NDArray[np.float32], views: int
+    ) -> None:
+        self.structures = structures_of(materials)
+        self.rows = self.structures.chosen()
+        self.ids: list[str] = self.structures.table["material_id"].tolist()
+        assert len(features) == len(self.ids) * views
+        self.tc_K = self.structures.table["tc"].to_numpy(np.float32)
         self.features, self.k = features, views
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.rows) * self.k
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing changes: features are computed once."""
+        """Draw the structures anew; their features are computed once."""
+        self.rows = self.structures.drawn(epoch)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        material = index // self.k
-        return {"features": self.features[index], "tc": self.tc_K[material], "material_id": self.ids[material]}
+        material, slot = divmod(index, self.k)
+        row = int(self.rows[material])
+        return {"features": self.features[row * self.k + slot], "tc": self.tc_K[row], "material_id": self.ids[row]}
 
 
 def collate(samples: list[dict[str, Any]]) -> Batch:

@@ -4,7 +4,7 @@ Legend: M materials, V standard views of each, S side of a picture in pixels.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+from pymatgen.core import Structure
 from tqdm import tqdm
 
 from dinov3_pipeline.render.image_index import MADE_BY, read_image_index, read_render_options
@@ -23,6 +24,8 @@ from tc_common.errors import UserError
 from tc_common.files import atomic_write
 
 Picture: TypeAlias = NDArray[np.uint8]
+Change: TypeAlias = Callable[[Structure], Structure]
+"""A crystal to a changed one (`tc_common.augmentation`), or to itself."""
 
 
 class Pictures(Protocol):
@@ -36,8 +39,8 @@ class Pictures(Protocol):
     endless: bool
     """Whether numbers from V on are fresh random views."""
 
-    def picture(self, material: int, view: int) -> Picture:
-        """View number `view` of material number `material`: (S, S, 3) RGB."""
+    def picture(self, material: int, view: int, change: Change | None = None) -> Picture:
+        """View number `view` of material number `material`: (S, S, 3) RGB; `change` is made of its crystal first."""
         ...
 
 
@@ -66,8 +69,9 @@ class StoredPictures:
         self._file, self._shape = file, (len(ids), self.views, image_size, image_size, 3)
         self._pictures = _open(self._file, self._shape)
 
-    def picture(self, material: int, view: int) -> Picture:
-        """See `Pictures.picture`."""
+    def picture(self, material: int, view: int, change: Change | None = None) -> Picture:
+        """See `Pictures.picture`; what is stored cannot be changed."""
+        assert change is None, "stored pictures show the crystal as it is"
         return np.asarray(self._pictures[material, view])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -94,14 +98,18 @@ class DrawnPictures:
         self.views = len(self.names)
         self.ids: list[str] = materials["material_id"].tolist()
         rows = tqdm(materials["cif"], "bonds", leave=False, disable=None)
-        self.geometries: list[Geometry] = [prepare(read_crystal(Path(cif)), options) for cif in rows]
+        self.crystals = [read_crystal(Path(cif)) for cif in rows]
+        self.geometries: list[Geometry] = [prepare(crystal, options) for crystal in self.crystals]
         self.fingerprint = f"{options.fingerprint()}-{image_size}"
 
-    def picture(self, material: int, view: int) -> Picture:
+    def picture(self, material: int, view: int, change: Change | None = None) -> Picture:
         """See `Pictures.picture`; number n >= V is a random rotation of its own, in one supercell after the other."""
         supercells = self.options.supercells
         name = self.names[view] if view < self.views else f"{supercells[view % len(supercells)]}_r{view}"
-        pictures = draw_views(self.geometries[material], [name], self.ids[material], self.options)
+        crystal, geometry = self.crystals[material], self.geometries[material]
+        if change is not None and (changed := change(crystal)) is not crystal:
+            geometry = prepare(changed, self.options)
+        pictures = draw_views(geometry, [name], self.ids[material], self.options)
         return resized(pictures[0], self.image_size)
 
 

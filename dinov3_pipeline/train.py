@@ -30,6 +30,7 @@ from tc_common.logs import log, set_up_log
 from tc_common.runs import run_training
 from tc_common.schedules import ScheduleKind
 from tc_common.splits import SPLITS, read_splits
+from tc_common.structures import TrainingStructures, structures_of, training_structures
 from tc_common.targets import TargetTransform
 from tc_common.task import MaterialDataset, Task, chunked, shuffled_groups
 
@@ -101,6 +102,8 @@ class VisionConfig(TrainConfig):
                 raise ValueError(f"--{name.replace('_', '-')} must be from 0 to below 1, got {getattr(self, name)}")
         if self.lr <= 0 or self.weight_decay < 0 or self.lora_alpha <= 0:
             raise ValueError("--lr and --lora-alpha must be > 0, --weight-decay >= 0")
+        if self.augment_structure.changes and not self.online_views:
+            raise ValueError("--augment-structure needs --online-views: stored pictures show the crystals as they are")
         if self.tune == "head" and (self.online_views or self.views_per_epoch):
             raise ValueError("--tune head uses features of the standard views: no --online-views or --views-per-epoch")
         if self.init != "random" and self.shape() != AS_PUBLISHED:
@@ -140,13 +143,15 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
     """
     placement = place(config.device, config.precision)
     splits = read_splits(config.data_dir, config.limit)
-    pictures = {name: load_pictures(config, splits[name]) for name in parts}
+    structures = training_structures(config.data_dir, splits, config.structures, config.seed)
+    tables: dict[str, pd.DataFrame | TrainingStructures] = {**splits, "train": structures}
+    pictures = {name: load_pictures(config, structures_of(tables[name]).table) for name in parts}
     model = build_model(config, splits["train"]["tc"])
     model.render_options = pictures["train"].options
     model.adapt_to(placement)
     datasets: dict[str, MaterialDataset] = {}
     for name in parts:
-        table = splits[name]
+        table = tables[name]
         views = make_dataset(config, name, table, pictures[name])
         datasets[name] = frozen(model, name, views, config, placement, table) if config.tune == "head" else views
     if config.compile:
@@ -156,7 +161,7 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
         f"{config.backbone} at {config.image_size} px, {config.tune}: {trainable:,} of {total:,} parameters train"
     )
     log.info(f"weights {model.init}; {len(datasets['train'])} pictures an epoch; {placement.device}")
-    return make_task(config, model, datasets, splits)
+    return make_task(config, model, datasets, splits, structures.fingerprint())
 
 
 def build_model(config: VisionConfig, train_tc_K: pd.Series) -> DinoTcModel:
@@ -185,16 +190,21 @@ def load_pictures(config: VisionConfig, table: pd.DataFrame) -> Pictures:
     return DrawnPictures(table, config.image_size, options)
 
 
-def make_dataset(config: VisionConfig, split: str, table: pd.DataFrame, pictures: Pictures) -> ViewDataset:
+def make_dataset(
+    config: VisionConfig, split: str, table: pd.DataFrame | TrainingStructures, pictures: Pictures
+) -> ViewDataset:
     """Training views chosen and moved anew every epoch; validation and test views as they are, all of them."""
-    if split != "train" or config.tune == "head":
+    if split != "train":
         return ViewDataset(table, pictures)
+    if config.tune == "head":  # features of every structure; `FeatureDataset` draws among them
+        return ViewDataset(structures_of(table).table, pictures)
     return ViewDataset(
         table,
         pictures,
         per_epoch=config.views_per_epoch,
         fresh=config.online_views,
         augmentation=Augmentation() if config.augment else None,
+        crystal_augmentation=config.augment_structure if config.augment_structure.changes else None,
         seed=config.seed,
     )
 
@@ -205,7 +215,7 @@ def frozen(
     dataset: ViewDataset,
     config: VisionConfig,
     placement: Placement,
-    table: pd.DataFrame,
+    table: pd.DataFrame | TrainingStructures,
 ) -> FeatureDataset:
     """Features in place of pictures (so --augment has nothing to act on); those of `train` scale the head's input."""
     features = cached_features(model, dataset, placement, config.batch_size, config.num_workers, config.cache_dir)
@@ -219,8 +229,9 @@ def make_task(
     model: DinoTcModel,
     datasets: dict[str, MaterialDataset],
     splits: dict[str, pd.DataFrame],
+    structures: str = "",
 ) -> Task:
-    """What the loop needs to know."""
+    """What the loop needs to know; `structures` is the fingerprint of those to train on."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return Task(
         name=config.name or "dinov3",
@@ -232,7 +243,7 @@ def make_task(
         collate=collate,
         schedule=config.schedule,
         init=model.init,
-        fingerprint=f"{model.render_options.fingerprint()}-{config.image_size}",
+        fingerprint=f"{model.render_options.fingerprint()}-{config.image_size} {structures}",
         groups=shuffled_groups(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
         micro_batches=chunked(config.batch_size),
         frozen=model.frozen(),

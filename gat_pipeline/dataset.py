@@ -18,7 +18,7 @@ from gat_pipeline.composition import statistics_of_fractions
 from gat_pipeline.graphs import CrystalGraph, GraphError, GraphOptions, bond_cosines, build_graph, line_graph
 from tc_common.augmentation import StructureAugmentation
 from tc_common.crystals import read_crystal
-from tc_common.structures import TrainingStructures
+from tc_common.structures import TrainingStructures, structures_of
 
 # Keeps the random numbers of augmentation apart from others of the same seed and epoch.
 AUGMENTATION_STREAM = 2
@@ -47,7 +47,7 @@ class GraphDataset:
         augmentation: StructureAugmentation | None = None,
         seed: int = 0,
     ) -> None:
-        self.structures = materials if isinstance(materials, TrainingStructures) else TrainingStructures(materials)
+        self.structures = structures_of(materials)
         table = self.structures.table
         self.options, self.augmentation, self.seed, self.epoch = options, augmentation, seed, 0
         self.material_ids = table["material_id"].tolist()

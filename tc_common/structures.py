@@ -69,6 +69,11 @@ def _by_number_of_rows(sample: NDArray[np.int64]) -> dict[int, NDArray[np.int64]
     }
 
 
+def structures_of(materials: pd.DataFrame | TrainingStructures) -> TrainingStructures:
+    """The structures of a dataset: those of a training, or every row of a split table as a sample of its own."""
+    return materials if isinstance(materials, TrainingStructures) else TrainingStructures(materials)
+
+
 def training_structures(
     data_dir: Path, splits: dict[str, pd.DataFrame], kind: Structures, seed: int
 ) -> TrainingStructures:
