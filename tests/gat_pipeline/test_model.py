@@ -129,14 +129,14 @@ def test_alone_is_as_in_a_batch(head_features: Any) -> None:
 def test_the_composition_reaches_the_head() -> None:
     model = settled(head_features="composition")
     batch = join([build_graph(cuprate(), OPTIONS)])
-    other = {**batch, "statistics": batch["statistics"] * 1.5}
+    other = {**batch, "composition_features": batch["composition_features"] * 1.5}
     with torch.inference_mode():
         assert abs(model(batch) - model(other)).item() > DIFFERENT_K
 
 
 def test_the_graph_says_of_a_composition_what_its_formula_says() -> None:
     structures = sample_structures()[:20]
-    said = join([build_graph(structure, OPTIONS) for structure in structures])["statistics"].numpy()
+    said = join([build_graph(structure, OPTIONS) for structure in structures])["composition_features"].numpy()
     formulas = [structure.composition.formula.replace(" ", "") for structure in structures]
     assert said == pytest.approx(composition_features(formulas), rel=1e-4, abs=1e-3)
 
@@ -144,16 +144,16 @@ def test_the_graph_says_of_a_composition_what_its_formula_says() -> None:
 def test_the_order_of_sites_does_not_choose_the_main_element() -> None:
     structure = cuprate()
     turned = Structure.from_sites(list(structure)[::-1])
-    first, second = (join([build_graph(each, OPTIONS)])["statistics"] for each in (structure, turned))
+    first, second = (join([build_graph(each, OPTIONS)])["composition_features"] for each in (structure, turned))
     assert torch.equal(first, second)
 
 
-def test_statistics_are_standardised_by_the_training_set() -> None:
-    tower = CompositionBranch()
-    statistics = join([build_graph(each, OPTIONS) for each in sample_structures()[:20]])["statistics"].numpy()
-    tower.standardise(statistics)
-    scaled = (statistics - tower.mean.numpy()) / tower.std.numpy()
-    varies = statistics.std(axis=0) > 1e-6
+def test_composition_features_are_standardised_by_the_training_set() -> None:
+    branch = CompositionBranch()
+    features = join([build_graph(each, OPTIONS) for each in sample_structures()[:20]])["composition_features"].numpy()
+    branch.standardise(features)
+    scaled = (features - branch.mean.numpy()) / branch.std.numpy()
+    varies = features.std(axis=0) > 1e-6
     assert varies.sum() > 100 and scaled[:, ~varies] == pytest.approx(0, abs=1e-4)
     assert scaled.mean(axis=0) == pytest.approx(0, abs=1e-3) and scaled.std(axis=0)[varies] == pytest.approx(
         1, rel=1e-3
@@ -183,9 +183,9 @@ def test_predict_reads_a_cif(model: AlignnTc, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_alone_rebuilds_the_model(tmp_path: Path) -> None:
-    options = GraphOptions(mixture_channels=True, neighbours=8)
+    options = GraphOptions(neighbours=8)
     target = TargetTransform("log1p", torch.tensor([1.0, 10.0, 90.0]))
-    shape = NetworkShape(hidden=32, embedding=16, alignn_layers=1, gcn_layers=2, atom_features=94)
+    shape = NetworkShape(hidden=32, embedding=16, alignn_layers=1, gcn_layers=2)
     model = create_alignn_model(shape=shape, options=options, head_features="composition", target=target)
     config = {"graph": options.plain(), "head_features": "composition", "target": "log1p", "hidden": 32}
     state = dict.fromkeys(("epoch", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss"), 0)
