@@ -1,6 +1,6 @@
-"""One sample is one picture of one material.
+"""One sample is one image of one material.
 
-Legend: B pictures in a batch, V standard views of a material, S side of a picture in pixels, D features.
+Legend: B images in a batch, V standard views of a material, S side of an image in pixels, D features.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from dinov3_pipeline.model import DinoTcModel
-from dinov3_pipeline.pictures import Change, Picture, Pictures
+from dinov3_pipeline.images import Change, ImageArray, ImageSource
+from dinov3_pipeline.network import DinoTcModel
 from tc_common.augmentation import StructureAugmentation
 from tc_common.devices import Placement, to_device
 from tc_common.errors import UserError
@@ -39,13 +39,13 @@ class Augmentation:
     scale: float = 0.1
     """Largest relative change of size either way."""
     shift: float = 0.05
-    """Largest shift along x and y, as a share of the side."""
+    """Largest shift along x and y, as a fraction of the side."""
     flips: bool = True
     """Mirror with probability 1/2 (a crystal and its mirror image have one Tc)."""
 
-    def apply(self, picture: Picture, random: np.random.Generator) -> Picture:
+    def apply(self, image: ImageArray, random: np.random.Generator) -> ImageArray:
         """Move (S, S, 3); uncovered corners are black, and every pixel is a pixel of the original."""
-        side = len(picture)
+        side = len(image)
         angle = random.uniform(-self.rotation_degrees, self.rotation_degrees)
         scale = 1 + random.uniform(-self.scale, self.scale)
         shift_px = side * random.uniform(-self.shift, self.shift, size=2)
@@ -53,7 +53,7 @@ class Augmentation:
         center = (side - 1) / 2
         matrix = cv2.getRotationMatrix2D((center, center), angle, scale)
         matrix[:, 2] = matrix[:, 2] + shift_px
-        source = np.ascontiguousarray(picture[:, ::-1]) if mirror else picture
+        source = np.ascontiguousarray(image[:, ::-1]) if mirror else image
         moved = cv2.warpAffine(source, matrix, (side, side), flags=cv2.INTER_NEAREST)
         return np.asarray(moved, np.uint8)
 
@@ -68,16 +68,16 @@ class ViewDataset(Dataset[dict[str, Any]]):
 
     Args:
         materials: rows of one split (`tc` in K), or the structures that each epoch draws from.
-        pictures: views of all rows, in the same order.
+        images: views of all rows, in the same order.
         per_epoch: views of a material in an epoch (k); None shows the V standard views in their order.
-        fresh: draw new random views instead of choosing among the standard ones.
-        crystal_augmentation: changes of the crystals, drawn anew every epoch (only with pictures drawn on demand).
+        fresh: new random views instead of the standard ones.
+        crystal_augmentation: changes of the crystals, drawn anew every epoch (only with images rendered on demand).
     """
 
     def __init__(
         self,
         materials: pd.DataFrame | TrainingStructures,
-        pictures: Pictures,
+        images: ImageSource,
         *,
         per_epoch: int | None = None,
         fresh: bool = False,
@@ -85,14 +85,14 @@ class ViewDataset(Dataset[dict[str, Any]]):
         crystal_augmentation: StructureAugmentation | None = None,
         seed: int = 0,
     ) -> None:
-        assert pictures.endless or not (fresh or crystal_augmentation), "stored pictures stay as they are"
+        assert images.endless or not (fresh or crystal_augmentation), "stored images stay as they are"
         self.structures = structures_of(materials)
         self.rows = self.structures.chosen()
         self.ids: list[str] = self.structures.table["material_id"].tolist()
         self.tc_K = self.structures.table["tc"].to_numpy(np.float32)
-        self.pictures, self.fresh = pictures, fresh
+        self.images, self.fresh = images, fresh
         self.shuffled = per_epoch is not None or fresh
-        self.k = per_epoch or pictures.views
+        self.k = per_epoch or images.views
         self.augmentation, self.crystal_augmentation = augmentation, crystal_augmentation
         self.seed, self.epoch = seed, 0
 
@@ -109,20 +109,20 @@ class ViewDataset(Dataset[dict[str, Any]]):
             return slot
         random = np.random.default_rng((self.seed, self.epoch, material, 0))
         if self.fresh:
-            return int(random.integers(self.pictures.views, LARGEST_FRESH_VIEW, size=self.k)[slot])
-        rounds = -(-self.k // self.pictures.views)
-        return int(np.concatenate([random.permutation(self.pictures.views) for _ in range(rounds)])[slot])
+            return int(random.integers(self.images.views, LARGEST_FRESH_VIEW, size=self.k)[slot])
+        rounds = -(-self.k // self.images.views)
+        return int(np.concatenate([random.permutation(self.images.views) for _ in range(rounds)])[slot])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         material, slot = divmod(index, self.k)
         row = int(self.rows[material])
-        picture = self.pictures.picture(row, self.view(material, slot), self._change(material))
+        image = self.images.image(row, self.view(material, slot), self._change(material))
         if self.augmentation:
-            picture = self.augmentation.apply(picture, np.random.default_rng((self.seed, self.epoch, index, 1)))
-        return {"picture": picture, "tc": self.tc_K[row], "material_id": self.ids[row]}
+            image = self.augmentation.apply(image, np.random.default_rng((self.seed, self.epoch, index, 1)))
+        return {"image": image, "tc": self.tc_K[row], "material_id": self.ids[row]}
 
     def _change(self, material: int) -> Change | None:
-        """The change of this material's crystal in this epoch, one for all its views."""
+        """The change of this material's crystal in this epoch, the same for all its views."""
         if self.crystal_augmentation is None:
             return None
         random = np.random.default_rng((self.seed, self.epoch, material, 2))
@@ -130,22 +130,21 @@ class ViewDataset(Dataset[dict[str, Any]]):
 
 
 class FeatureDataset(Dataset[dict[str, Any]]):
-    """What a frozen backbone sees in the standard views, in place of the views.
+    """Precomputed backbone features instead of images (linear probe).
 
     Args:
-        materials: rows of one split, or the structures that each epoch draws from.
-        features: (M V, D) of all rows in order.
+        views: the images' dataset, in its standard order.
+        features: (M V, D) of the same samples.
+        structures: which of them each epoch draws from; None: all are shown.
     """
 
     def __init__(
-        self, materials: pd.DataFrame | TrainingStructures, features: NDArray[np.float32], views: int
+        self, views: ViewDataset, features: NDArray[np.float32], structures: TrainingStructures | None = None
     ) -> None:
-        self.structures = structures_of(materials)
+        assert len(features) == len(views) and not views.shuffled
+        self.ids, self.tc_K, self.k, self.features = views.ids, views.tc_K, views.k, features
+        self.structures = structures or views.structures
         self.rows = self.structures.chosen()
-        self.ids: list[str] = self.structures.table["material_id"].tolist()
-        assert len(features) == len(self.ids) * views
-        self.tc_K = self.structures.table["tc"].to_numpy(np.float32)
-        self.features, self.k = features, views
 
     def __len__(self) -> int:
         return len(self.rows) * self.k
@@ -168,19 +167,19 @@ def collate(samples: list[dict[str, Any]]) -> Batch:
     }
     if "features" in samples[0]:
         return {**batch, "features": torch.from_numpy(np.stack([sample["features"] for sample in samples]))}
-    pictures = np.stack([sample["picture"] for sample in samples])
-    return {**batch, "images": torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))}
+    images = np.stack([sample["image"] for sample in samples])
+    return {**batch, "images": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))}
 
 
 def cached_features(
     model: DinoTcModel, dataset: ViewDataset, placement: Placement, batch_size: int, num_workers: int, cache_dir: Path
 ) -> NDArray[np.float32]:
-    """Features (M V, D) of the standard views in order, from the disk where they lie there.
+    """Features (M V, D) of the standard views in order, cached on disk.
 
-    The file's name holds the digest of the pictures, of the weights and of the number format.
+    The file's name holds the digest of the images, of the weights and of the number format.
     """
     kind = "bf16" if placement.bf16 else "fp32"
-    file = cache_dir / f"features_{_digest(f'{dataset.pictures.fingerprint} {kind}', model)}.npy"
+    file = cache_dir / f"features_{_digest(f'{dataset.images.fingerprint} {kind}', model)}.npy"
     with PartialState().main_process_first():
         if not file.exists():
             features = _compute(model.to(placement.device), dataset, placement, batch_size, num_workers)
@@ -189,8 +188,8 @@ def cached_features(
     return _read(file, len(dataset))
 
 
-def _digest(pictures: str, model: DinoTcModel) -> str:
-    digest = hashlib.sha256(f"{pictures} {model.image_size}\n".encode())
+def _digest(images: str, model: DinoTcModel) -> str:
+    digest = hashlib.sha256(f"{images} {model.image_size}\n".encode())
     for name, value in sorted(model.backbone.state_dict().items()):
         digest.update(name.encode() + value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
