@@ -27,6 +27,7 @@ from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import atomic_write, write_json
 from tc_common.splits import SPLITS, read_splits
+from tc_common.structures import Structures, training_structures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,9 @@ class RenderConfig(RenderOptions):
     """Folder for the images and their index; one run at a time."""
     workers: int = 0
     """Processes that render (>= 0; 0 = one per core)."""
+    structures: Structures = "draw"
+    """one renders the chosen structures; draw and all also the other ones of training compositions, for trainers
+    with the same flag."""
     limit: int | None = None
     """Render only N materials of each split, the same as the trainers with this --limit (>= 1)."""
     contact_sheet: int = 0
@@ -62,6 +66,7 @@ def main(config: RenderConfig) -> None:
     """Render what is not finished, then write index and report."""
     options = config.options()
     splits = read_splits(config.data_dir, config.limit)
+    splits["train"] = training_structures(config.data_dir, splits, config.structures, seed=0).table
     rows = render_jobs.material_rows(splits, config.out)
     with lock_images_dir(config.out):
         record_options(config.out, options)

@@ -5,8 +5,9 @@ Legend: M materials, B images in a batch, V standard views of a material, S side
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -16,18 +17,23 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pymatgen.core import Structure
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dinov3_pipeline.render.options import MADE_BY, RenderOptions, read_image_index, read_render_options, view_names
 from dinov3_pipeline.render.rendering import Geometry, draw_views, prepare
+from tc_common.augmentation import StructureAugmentation
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import atomic_write
+from tc_common.structures import TrainingStructures, structures_of
 from tc_common.task import Batch
 
 LARGEST_FRESH_VIEW = 2**31
 ImageArray: TypeAlias = NDArray[np.uint8]
+Change: TypeAlias = Callable[[Structure], Structure]
+"""A crystal to a changed one (`tc_common.augmentation`), or to itself."""
 
 
 class ImageSource(Protocol):
@@ -41,8 +47,8 @@ class ImageSource(Protocol):
     endless: bool
     """Whether numbers from V on are further random views."""
 
-    def image(self, material: int, view: int) -> ImageArray:
-        """View number `view` of material number `material`: (S, S, 3) RGB."""
+    def image(self, material: int, view: int, change: Change | None = None) -> ImageArray:
+        """View number `view` of material number `material`: (S, S, 3) RGB; `change` is made of its crystal first."""
         ...
 
 
@@ -71,8 +77,9 @@ class StoredImages:
         self._file, self._shape = file, (len(ids), self.views, image_size, image_size, 3)
         self._images = read_cached(self._file, self._shape, np.uint8, mmap=True)
 
-    def image(self, material: int, view: int) -> ImageArray:
-        """See `ImageSource.image`."""
+    def image(self, material: int, view: int, change: Change | None = None) -> ImageArray:
+        """See `ImageSource.image`; what is stored cannot be changed."""
+        assert change is None, "stored images show the crystal as it is"
         return np.asarray(self._images[material, view])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -98,14 +105,18 @@ class RenderedImages:
         self.names = view_names(options)
         self.views = len(self.names)
         rows = tqdm(materials["cif"], "bonds", leave=False, disable=None)
-        self.geometries: list[Geometry] = [prepare(read_crystal(Path(cif)), options) for cif in rows]
+        self.crystals = [read_crystal(Path(cif)) for cif in rows]
+        self.geometries: list[Geometry] = [prepare(crystal, options) for crystal in self.crystals]
         self.fingerprint = f"{options.fingerprint()}-{image_size}"
 
-    def image(self, material: int, view: int) -> ImageArray:
+    def image(self, material: int, view: int, change: Change | None = None) -> ImageArray:
         """See `ImageSource.image`; number n >= V is a random rotation of its own, in one supercell after the other."""
         supercells = self.options.supercells
         name = self.names[view] if view < self.views else f"{supercells[view % len(supercells)]}_r{view}"
-        images = draw_views(self.geometries[material], [name], self.options)
+        crystal, geometry = self.crystals[material], self.geometries[material]
+        if change is not None and (changed := change(crystal)) is not crystal:
+            geometry = prepare(changed, self.options)
+        images = draw_views(geometry, [name], self.options)
         return resized(images[0], self.image_size)
 
 
@@ -216,37 +227,44 @@ class ViewDataset(Dataset[dict[str, Any]]):
     Sample i is view `i % k` of the k that material `i // k` shows in this epoch; which ones these are and how they
     are moved depends on (seed, epoch, i) alone.
 
+    A training shows the chosen structures until `set_epoch` draws others.
+
     Args:
-        materials: rows of one split (`tc` in K).
-        images: their views, in the same order.
+        materials: rows of one split (`tc` in K), or the structures that each epoch draws from.
+        images: views of all rows, in the same order.
         per_epoch: views of a material in an epoch (k); None shows the V standard views in their order.
         fresh: new random views instead of the standard ones.
+        crystal_augmentation: changes of the crystals, drawn anew every epoch (only with images rendered on demand).
     """
 
     def __init__(
         self,
-        materials: pd.DataFrame,
+        materials: pd.DataFrame | TrainingStructures,
         images: ImageSource,
         *,
         per_epoch: int | None = None,
         fresh: bool = False,
         augmentation: Augmentation | None = None,
+        crystal_augmentation: StructureAugmentation | None = None,
         seed: int = 0,
     ) -> None:
-        assert images.endless or not fresh, "stored images have no fresh views"
-        self.ids: list[str] = materials["material_id"].tolist()
-        self.tc_K = materials["tc"].to_numpy(np.float32)
+        assert images.endless or not (fresh or crystal_augmentation), "stored images stay as they are"
+        self.structures = structures_of(materials)
+        self.rows = self.structures.chosen()
+        self.ids: list[str] = self.structures.table["material_id"].tolist()
+        self.tc_K = self.structures.table["tc"].to_numpy(np.float32)
         self.images, self.fresh = images, fresh
         self.shuffled = per_epoch is not None or fresh
         self.k = per_epoch or images.views
-        self.augmentation, self.seed, self.epoch = augmentation, seed, 0
+        self.augmentation, self.crystal_augmentation = augmentation, crystal_augmentation
+        self.seed, self.epoch = seed, 0
 
     def __len__(self) -> int:
-        return len(self.ids) * self.k
+        return len(self.rows) * self.k
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose and move the views anew."""
-        self.epoch = epoch
+        """Draw the structures, choose and move the views anew."""
+        self.epoch, self.rows = epoch, self.structures.drawn(epoch)
 
     def view(self, material: int, slot: int) -> int:
         """Number of the view that this material shows at this slot of this epoch."""
@@ -260,10 +278,18 @@ class ViewDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         material, slot = divmod(index, self.k)
-        image = self.images.image(material, self.view(material, slot))
+        row = int(self.rows[material])
+        image = self.images.image(row, self.view(material, slot), self._change(material))
         if self.augmentation:
             image = self.augmentation.apply(image, np.random.default_rng((self.seed, self.epoch, index, 1)))
-        return {"image": image, "tc": self.tc_K[material], "material_id": self.ids[material]}
+        return {"image": image, "tc": self.tc_K[row], "material_id": self.ids[row]}
+
+    def _change(self, material: int) -> Change | None:
+        """The change of this material's crystal in this epoch, the same for all its views."""
+        if self.crystal_augmentation is None:
+            return None
+        random = np.random.default_rng((self.seed, self.epoch, material, 2))
+        return partial(self.crystal_augmentation.apply, random=random)
 
 
 class FeatureDataset(Dataset[dict[str, Any]]):
@@ -272,21 +298,28 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     Args:
         views: the images' dataset, in its standard order.
         features: (M V, D) of the same samples.
+        structures: which of them each epoch draws from; None: all are shown.
     """
 
-    def __init__(self, views: ViewDataset, features: NDArray[np.float32]) -> None:
+    def __init__(
+        self, views: ViewDataset, features: NDArray[np.float32], structures: TrainingStructures | None = None
+    ) -> None:
         assert len(features) == len(views) and not views.shuffled
         self.ids, self.tc_K, self.k, self.features = views.ids, views.tc_K, views.k, features
+        self.structures = structures or views.structures
+        self.rows = self.structures.chosen()
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.rows) * self.k
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing changes: features are computed once."""
+        """Draw the structures anew; their features are computed once."""
+        self.rows = self.structures.drawn(epoch)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        material = index // self.k
-        return {"features": self.features[index], "tc": self.tc_K[material], "material_id": self.ids[material]}
+        material, slot = divmod(index, self.k)
+        row = int(self.rows[material])
+        return {"features": self.features[row * self.k + slot], "tc": self.tc_K[row], "material_id": self.ids[row]}
 
 
 def collate(samples: list[dict[str, Any]]) -> Batch:

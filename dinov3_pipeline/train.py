@@ -42,6 +42,7 @@ from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import Placement, place
 from tc_common.runs import run_training
 from tc_common.splits import SPLITS, read_splits
+from tc_common.structures import TrainingStructures, structures_of, training_structures
 from tc_common.targets import TargetTransform
 from tc_common.task import MaterialDataset, ScheduleKind, Task, TrainConfig, chunked, shuffled_batches
 
@@ -90,6 +91,8 @@ class VisionConfig(TrainConfig):
             raise ValueError(f"--head-dropout must be from 0 to below 1, got {self.head_dropout}")
         if self.lr <= 0 or self.weight_decay < 0:
             raise ValueError("--lr must be > 0, --weight-decay >= 0")
+        if self.augment_structure.changes and not self.online_views:
+            raise ValueError("--augment-structure needs --online-views: stored images show the crystals as they are")
         if self.tune == "head" and (self.online_views or self.views_per_epoch):
             raise ValueError("--tune head uses features of the standard views: no --online-views or --views-per-epoch")
         if self.init != "random" and self.shape != AS_PUBLISHED:
@@ -119,13 +122,18 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
     """
     placement = place(config.device, config.precision)
     splits = read_splits(config.data_dir, config.limit)
-    images = {name: load_images(config, splits[name]) for name in parts}
+    structures = training_structures(config.data_dir, splits, config.structures, config.seed)
+    tables: dict[str, pd.DataFrame | TrainingStructures] = {**splits, "train": structures}
+    images = {name: load_images(config, structures_of(tables[name]).table) for name in parts}
     model = build_model(config, splits["train"]["tc"], images["train"].options)
     model.adapt_to(placement)
-    views = {name: make_dataset(config, name, splits[name], images[name]) for name in parts}
+    views = {name: make_dataset(config, name, tables[name], images[name]) for name in parts}
     datasets: Mapping[str, MaterialDataset] = views
     if config.tune == "head":
-        datasets = features = {name: extract_features(model, views[name], config, placement) for name in parts}
+        datasets = features = {
+            name: extract_features(model, views[name], config, placement, structures_of(tables[name]))
+            for name in parts
+        }
         model.standardise(torch.from_numpy(features["train"].features))
     if config.compile:
         model.backbone.compile()
@@ -134,7 +142,7 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
         f"{config.backbone} at {config.image_size} px, {config.tune}: {trainable:,} of {total:,} parameters train"
     )
     log.info(f"weights {model.init}; {len(datasets['train'])} images an epoch; {placement.device}")
-    return make_task(config, model, datasets, splits)
+    return make_task(config, model, datasets, splits, structures.fingerprint())
 
 
 def build_model(config: VisionConfig, train_tc_K: pd.Series, render_options: RenderOptions) -> DinoTcModel:
@@ -165,26 +173,33 @@ def load_images(config: VisionConfig, table: pd.DataFrame) -> ImageSource:
     return RenderedImages(table, config.image_size, options)
 
 
-def make_dataset(config: VisionConfig, split: str, table: pd.DataFrame, images: ImageSource) -> ViewDataset:
-    """Training views sampled and augmented every epoch; all standard views, as they are, otherwise."""
+def make_dataset(
+    config: VisionConfig, split: str, table: pd.DataFrame | TrainingStructures, images: ImageSource
+) -> ViewDataset:
+    """Training views sampled and augmented every epoch; all standard views of all rows, as they are, otherwise."""
     if split != "train" or config.tune == "head":
-        return ViewDataset(table, images)
+        return ViewDataset(structures_of(table).table, images)
     return ViewDataset(
         table,
         images,
         per_epoch=config.views_per_epoch,
         fresh=config.online_views,
         augmentation=Augmentation() if config.augment else None,
+        crystal_augmentation=config.augment_structure if config.augment_structure.changes else None,
         seed=config.seed,
     )
 
 
 def extract_features(
-    model: DinoTcModel, dataset: ViewDataset, config: VisionConfig, placement: Placement
+    model: DinoTcModel,
+    dataset: ViewDataset,
+    config: VisionConfig,
+    placement: Placement,
+    structures: TrainingStructures | None = None,
 ) -> FeatureDataset:
     """Precomputed backbone features instead of images (linear probe)."""
     features = cached_features(model, dataset, placement, config.batch_size, config.num_workers, config.cache_dir)
-    return FeatureDataset(dataset, features)
+    return FeatureDataset(dataset, features, structures)
 
 
 def make_task(
@@ -192,8 +207,9 @@ def make_task(
     model: DinoTcModel,
     datasets: Mapping[str, MaterialDataset],
     splits: dict[str, pd.DataFrame],
+    structures: str = "",
 ) -> Task:
-    """Model, optimiser, data and batches for the training loop."""
+    """Model, optimiser, data and batches for the training loop; `structures` is the digest of those trained on."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return Task(
         name=config.name or "dinov3",
@@ -206,6 +222,7 @@ def make_task(
         schedule=config.schedule,
         init=model.init,
         fingerprint=f"{model.render_options.fingerprint()}-{config.image_size}",
+        structures_sha256=structures,
         batches=shuffled_batches(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
         micro_batches=chunked(config.batch_size),
         frozen=model.frozen(),
