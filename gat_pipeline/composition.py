@@ -2,17 +2,22 @@
 
 A mean over atoms blurs which elements there are and how much of each; `tc_common.composition` says it plainly.
 
-Legend: B crystals, F statistics of a composition, W width of what the head is given.
+Legend: B crystals, F features of a composition, W width of what the head is given.
 """
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tc_common.composition import LAST_Z, composition_statistics, feature_names
+from tc_common.composition import FEATURES, FeatureKind, feature_names
+from tc_common.elements import LAST_Z
+
+HeadFeatures: TypeAlias = Literal["none", "composition", "continuous"]
+# The kind of features that each value of --head-features gives the head; "composition" is what shipped models read.
+KINDS: dict[str, FeatureKind] = {"composition": "statistics", "continuous": "continuous"}
 
 WIDTH = 512
 DROPOUT = 0.1
@@ -22,33 +27,44 @@ FARTHEST_SD = 8.0
 DIGITS = 6
 
 
-def statistics_of_fractions(fractions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Statistics (B, F) of atomic fractions by atomic number from 0 on (B, 101)."""
+def features_of_fractions(fractions: NDArray[np.float32], kind: FeatureKind = "statistics") -> NDArray[np.float32]:
+    """Features (B, F) of atomic fractions by atomic number from 0 on (B, 101)."""
     shares = np.zeros((len(fractions), LAST_Z))
     shares[:, : fractions.shape[1] - 1] = np.round(fractions[:, 1:], DIGITS)
-    return composition_statistics(shares).astype(np.float32)
+    return FEATURES[kind](shares).astype(np.float32)
+
+
+def composition_branch(head_features: HeadFeatures) -> "CompositionBranch | None":
+    """The branch that a value of `--head-features` asks for."""
+    return None if head_features == "none" else CompositionBranch(KINDS[head_features])
 
 
 class CompositionBranch(nn.Module):
-    """Statistics of the composition (B, F), standardised by the training set, through two layers: (B, W)."""
+    """Features of the composition (B, F), standardised by the training set, through two layers: (B, W)."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, kind: FeatureKind = "statistics") -> None:
         super().__init__()
-        inputs = len(feature_names())
+        self.kind: FeatureKind = kind
+        inputs = len(feature_names(kind))
         self.num_features = WIDTH
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("std", torch.ones(inputs))
         self.layers = nn.Sequential(*_layer(inputs), *_layer(WIDTH))
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
-        """From `statistics` (B, F) of a batch."""
-        statistics = batch["statistics"]
+        """From the features (B, F) of this kind in a batch."""
+        statistics = batch[self.kind]
         with torch.autocast(statistics.device.type, enabled=False):
             standardised = ((statistics - self.mean) / self.std).clamp(-FARTHEST_SD, FARTHEST_SD)
             return self.layers(standardised)
+
+    @property
+    def head_features(self) -> str:
+        """The value of `--head-features` that makes this branch."""
+        return next(name for name, kind in KINDS.items() if kind == self.kind)
 
     def standardise(self, statistics: NDArray[np.float32]) -> None:
         """Scale the input by the mean and SD of the training set (n, F); what never varies is left as it is."""

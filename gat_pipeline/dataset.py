@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from gat_pipeline.cache import graphs_of
-from gat_pipeline.composition import statistics_of_fractions
+from gat_pipeline.composition import KINDS, features_of_fractions
 from gat_pipeline.graphs import CrystalGraph, GraphOptions, bond_cosines, line_graph
+from tc_common.composition import FeatureKind
 
 Item: TypeAlias = tuple[str, float, CrystalGraph]
 """Material id, Tc in kelvin, graph."""
@@ -38,9 +39,9 @@ class GraphDataset:
     def __getitem__(self, index: int) -> Item:
         return self.material_ids[index], float(self.tc_K[index]), self.graphs[index]
 
-    def statistics(self) -> NDArray[np.float32]:
-        """Statistics (n, F) of all compositions."""
-        return statistics_of_fractions(np.stack([graph.composition for graph in self.graphs]))
+    def statistics(self, kind: FeatureKind = "statistics") -> NDArray[np.float32]:
+        """Features (n, F) of all compositions."""
+        return features_of_fractions(np.stack([graph.composition for graph in self.graphs]), kind)
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing here depends on the epoch."""
@@ -62,8 +63,8 @@ def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) ->
 
     Keys: `atom_features` (N, F); `source`, `target` (E,) atoms of a bond; `bond_A` (E, 3) in angstrom; `first_bond`,
     `second_bond`, `angle_cosine` (A,); `crystal` (N,) crystal of an atom; `atoms` (B,) atoms of a crystal;
-    `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number; `statistics`
-    (B, F) of them.
+    `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number; each kind of
+    features (B, F) of them by its name (`statistics`, `continuous`).
     """
     atoms = np.array([len(graph.atom_features) for graph in graphs])
     offset = np.repeat(np.cumsum(atoms) - atoms, [len(graph.source) for graph in graphs])
@@ -88,7 +89,7 @@ def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) ->
         "atoms": torch.from_numpy(atoms),
         "lattice": torch.from_numpy(np.stack([graph.lattice for graph in graphs])),
         "composition": torch.from_numpy(composition),
-        "statistics": torch.from_numpy(statistics_of_fractions(composition)),
+        **{kind: torch.from_numpy(features_of_fractions(composition, kind)) for kind in KINDS.values()},
     }
 
 

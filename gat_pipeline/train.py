@@ -17,9 +17,10 @@ import torch
 from torch.optim import AdamW
 
 from gat_pipeline.allocator import tune_memory
+from gat_pipeline.composition import HeadFeatures
 from gat_pipeline.dataset import GraphDataset, bounded_pieces, bucketed_groups, collator
 from gat_pipeline.graphs import GraphOptions
-from gat_pipeline.model import AlignnTc, Engine, HeadFeatures, create_alignn_model
+from gat_pipeline.model import AlignnTc, Engine, create_alignn_model
 from gat_pipeline.network import NetworkShape
 from gat_pipeline.weights import Weights, find_weights, load_strictly, widen_atom_features
 from tc_common.cli import parse, run
@@ -59,7 +60,8 @@ class GraphTrainConfig(TrainConfig):
     engine: Engine = "torch"
     """torch runs anywhere; dgl is the original ALIGNN on DGL graphs, equal and slower."""
     head_features: HeadFeatures = "none"
-    """composition tells the head besides what trees on composition are told, through two layers of its own."""
+    """What the head also gets of the composition, through two layers of its own: the published trees' features
+    (composition), or ones that a trace of another element does not make jump (continuous)."""
     hidden: int = 256
     """Width of the network (>= 1); pretrained weights have 256."""
     alignn_layers: int = 4
@@ -113,7 +115,7 @@ def prepare(config: GraphTrainConfig, parts: Sequence[str] = SPLITS) -> Task:
         name: GraphDataset(table, config.graph, config.cache_dir) for name, table in splits.items() if name in parts
     }
     if model.statistics is not None:
-        model.statistics.standardise(datasets["train"].statistics())
+        model.statistics.standardise(datasets["train"].statistics(model.statistics.kind))
     log.info(describe(config, model, datasets))
     return task_of(config, model, weights, splits, datasets)
 

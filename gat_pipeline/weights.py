@@ -6,13 +6,14 @@ import pickle
 import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from gat_pipeline.composition import KINDS, HeadFeatures
 from gat_pipeline.graphs import GraphOptions
 from gat_pipeline.network import NetworkShape, shape_of
 from gat_pipeline.published import PUBLISHED, fetch
@@ -40,6 +41,8 @@ class Weights:
     """Kind, mean and SD of the target transform (`kelvin` where nothing else is said)."""
     statistics: dict[str, Tensor] = field(default_factory=dict)
     """Of the composition's part of the head; empty where there is none."""
+    head_features: HeadFeatures = "none"
+    """What that part reads."""
     neighbours: dict[str, Tensor] = field(default_factory=dict)
     """Of `gat_pipeline.retrieval`; empty where there are none."""
     training: dict[str, Any] | None = None
@@ -91,14 +94,32 @@ def _from_safetensors(path: Path, origin: str) -> Weights:
         options, target, training = GraphOptions(**card["graph"]), dict(card["target"]), card["training"]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} or its card (.json beside it) cannot be read: {error}") from error
-    return Weights(origin, **_parts(tensors), options=options, target=target, training=training)
+    parts = _parts(tensors)
+    reads = _head_features(card, parts["statistics"], origin)
+    return Weights(origin, **parts, head_features=reads, options=options, target=target, training=training)
 
 
 def _from_checkpoint(content: dict[str, Any], origin: str) -> Weights:
     tensors, config = content["model_state_dict"], content.get("config", {})
     target = {"kind": config.get("target", "kelvin"), **part(tensors, "target.")}
     options = GraphOptions(**config["graph"]) if "graph" in config else None
-    return Weights(origin, **_parts(tensors), options=options, target=target)
+    parts = _parts(tensors)
+    reads = _head_features(config, parts["statistics"], origin)
+    return Weights(origin, **parts, head_features=reads, options=options, target=target)
+
+
+def _head_features(stated: dict[str, Any], statistics: dict[str, Tensor], origin: str) -> HeadFeatures:
+    """What the composition's part of the head reads; where nothing says it, the only kind there was then.
+
+    Raises:
+        UserError: there are weights of a kind that is not known.
+    """
+    if not statistics:
+        return "none"
+    found = stated.get("head_features", "composition")
+    if found not in KINDS:
+        raise UserError(f"{origin}: head features {found!r} are none of {', '.join(KINDS)}")
+    return cast(HeadFeatures, found)
 
 
 def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
