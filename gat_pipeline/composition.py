@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from tc_common.composition import FEATURES, FeatureKind, feature_names
 from tc_common.elements import LAST_Z
 
-HeadFeatures: TypeAlias = Literal["none", "composition", "continuous"]
+HeadFeatures: TypeAlias = Literal["none", "composition", "continuous", "physics"]
 # The kind of features that each value of --head-features gives the head; "composition" is what shipped models read.
-KINDS: dict[str, FeatureKind] = {"composition": "statistics", "continuous": "continuous"}
+KINDS: dict[str, FeatureKind] = {"composition": "statistics", "continuous": "continuous", "physics": "physics"}
 
 WIDTH = 512
 DROPOUT = 0.1

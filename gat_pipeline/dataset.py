@@ -64,7 +64,7 @@ def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) ->
     Keys: `atom_features` (N, F); `source`, `target` (E,) atoms of a bond; `bond_A` (E, 3) in angstrom; `first_bond`,
     `second_bond`, `angle_cosine` (A,); `crystal` (N,) crystal of an atom; `atoms` (B,) atoms of a crystal;
     `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number; each kind of
-    features (B, F) of them by its name (`statistics`, `continuous`).
+    features (B, F) of them by its name (`statistics`, …).
     """
     atoms = np.array([len(graph.atom_features) for graph in graphs])
     offset = np.repeat(np.cumsum(atoms) - atoms, [len(graph.source) for graph in graphs])

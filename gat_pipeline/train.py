@@ -61,7 +61,8 @@ class GraphTrainConfig(TrainConfig):
     """torch runs anywhere; dgl is the original ALIGNN on DGL graphs, equal and slower."""
     head_features: HeadFeatures = "none"
     """What the head also gets of the composition, through two layers of its own: the published trees' features
-    (composition), or ones that a trace of another element does not make jump (continuous)."""
+    (composition), ones that a trace of another element does not make jump (continuous), or those with formal valences
+    and ratios besides (physics)."""
     hidden: int = 256
     """Width of the network (>= 1); pretrained weights have 256."""
     alignn_layers: int = 4

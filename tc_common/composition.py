@@ -13,22 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Composition, Element, Structure
 
+from tc_common.chemistry import doping_features, doping_names, presence
 from tc_common.elements import LAST_Z, Array, element_symbols, element_table, property_names
 from tc_common.errors import UserError
 
 # statistics: those of Magpie; minima, maxima, main element and counts jump with a trace of another element.
-# continuous: the same six statistics and count, none of which jumps.
-FeatureKind: TypeAlias = Literal["statistics", "continuous"]
+# continuous: the same six statistics and count, none of which jumps. physics: those and `tc_common.chemistry`'s.
+FeatureKind: TypeAlias = Literal["statistics", "continuous", "physics"]
 STATISTICS = ("mean", "deviation", "min", "max", "range", "main")
 AMOUNTS = ("elements", "largest fraction", "norm 2")
-# An element with less than this fraction of the atoms counts less in continuous extremes.
-FULL_WEIGHT = 0.05
 # The main element of continuous statistics: properties weighted by this power of the fractions.
 MAIN_POWER = 4
 
 
 def feature_names(kind: FeatureKind = "statistics") -> list[str]:
     """Names of the features, in the order of `composition_features`."""
+    if kind == "physics":
+        return [*feature_names("continuous"), *doping_names()]
     soft = "soft " if kind == "continuous" else ""
     prefixes = [*STATISTICS[:2], *(soft + name for name in STATISTICS[2:])]
     statistics = [f"{statistic} {name}" for statistic in prefixes for name in property_names()]
@@ -61,32 +62,26 @@ def composition_statistics(shares: Array) -> Array:
 def continuous_statistics(shares: Array) -> Array:
     """Features (n, F) as `composition_statistics`, but none of them jumps when a trace of an element comes in.
 
-    Presence is a weight w that rises smoothly from 0 to 1 at `FULL_WEIGHT` of the atoms. The soft maximum takes the
+    Presence is a weight w that rises smoothly from 0 to 1 at 5 % of the atoms. The soft maximum takes the
     elements from the largest property down, each with its w of what those before it have left; what all leave goes to
     the mean. The soft main value is the mean weighted by x⁴. MgB2 with 0.1 % of another element stays MgB2.
     """
     elements = element_table()
     mean = shares @ elements
-    presence = _presence(shares)
-    low, high = -_soft_maximum(presence, -elements, -mean), _soft_maximum(presence, elements, mean)
+    weights = presence(shares)
+    low, high = -_soft_maximum(weights, -elements, -mean), _soft_maximum(weights, elements, mean)
     power = shares**MAIN_POWER
     main = power @ elements / power.sum(axis=1, keepdims=True)
-    amounts = np.stack([presence.sum(axis=1), shares.max(axis=1), np.sqrt((shares**2).sum(axis=1))], axis=1)
+    amounts = np.stack([weights.sum(axis=1), shares.max(axis=1), np.sqrt((shares**2).sum(axis=1))], axis=1)
     return np.hstack([mean, _deviation(shares, elements, mean), low, high, high - low, main, amounts, shares])
 
 
-def _presence(shares: Array) -> Array:
-    """Weight of each element (n, E): smoothstep of its fraction, 0 at none, 1 from `FULL_WEIGHT` on."""
-    ratio = np.minimum(shares / FULL_WEIGHT, 1.0)
-    return ratio**2 * (3 - 2 * ratio)
-
-
-def _soft_maximum(presence: Array, elements: Array, fallback: Array) -> Array:
-    """Soft maximum (n, P) of the properties of those present (n, E); what no element takes goes to `fallback`."""
+def _soft_maximum(weights: Array, elements: Array, fallback: Array) -> Array:
+    """Soft maximum (n, P) of the elements' properties by weights (n, E) of presence; what none takes is `fallback`."""
     columns = []
     for values, otherwise in zip(elements.T, fallback.T, strict=True):
         order = np.argsort(-values, kind="stable")
-        weight = presence[:, order]
+        weight = weights[:, order]
         left = np.cumprod(1 - weight, axis=1)
         before = np.hstack([np.ones((len(left), 1)), left[:, :-1]])
         columns.append((weight * before) @ values[order] + left[:, -1] * otherwise)
@@ -96,6 +91,7 @@ def _soft_maximum(presence: Array, elements: Array, fallback: Array) -> Array:
 FEATURES: dict[FeatureKind, Callable[[Array], Array]] = {
     "statistics": composition_statistics,
     "continuous": continuous_statistics,
+    "physics": lambda shares: np.hstack([continuous_statistics(shares), doping_features(shares)]),
 }
 
 

@@ -138,6 +138,7 @@ def steps_from_mgb2(kind: FeatureKind, fraction: float) -> np.ndarray:
 
 def test_a_trace_of_any_element_leaves_the_continuous_features_of_mgb2_where_they_are() -> None:
     assert steps_from_mgb2("continuous", 0.001).max() <= 0.05
+    assert steps_from_mgb2("physics", 0.001).max() <= 0.05
     assert (steps_from_mgb2("statistics", 0.001) > 0.5).sum() > 90, "the test sees jumps where there are some"
 
 
