@@ -64,7 +64,7 @@ def main(config: ProbeConfig) -> None:
     started, splits = time.monotonic(), read_splits(config.data_dir)
     sets = {name: GraphDataset(splits[name], GraphOptions(), config.cache_dir) for name in SPLITS}
     tc_K = {name: sets[name].tc_K for name in SPLITS}
-    composition = {name: sets[name].statistics().astype(float) for name in SPLITS}
+    composition = {name: sets[name].composition_features().astype(float) for name in SPLITS}
     structure = {name: np.array([graph_statistics(graph) for graph in sets[name].graphs]) for name in SPLITS}
     both = {name: np.hstack([composition[name], structure[name]]) for name in SPLITS}
     choices = {"composition": composition, "structure": structure, "composition and structure": both}

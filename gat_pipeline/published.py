@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from gat_pipeline.graphs import GraphOptions
+from tc_common.cli import log
 from tc_common.errors import UserError
 from tc_common.files import atomic_write, sha256, write_json
-from tc_common.logs import log
 
 LARGEST_DOWNLOAD_BYTES = 500_000_000
 TIMEOUT_S = 30

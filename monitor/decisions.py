@@ -5,7 +5,7 @@ from statistics import median
 
 from monitor.measuring import Sample
 from monitor.settings import MonitorConfig
-from tc_common.errors import speaks_of_exhaustion
+from tc_common.errors import reports_out_of_memory
 
 # Steps are compared with the run's own median once it has shown its pace.
 STEPS_TO_KNOW_THE_PACE = 5
@@ -69,5 +69,5 @@ def is_out_of_memory(status: int, killed_for_memory: bool, last_lines: list[str]
         killed_for_memory: whether the system killed some process for memory meanwhile.
         last_lines: what it said.
     """
-    said_so = speaks_of_exhaustion("\n".join(last_lines))
+    said_so = reports_out_of_memory("\n".join(last_lines))
     return (status == -9 and killed_for_memory) or (status != 0 and said_so)

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from tc_common.lock import read_owner
+from tc_common.lock import read_status
 
 MB = 1e6
 
@@ -68,7 +68,7 @@ class Meter:
 
     def _note(self, family: set[int]) -> dict[str, Any]:
         """The note in the models folder, if one of this family signed it."""
-        note = read_owner(self.models_dir)
+        note = read_status(self.models_dir)
         return note if note.get("pid") in family else {}
 
 

@@ -14,19 +14,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pymatgen.core import Structure
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from baselines.models import FITS
 from dinov3_pipeline.model import DinoTcModel, as_images
 from dinov3_pipeline.render.rendering import views
-from gat_pipeline.dataset import bounded_pieces, join
 from gat_pipeline.graphs import CrystalGraph, build_graph
-from gat_pipeline.inference import ANGLES_AT_ONCE
+from gat_pipeline.inference import infer
 from gat_pipeline.model import AlignnTc
 from tc_common.composition import composition_features, fractions_formula
 from tc_common.crystals import read_crystal
-from tc_common.devices import to_device
 from tc_common.errors import UserError
 
 Array = NDArray[np.float64]
@@ -70,33 +68,10 @@ class AlignnModel:
         """The crystal's graph."""
         return build_graph(structure, self.model.options)
 
-    @torch.inference_mode()
     def predict(self, prepared: Sequence[CrystalGraph]) -> Prediction:
-        """Tc and crystal vectors; no more angles at once than memory holds."""
-        sizes = np.array([graph.angles for graph in prepared])
-        order = np.argsort(sizes, kind="stable").tolist()
-        tc_K, vectors = np.empty(len(prepared)), [np.empty(0, np.float32)] * len(prepared)
-        for piece in bounded_pieces(sizes, order, CRYSTALS_AT_ONCE, ANGLES_AT_ONCE):
-            kelvin, features = self._forward([prepared[index] for index in piece])
-            tc_K[piece] = kelvin.double().cpu().numpy()
-            for index, vector in zip(piece, features.float().cpu().numpy(), strict=True):
-                vectors[index] = vector
-        return Prediction(tc_K, vectors=np.stack(vectors))
-
-    def _forward(self, graphs: Sequence[CrystalGraph]) -> tuple[Tensor, Tensor]:
-        """Tc (n,) and what the backbone gave the head (n, D)."""
-        seen: list[Tensor] = []
-
-        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            seen.append(output)
-
-        device = next(self.model.parameters()).device
-        handle = self.model.backbone.register_forward_hook(keep)
-        try:
-            kelvin = self.model(to_device(join(graphs, self.model.options.angle_cutoff_A), device))
-        finally:
-            handle.remove()
-        return kelvin, seen[0]
+        """Tc, and the backbone's part of the features as crystal vectors."""
+        tc_K, features = infer(self.model, prepared, CRYSTALS_AT_ONCE)
+        return Prediction(tc_K, vectors=features[:, : self.model.backbone.num_features].numpy())
 
 
 class SeedEnsemble:

@@ -34,10 +34,9 @@ from prediction.novelty import training_tensors
 from prediction.stream import combine
 from prediction.study import Study, command, read_study
 from tc_common.checkpoints import load_checkpoint
-from tc_common.cli import parse, run
+from tc_common.cli import log, parse, run, set_up_log
 from tc_common.errors import UserError
 from tc_common.files import sha256, sync, write_csv, write_json, write_text
-from tc_common.logs import log, set_up_log
 from tc_common.model_files import read_card, write_tensors
 from tc_common.predictions import write_predictions
 from tc_common.splits import read_splits

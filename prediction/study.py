@@ -1,16 +1,17 @@
 """What a study left in its results folder, as far as a card repeats it."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tc_common.config import TrainConfig
+from tc_common.cli import current_settings
 from tc_common.errors import UserError
+from tc_common.files import read_json
 from tc_common.predictions import align, read_predictions
 from tc_common.splits import splits_sha256
+from tc_common.task import TrainConfig
 
 COMPARED_BY = "python compare_models.py --ensemble"
 # Settings that change no number of the result.
@@ -66,7 +67,8 @@ class Study:
 
     def settings(self, model: str) -> dict[str, Any]:
         """`<model>_config.json` without folders."""
-        config = read_json(self.results_dir / f"{self.name(model)}_config.json")
+        path = self.results_dir / f"{self.name(model)}_config.json"
+        config = current_settings(read_json(path), path)
         return {name: value for name, value in config.items() if name not in PLACES}
 
 
@@ -81,23 +83,6 @@ def read_study(results_dir: Path, splits: dict[str, pd.DataFrame], names: dict[s
     if comparison.get("splits_sha256") != digest or not isinstance(comparison.get("models"), dict):
         raise UserError(f"{path} belongs to other splits than --data-dir (and --limit); make it again: {COMPARED_BY}")
     return Study(results_dir, splits, digest, comparison, names)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        UserError: missing or none.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read: {error}; it is written by the trainers and by {COMPARED_BY}"
-        ) from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no settings but a {type(content).__name__}")
-    return content
 
 
 def command(program: str, settings: dict[str, Any], defaults: TrainConfig) -> str:

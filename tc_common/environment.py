@@ -1,10 +1,15 @@
-"""Where a number comes from."""
+"""What a number was computed with: commit, library versions, processor, peak memory."""
 
 import platform
 import resource
 import subprocess
 import sys
+from functools import cache
+from importlib import metadata
 from pathlib import Path
+
+# Libraries whose release can change a number.
+LIBRARIES = ("torch", "numpy", "timm", "peft", "alignn", "dgl")
 
 
 def git_commit() -> str:
@@ -17,8 +22,21 @@ def git_commit() -> str:
     return answer.stdout.strip()
 
 
+@cache
+def versions() -> dict[str, str]:
+    """Releases of Python and of the libraries that can change a number; "absent" for one that is not installed."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}}
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
 def processor() -> str:
-    """The processor's name, where the system tells."""
+    """The processor's name, where the system states it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

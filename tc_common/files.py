@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tc_common.errors import UserError
+from tc_common.errors import UserError, one_line
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             f"cannot write {path}: {error.strerror or error}; free space or pick another folder"
         ) from error
     finally:
-        with suppress(OSError):  # the folder that could not be written may not let go either
+        with suppress(OSError):  # a folder that cannot be written may refuse this too
             temporary.unlink(missing_ok=True)
 
 
@@ -59,6 +59,23 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON atomically; NaN and infinity are refused (they are not JSON)."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object.
+
+    Raises:
+        UserError: missing, unreadable, no JSON, or no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {one_line(error, 200)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a JSON {type(content).__name__}, not an object")
+    return content
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 from dinov3_pipeline import train as vision
 from gat_pipeline import train as graph
 from tc_common.cli import parse
-from tc_common.config import TrainConfig
 from tc_common.errors import UserError
-from tc_common.task import Task
+from tc_common.task import Task, TrainConfig
 from tuning.spaces import GRAPH, VISION, Table
 
 # The test materials stay unread: a trial is judged on `val`.

@@ -11,10 +11,10 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from tc_common.callbacks import Callback
+from tc_common.cli import log, set_up_log
 from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.lock import lock_folder
-from tc_common.logs import log, set_up_log
 from tc_common.runs import fit
 from tc_common.signals import leave_on_signals
 from tc_common.splits import splits_sha256

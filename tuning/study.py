@@ -19,9 +19,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from tc_common.config import TrainConfig
 from tc_common.errors import UserError
 from tc_common.runs import FREE_SETTINGS
+from tc_common.task import TrainConfig
 from tuning.settings import TuneConfig
 from tuning.spaces import Table, plain
 

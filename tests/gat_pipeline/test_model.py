@@ -161,12 +161,12 @@ def test_the_order_of_sites_does_not_choose_the_main_element(kind: str) -> None:
     assert torch.equal(first, second)
 
 
-def test_statistics_are_standardised_by_the_training_set() -> None:
-    tower = CompositionBranch()
-    statistics = join([build_graph(each, OPTIONS) for each in sample_structures()[:20]])["statistics"].numpy()
-    tower.standardise(statistics)
-    scaled = (statistics - tower.mean.numpy()) / tower.std.numpy()
-    varies = statistics.std(axis=0) > 1e-6
+def test_composition_features_are_standardised_by_the_training_set() -> None:
+    branch = CompositionBranch()
+    features = join([build_graph(each, OPTIONS) for each in sample_structures()[:20]])["statistics"].numpy()
+    branch.standardise(features)
+    scaled = (features - branch.mean.numpy()) / branch.std.numpy()
+    varies = features.std(axis=0) > 1e-6
     assert varies.sum() > 100 and scaled[:, ~varies] == pytest.approx(0, abs=1e-4)
     assert scaled.mean(axis=0) == pytest.approx(0, abs=1e-3) and scaled.std(axis=0)[varies] == pytest.approx(
         1, rel=1e-3
@@ -196,9 +196,9 @@ def test_predict_reads_a_cif(model: AlignnTc, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_alone_rebuilds_the_model(tmp_path: Path) -> None:
-    options = GraphOptions(mixture_channels=True, neighbours=8)
+    options = GraphOptions(neighbours=8)
     target = TargetTransform("log1p", torch.tensor([1.0, 10.0, 90.0]))
-    shape = NetworkShape(hidden=32, embedding=16, alignn_layers=1, gcn_layers=2, atom_features=94)
+    shape = NetworkShape(hidden=32, embedding=16, alignn_layers=1, gcn_layers=2)
     model = create_alignn_model(shape=shape, options=options, head_features="composition", target=target)
     config = {"graph": options.plain(), "head_features": "composition", "target": "log1p", "hidden": 32}
     state = dict.fromkeys(("epoch", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss"), 0)
@@ -218,7 +218,7 @@ def test_shipped_weights_and_checkpoints_know_what_their_head_reads(head_feature
     card = json.dumps({**architecture_metadata(model), "training": {}})
     (tmp_path / "a.json").write_text(card, encoding="utf-8")
     shipped = load_model(tmp_path / "a.safetensors")
-    assert shipped.statistics is not None and shipped.statistics.kind == KINDS[head_features]
+    assert shipped.composition_branch is not None and shipped.composition_branch.kind == KINDS[head_features]
     assert kelvin(shipped, cuprate()) == pytest.approx(kelvin(model, cuprate()), rel=0.02), "half precision"
     config = {"graph": model.options.plain(), "head_features": head_features, "target": "kelvin"}
     state = dict.fromkeys(("epoch", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss"), 0)
@@ -237,8 +237,8 @@ def test_weights_of_a_head_that_reads_something_unknown_are_refused(tmp_path: Pa
             load_model(tmp_path / "a.safetensors")
     del card["head_features"]
     (tmp_path / "a.json").write_text(json.dumps(card), encoding="utf-8")
-    statistics = load_model(tmp_path / "a.safetensors").statistics
-    assert statistics is not None and statistics.kind == "statistics", "cards of the time when there was one kind"
+    branch = load_model(tmp_path / "a.safetensors").composition_branch
+    assert branch is not None and branch.kind == "statistics", "cards of the time when there was one kind"
 
 
 def test_frozen_blocks_keep_their_statistics() -> None:

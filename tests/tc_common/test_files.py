@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from tc_common import files
-from tc_common.errors import UserError
-from tc_common.files import atomic_write, read_csv, sha256, write_csv, write_json
+from tc_common.errors import UserError, one_line
+from tc_common.files import atomic_write, read_csv, read_json, sha256, write_csv, write_json
 
 
 def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -86,3 +86,30 @@ def test_digest_is_that_of_the_whole_content(tmp_path: Path) -> None:
     content = bytes(range(256)) * 10_000
     (tmp_path / "x").write_bytes(content)
     assert sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_json_object_is_read_back(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"tc_K": 39.0, "formula": "MgB₂"})
+    assert read_json(tmp_path / "a.json") == {"tc_K": 39.0, "formula": "MgB₂"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read: No such file"), (b"", "cannot be read as JSON"), (b"{", "cannot be read as JSON"),
+        (b"\xff{}", "cannot be read as JSON"), (b"[" * 200_000, "cannot be read as JSON"),
+        (b"[1]", "holds a JSON list"),
+    ],
+)  # fmt: skip
+def test_what_is_no_json_object_is_refused_in_one_line(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"^.*a\.json {reason}.*$") as error:
+        read_json(tmp_path / "a.json")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_an_error_is_one_short_line() -> None:
+    assert one_line(ValueError("a\n   b\tc")) == "a b c"
+    assert one_line(ValueError("x" * 500), most=10) == "x" * 10
+    assert one_line(EOFError()) == "EOFError"
