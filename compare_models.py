@@ -1,53 +1,49 @@
-"""Compare all models of a results folder on the same test materials.
+"""Compare the models of a results folder on the same test materials.
 
     python compare_models.py --results-dir results --ensemble
 
-reads every `<model>_predictions.csv` there and writes `comparison.{json,md,html}` and `plots/` beside them.
+reads every `<model>_predictions.csv` there and writes `comparison.{json,md,html}` and `plots/` into the same folder
+(the command `models`, which may be left out). Three more commands:
 
-    python compare_models.py --runs 'results/seed*' --results-dir results/seeds
-
-compares the same models over several runs (training seeds, or folds),
-
-    python compare_models.py --mean-of 'results/seed*' --model alignn --results-dir results/mean
-
-writes the mean of one model's trainings on the same splits as a model of its own, and
-
-    python compare_models.py --results-dir results --update-readme README.md
-
-puts the table of an earlier comparison into the README.
+    python compare_models.py runs 'results/seed*' --results-dir results/seeds             # over seeds or folds
+    python compare_models.py mean 'results/seed*' --model alignn --results-dir results/mean   # a seed ensemble
+    python compare_models.py readme README.md                       # fill the README's tables from comparison.json
 """
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
-from comparison.bootstrap import IntervalMethod
+from tyro.conf import Positional, subcommand
+
 from comparison.ensemble import with_ensembles, write_ensembles
 from comparison.evaluate import Cluster, Uncertainty, evaluate
+from comparison.formatting import display, number
 from comparison.gather import gather
 from comparison.mean import alone_mae_K, mean_of_trainings, write_mean
 from comparison.published.readme import update_readme
 from comparison.repeats import read_runs, score_runs, summarise
 from comparison.report.documents import runs_terminal, terminal
 from comparison.report.write import write_comparison, write_runs
-from comparison.wording import display, number
 from tc_common.cli import parse, run
+from tc_common.errors import UserError
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareConfig:
-    """Settings of the comparison."""
+class ModelsConfig:
+    """Compare the models of one results folder."""
 
     results_dir: Path = Path("results")
     """Folder with <model>_predictions.csv; the comparison is written there too."""
     data_dir: Path | None = None
-    """Folder of the split files (default: data/processed, if it holds these materials)."""
+    """Folder of the split files (default: data/processed or the folder's splits.csv.gz, if of these materials)."""
     limit: int | None = None
     """The models were trained with this --limit (materials per split, >= 1)."""
     resamples: int = 10_000
     """Bootstrap resamples (>= 100)."""
-    interval: IntervalMethod = "bca"
-    """Kind of bootstrap interval."""
     level: float = 0.95
     """Confidence of the intervals (0.5 to 0.999)."""
     cluster: Cluster = "material"
@@ -56,99 +52,163 @@ class CompareConfig:
     """Count each material with the weight of its split file."""
     ensemble: bool = False
     """Also combine all models that have validation predictions, by weights fitted on those."""
-    stacked_ridge: bool = False
-    """With --ensemble: also combine them by ridge regression."""
     equal_weights: bool = False
     """With --ensemble: also combine them by their plain mean."""
     coverage: float = 0.9
-    """Share of materials that prediction intervals shall hold (0.5 to 0.99)."""
+    """Nominal coverage of the prediction intervals (0.5 to 0.99)."""
     seed: int = 42
     """Seed of the resamples (>= 0)."""
-    runs: str | None = None
-    """Compare over the result folders that this pattern matches, e.g. 'results/seed*'."""
-    mean_of: str | None = None
-    """Only average --model over the result folders that this pattern matches, into --results-dir."""
-    model: str | None = None
-    """Model that --mean-of averages, e.g. alignn."""
-    name: str | None = None
-    """Name of the mean: beginning of its files' names (default: --model)."""
-    update_readme: Path | None = None
-    """Only put the table of <results-dir>/comparison.json between the markers of this file."""
 
     def __post_init__(self) -> None:
         if self.resamples < 100:
             raise ValueError(f"--resamples must be at least 100, got {self.resamples}")
-        if not 0.5 <= self.level <= 0.999:
-            raise ValueError(f"--level must lie between 0.5 and 0.999, got {self.level}")
-        if not 0.5 <= self.coverage <= 0.99:
-            raise ValueError(f"--coverage must lie between 0.5 and 0.99, got {self.coverage}")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"--limit must be at least 1, got {self.limit}")
         if self.seed < 0:
             raise ValueError(f"--seed must be at least 0, got {self.seed}")
-        for name in ("stacked_ridge", "equal_weights"):
-            if getattr(self, name) and not self.ensemble:
-                raise ValueError(f"--{name.replace('_', '-')} goes with --ensemble")
-        if (self.mean_of is None) != (self.model is None):
-            raise ValueError("--mean-of and --model go together")
-        if self.name is not None and (self.model is None or not is_model_name(self.name)):
-            raise ValueError(f"--name goes with --mean-of and must be {MODEL_NAME_RULE}, got {self.name!r}")
-        for name in ("runs", "ensemble", "weighted", "update_readme"):
-            if self.mean_of and getattr(self, name):
-                raise ValueError(f"--{name.replace('_', '-')} does not go with --mean-of")
-        for name in ("data_dir", "limit", "ensemble", "weighted"):
-            if self.runs and getattr(self, name):
-                raise ValueError(f"--{name.replace('_', '-')} does not go with --runs")
-
-    def uncertainty(self) -> Uncertainty:
-        """How intervals are made."""
-        return Uncertainty(
-            resamples=self.resamples, method=self.interval, level=self.level, cluster=self.cluster, seed=self.seed
-        )
+        if self.equal_weights and not self.ensemble:
+            raise ValueError("--equal-weights goes with --ensemble")
+        _check_level(self.level)
+        _check_coverage(self.coverage)
+        _check_limit(self.limit)
 
 
-def compare_folder(config: CompareConfig) -> None:
+@dataclass(frozen=True, kw_only=True)
+class RunsConfig:
+    """Compare the same models over several runs: training seeds, or splits (folds)."""
+
+    pattern: Positional[str]
+    """Result folders, e.g. 'results/seed*'."""
+    results_dir: Path = Path("results")
+    """Folder for the comparison."""
+    level: float = 0.95
+    """Confidence of the intervals (0.5 to 0.999)."""
+
+    def __post_init__(self) -> None:
+        _check_level(self.level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanConfig:
+    """Average one model over trainings on the same splits (a seed ensemble), and write that as a model of its own."""
+
+    pattern: Positional[str]
+    """Result folders of the trainings, e.g. 'results/seed*'."""
+    model: str
+    """Model to average, e.g. alignn."""
+    name: str | None = None
+    """Name of the mean: beginning of its files' names (default: --model)."""
+    results_dir: Path = Path("results")
+    """Folder for the mean's predictions, metrics and settings."""
+    data_dir: Path | None = None
+    """Folder of the split files (default: data/processed or a folder's splits.csv.gz, if of these materials)."""
+    limit: int | None = None
+    """The models were trained with this --limit (materials per split, >= 1)."""
+    coverage: float = 0.9
+    """Nominal coverage of the prediction intervals (0.5 to 0.99)."""
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not is_model_name(self.name):
+            raise ValueError(f"--name must be {MODEL_NAME_RULE}, got {self.name!r}")
+        _check_coverage(self.coverage)
+        _check_limit(self.limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadmeConfig:
+    """Fill the tables between the markers of a README from the comparison.json that they name."""
+
+    file: Positional[Path] = Path("README.md")
+    """The README."""
+    results_dir: Path = Path("results")
+    """Folder of comparison.json for a block that names none."""
+
+
+def _check_level(level: float) -> None:
+    if not 0.5 <= level <= 0.999:
+        raise ValueError(f"--level must lie between 0.5 and 0.999, got {level}")
+
+
+def _check_coverage(coverage: float) -> None:
+    if not 0.5 <= coverage <= 0.99:
+        raise ValueError(f"--coverage must lie between 0.5 and 0.99, got {coverage}")
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {limit}")
+
+
+def compare_folder(config: ModelsConfig) -> None:
     """Compare the models of one results folder."""
     results = gather(config.results_dir, config.data_dir, config.limit)
     if config.ensemble:
-        names = ["ensemble", *["ensemble_ridge"] * config.stacked_ridge, *["ensemble_equal"] * config.equal_weights]
+        names = ["ensemble", *["ensemble_equal"] * config.equal_weights]
         results = with_ensembles(results, names, config.seed)
         write_ensembles(results, config.results_dir, config.coverage)
-    comparison = evaluate(results, config.uncertainty(), config.coverage, config.weighted)
-    written = write_comparison(config.results_dir, results, comparison)
-    print(terminal(comparison))
-    print("\nwrote " + "\n      ".join(map(str, written)))
+    uncertainty = Uncertainty(resamples=config.resamples, level=config.level, cluster=config.cluster, seed=config.seed)
+    comparison = evaluate(results, uncertainty, config.coverage, config.weighted)
+    _report(terminal(comparison), write_comparison(config.results_dir, results, comparison))
 
 
-def compare_runs(config: CompareConfig, pattern: str) -> None:
+def compare_runs(config: RunsConfig) -> None:
     """Compare the models over several results folders."""
-    runs, same_materials = score_runs(read_runs(pattern))
+    runs, same_materials = score_runs(read_runs(config.pattern))
     comparison = summarise(runs, same_materials, config.level)
-    written = write_runs(config.results_dir, runs, comparison)
-    print(runs_terminal(comparison))
-    print("\nwrote " + "\n      ".join(map(str, written)))
+    _report(runs_terminal(comparison), write_runs(config.results_dir, runs, comparison))
 
 
-def average(config: CompareConfig, pattern: str, model: str) -> None:
-    """Make one model of several trainings."""
-    name = config.name or model
-    trainings = mean_of_trainings(pattern, model, config.data_dir, config.limit, config.results_dir)
-    metrics = write_mean(trainings, model, name, config.results_dir, config.coverage)
-    single = ", ".join(number(alone_mae_K(training, model)) for training in trainings.values())
-    print(f"{display(name, metrics['init'])}: test MAE {number(metrics['mae_K'])} K; the trainings alone: {single} K")
+def _report(text: str, written: list[Path]) -> None:
+    print(text + "\n\nwrote " + "\n      ".join(map(str, written)))
+
+
+def average(config: MeanConfig) -> None:
+    """Write the mean of several trainings as one model."""
+    name = config.name or config.model
+    trainings = mean_of_trainings(config.pattern, config.model, config.data_dir, config.limit, config.results_dir)
+    metrics = write_mean(trainings, config.model, name, config.results_dir, config.coverage)
+    single = ", ".join(number(alone_mae_K(training, config.model)) for training in trainings.values())
+    print(f"{display(name, metrics['init'])}: test MAE {number(metrics['mae_K'])} K; single trainings: {single} K")
+
+
+def fill_readme(config: ReadmeConfig) -> None:
+    """Fill the README's tables."""
+    print(f"{config.file}: {update_readme(config.file, config.results_dir)}")
+
+
+COMMANDS: dict[str, tuple[Any, Any]] = {
+    "models": (ModelsConfig, compare_folder),
+    "runs": (RunsConfig, compare_runs),
+    "mean": (MeanConfig, average),
+    "readme": (ReadmeConfig, fill_readme),
+}
+FORMER_FLAGS = {
+    "--runs": "compare_models.py runs 'PATTERN'",
+    "--mean-of": "compare_models.py mean 'PATTERN' --model MODEL",
+    "--update-readme": "compare_models.py readme README.md",
+}
+
+
+def parsed(words: Sequence[str]) -> Any:
+    """The settings of the command that `words` name; without a command, of `models`.
+
+    Raises:
+        UserError: a mistake in the command line, or a flag that has become a command.
+    """
+    for word in words:
+        if command := FORMER_FLAGS.get(word.partition("=")[0]):
+            raise UserError(f"{word.partition('=')[0]} has become a command of its own: {command}")
+    plain = not words or words[0].startswith("-") and words[0] not in ("-h", "--help")
+    if not plain and words[0] not in (*COMMANDS, "-h", "--help"):
+        raise UserError(f"{words[0]!r} is no command of compare_models.py; take one of {', '.join(COMMANDS)}")
+    named = [Annotated[config, subcommand(name)] for name, (config, _) in COMMANDS.items()]
+    either: Any = named[0] | named[1] | named[2] | named[3]
+    args = ["models", *words] if plain else list(words)
+    return parse(either, prog="compare_models.py", description=__doc__ or "", args=args)
 
 
 def main() -> None:
     """Parse, compare, print."""
-    config = parse(CompareConfig, prog="compare_models.py", description="Compare the models of a results folder.")
-    if config.update_readme:
-        print(f"{config.update_readme}: {update_readme(config.update_readme, config.results_dir)}")
-    elif config.mean_of and config.model:
-        average(config, config.mean_of, config.model)
-    elif config.runs:
-        compare_runs(config, config.runs)
-    else:
-        compare_folder(config)
+    config = parsed(sys.argv[1:])
+    next(act for kind, act in COMMANDS.values() if kind is type(config))(config)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,9 @@ import pandas as pd
 from baselines.run import run_baselines, write_baselines
 from comparison.evaluate import Uncertainty, evaluate
 from comparison.gather import gather
-from comparison.repeats import read_runs, score_runs, summarise
+from comparison.repeats import RUNS_FILE, read_runs, score_runs, summarise, write_kept_runs
 from comparison.report.documents import runs_terminal
 from comparison.report.write import write_comparison, write_runs
-from comparison.snapshot import RUNS_FILE, write_kept_runs
 from data.materials import materials_of
 from data.prepare import PrepareConfig, materials_rows
 from data.sources import open_source
@@ -36,7 +35,7 @@ from tc_common.files import write_json
 from tc_common.splits import SPLITS, read_splits, write_splits
 
 KINDS: tuple[Split, ...] = ("stratified", "chemical-system", "parent")
-REPORTS = ("runs.csv", RUNS_FILE, "comparison.json", "comparison.md", "comparison.html")
+REPORTS = ("runs.csv", RUNS_FILE, "comparison.json", "comparison.md")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""The comparison: what every model predicted for the same materials, turned into numbers a referee would accept."""
+"""The comparison: statistics, report and check of several models' predictions of the same materials."""

@@ -1,4 +1,4 @@
-"""How sure the numbers are: bootstrap over materials or chemical systems, paired between models.
+"""Bootstrap intervals and p-values over materials or chemical systems, paired between models.
 
 Every statistic here is a function of sums over materials, so a resample is a row of counts times a table of sums,
 and all of them together are one matrix product. BCa and its acceleration: Efron 1987, doi 10.2307/2289144.
@@ -7,7 +7,7 @@ Legend: C clusters (materials, or groups of them), S sums, M models, B resamples
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from scipy.stats import norm
 from tc_common.metrics import Kelvins, squared_log_error
 
 Array: TypeAlias = NDArray[np.float64]
-IntervalMethod: TypeAlias = Literal["bca", "percentile"]
 METRICS = ("mae_K", "rmse_K", "r2", "msle", "skill")
 RESAMPLES_AT_ONCE = 1_000
 
@@ -34,30 +33,28 @@ class Distribution:
         pick = lambda values: values[..., a : a + 1] - values[..., b : b + 1]  # noqa: E731
         return Distribution(point=pick(self.point), resampled=pick(self.resampled), left_out=pick(self.left_out))
 
-    def interval(self, level: float, method: IntervalMethod) -> Array:
-        """Bounds (2, M) that hold the true value in `level` of all experiments."""
+    def interval(self, level: float) -> Array:
+        """Bounds (2, M) of the BCa interval of nominal coverage `level`."""
         z = norm.ppf([(1 - level) / 2, (1 + level) / 2])[:, None]
-        bias, acceleration = self._corrections(method)
+        bias, acceleration = self._corrections()
         ranks = np.nan_to_num(norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z))))  # an unknown stays NaN
         columns = range(len(self.point))
         return np.stack([np.quantile(self.resampled[:, column], ranks[:, column]) for column in columns], axis=1)
 
-    def p_value(self, method: IntervalMethod) -> Array:
+    def p_value(self) -> Array:
         """Two-sided p (M,) of the value being 0: the level at which `interval` would just touch 0.
 
         Never below 1 / (B + 1): that many resamples cannot show more.
         """
         below = np.mean(self.resampled < 0, axis=0) + np.mean(self.resampled == 0, axis=0) / 2
         least = 1 / (len(self.resampled) + 1)
-        bias, acceleration = self._corrections(method)
+        bias, acceleration = self._corrections()
         shift = norm.ppf(np.clip(below, least / 2, 1 - least / 2)) - bias
         z = shift / (1 + acceleration * shift) - bias
         return np.clip(2 * norm.sf(np.abs(z)), least, 1.0)
 
-    def _corrections(self, method: IntervalMethod) -> tuple[Array, Array]:
-        """Bias z0 and acceleration a of BCa, each (M,); both 0 make it the percentile interval."""
-        if method == "percentile":
-            return np.zeros_like(self.point), np.zeros_like(self.point)
+    def _corrections(self) -> tuple[Array, Array]:
+        """Bias z0 and acceleration a, each (M,)."""
         below = np.mean(self.resampled < self.point, axis=0) + np.mean(self.resampled == self.point, axis=0) / 2
         least = 1 / (len(self.resampled) + 1)
         influence = self.left_out.mean(axis=0) - self.left_out
@@ -140,7 +137,7 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
 
 
 def holm(p_values: Array) -> Array:
-    """p-values corrected for being several: Holm 1979, Scand. J. Stat. 6, 65."""
+    """p-values corrected for multiple comparisons: Holm 1979, Scand. J. Stat. 6, 65."""
     order = np.argsort(p_values, kind="stable")
     steps = p_values[order] * np.arange(len(p_values), 0, -1)
     corrected = np.empty_like(steps)

@@ -1,17 +1,20 @@
-"""Do prediction intervals hold what they promise, and for whom?"""
+"""Nominal and empirical coverage of prediction intervals: overall, by range of Tc, by family."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import beta, betabinom
 
+from comparison.formatting import display
 from comparison.gather import UNKNOWN, Results
-from comparison.wording import display
 from tc_common.conformal import conformal_intervals, conformal_rank
-from tc_common.metrics import tc_range, tc_ranges
+from tc_common.splits import TC_RANGES, tc_range
 
+Flags: TypeAlias = NDArray[np.bool_]
+Array: TypeAlias = NDArray[np.float64]
 CONFIDENCE = 0.95
 
 
@@ -27,21 +30,21 @@ def intervals_of(results: Results, model: str, coverage: float) -> pd.DataFrame 
 
 
 def calibration(results: Results, model: str, coverage: float) -> dict[str, Any]:
-    """Coverage and mean width (K) of a model's intervals: overall, by Tc range, by family; with what it promised."""
+    """Empirical coverage and mean width (K) of a model's intervals; empty where it has none."""
     table = intervals_of(results, model, coverage)
     if table is None:
         return {}
-    inside = ((table["tc"] >= table["tc_lower"]) & (table["tc"] <= table["tc_upper"])).to_numpy()
+    inside = _inside(table)
     width_K = (table["tc_upper"] - table["tc_lower"]).to_numpy()
     families = results.column("family").astype(str).tolist()
     overall = _covered("all", inside, width_K)
     return {
-        "promised": coverage,
+        "nominal_coverage": coverage,
         "normalised": "tc_std" in table and "tc_std" in results.val[model],
         "overall": overall,
-        "by_range": _by_group(tc_range(table["tc"]), tc_ranges(), inside, width_K),
+        "by_range": _by_group(tc_range(table["tc"]), TC_RANGES, inside, width_K),
         "by_family": [] if set(families) == {UNKNOWN} else _by_group(families, sorted(set(families)), inside, width_K),
-        "verdict": _verdict(model, coverage, overall, len(results.val[model])),
+        "conclusion": _conclusion(model, coverage, overall, len(results.val[model])),
     }
 
 
@@ -50,7 +53,7 @@ def all_intervals(results: Results, comparison: dict[str, Any]) -> pd.DataFrame 
     tables = []
     for name, model in comparison["models"].items():
         if model["calibration"]:
-            table = intervals_of(results, name, model["calibration"]["promised"])
+            table = intervals_of(results, name, model["calibration"]["nominal_coverage"])
             assert table is not None, name
             tables.append(table.assign(model=name))
     if not tables:
@@ -59,24 +62,22 @@ def all_intervals(results: Results, comparison: dict[str, Any]) -> pd.DataFrame 
     return pd.concat(tables)[columns]
 
 
-def coverage_curve(results: Results, model: str, promised: Sequence[float]) -> list[float]:
-    """Share of test materials inside the intervals for each promised share; NaN where validation is too small."""
-    tc_K, shares = results.column("tc"), []
-    for coverage in promised:
-        table = intervals_of(results, model, coverage)
-        inside = None if table is None else (tc_K >= table["tc_lower"]) & (tc_K <= table["tc_upper"])
-        shares.append(float("nan") if inside is None else float(inside.mean()))
-    return shares
+def coverage_curve(results: Results, model: str, nominal: Sequence[float]) -> list[float]:
+    """Empirical coverage for each nominal one; NaN where validation materials are too few."""
+    tables = [intervals_of(results, model, coverage) for coverage in nominal]
+    return [float("nan") if table is None else float(_inside(table).mean()) for table in tables]
 
 
-def _by_group(
-    labels: list[str], order: list[str], inside: np.ndarray[Any, Any], width_K: np.ndarray[Any, Any]
-) -> list[dict[str, Any]]:
-    members = [(name, np.array(labels) == name) for name in order]
-    return [_covered(name, inside[member], width_K[member]) for name, member in members if member.any()]
+def _inside(table: pd.DataFrame) -> Flags:
+    return table["tc"].between(table["tc_lower"], table["tc_upper"]).to_numpy()
 
 
-def _covered(group: str, inside: np.ndarray[Any, Any], width_K: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _by_group(labels: list[str], order: Sequence[str], inside: Flags, width_K: Array) -> list[dict[str, Any]]:
+    groups = [(name, np.array(labels) == name) for name in order]
+    return [_covered(name, inside[rows], width_K[rows]) for name, rows in groups if rows.any()]
+
+
+def _covered(group: str, inside: Flags, width_K: Array) -> dict[str, Any]:
     """Share inside with its 95 % interval (Clopper and Pearson 1934, doi 10.1093/biomet/26.4.404), mean width."""
     hits, count, tail = int(inside.sum()), len(inside), (1 - CONFIDENCE) / 2
     low = float(beta.ppf(tail, hits, count - hits + 1)) if hits else 0.0
@@ -90,20 +91,17 @@ def _covered(group: str, inside: np.ndarray[Any, Any], width_K: np.ndarray[Any, 
     }
 
 
-def _verdict(model: str, promised: float, overall: dict[str, Any], validation: int) -> str:
-    """Whether the promise was kept, as far as this many materials can tell.
+def _conclusion(model: str, nominal: float, overall: dict[str, Any], validation: int) -> str:
+    """Whether the empirical coverage is consistent with the nominal one.
 
-    Were the test materials drawn like the `validation` ones, the number inside would follow a beta-binomial law that
-    knows both samples' chance (Vovk 2013, doi 10.1007/s10994-013-5355-6).
+    For exchangeable materials the number inside follows a beta-binomial law, in which both the `validation` materials
+    and the test materials are samples (Vovk 2013, doi 10.1007/s10994-013-5355-6).
     """
     low, high = overall["coverage_interval"]
-    hits, rank = round(overall["n"] * overall["coverage"]), conformal_rank(validation, promised)
-    law = betabinom(overall["n"], rank, validation + 1 - rank)
-    said = (
-        f"{display(model)}: {100 * overall['coverage']:.1f} % [{100 * low:.1f}, {100 * high:.1f}] "
-        f"inside intervals of {100 * promised:g} %"
-    )
-    tail = (1 - CONFIDENCE) / 2
+    hits, rank = round(overall["n"] * overall["coverage"]), conformal_rank(validation, nominal)
+    law, tail = betabinom(overall["n"], rank, validation + 1 - rank), (1 - CONFIDENCE) / 2
+    numbers = f"{display(model)}: coverage {100 * overall['coverage']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
     if law.cdf(hits) < tail:
-        return f"{said}: they under-cover"
-    return f"{said}: they over-cover" if law.sf(hits - 1) < tail else f"{said}: as promised"
+        return f"{numbers}, below the nominal {100 * nominal:g} %"
+    relation = "above" if law.sf(hits - 1) < tail else "consistent with"
+    return f"{numbers}, {relation} the nominal {100 * nominal:g} %"

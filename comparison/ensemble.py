@@ -1,4 +1,4 @@
-"""Several models as one: weights fitted on validation predictions, judged on test predictions.
+"""Ensembles of models: weights fitted on validation predictions, scored on test predictions.
 
 Legend: n validation materials, M models.
 """
@@ -13,22 +13,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 from scipy.sparse import eye_array, hstack, vstack
-from sklearn.linear_model import RidgeCV
 
 from comparison.evaluate import costs, total_costs
-from comparison.gather import OWN_MODELS, Results
-from tc_common.conformal import conformal_intervals
-from tc_common.environment import git_commit
+from comparison.gather import OWN_MODELS, Predictions, Results
 from tc_common.errors import UserError
-from tc_common.files import plain, write_json
-from tc_common.metrics import score
-from tc_common.predictions import write_predictions
+from tc_common.metrics import mean_and_spread
+from tc_common.results import metrics_of, with_intervals, write_results
 
 Array: TypeAlias = NDArray[np.float64]
-# Fit: predictions (n, M) and Tc (n,) to a function from predictions (m, M) to Tc (m,), all in K.
-Combiner: TypeAlias = Callable[[Array], Array]
+# Predictions (n, M) and Tc (n,), in K, to weights (M,).
+Fit: TypeAlias = Callable[[Array, Array], Array]
 FOLDS = 5
-# A member that would count for less is left out: what it adds is noise, and its cost is not.
+# A model with a smaller weight is left out: what it adds is noise, and its cost is not.
 LEAST_WEIGHT = 0.01
 
 
@@ -60,89 +56,65 @@ def _least_absolute_error(pred_K: Array, tc_K: Array) -> Array:
     return weights / weights.sum()
 
 
-def weighted_mean(pred_K: Array, tc_K: Array) -> Combiner:
-    """Combine by `fit_weights`."""
-    weights = fit_weights(pred_K, tc_K)
-    return lambda wanted: wanted @ weights
+def equal_weights(pred_K: Array, tc_K: Array) -> Array:
+    """The plain mean. Nothing is fitted, so nothing is lost where validation and test materials are not alike."""
+    return np.full(pred_K.shape[1], 1 / pred_K.shape[1])
 
 
-def stacked_ridge(pred_K: Array, tc_K: Array) -> Combiner:
-    """Combine by ridge regression, its penalty chosen by leave-one-out; predictions below 0 K are raised to 0 K."""
-    mean, scale = pred_K.mean(axis=0), pred_K.std(axis=0) + 1e-9
-    ridge = RidgeCV(alphas=np.logspace(-2, 4, 13)).fit((pred_K - mean) / scale, tc_K)
-    return lambda wanted: np.maximum(ridge.predict((wanted - mean) / scale), 0.0)
+WEIGHTS: dict[str, Fit] = {"ensemble": fit_weights, "ensemble_equal": equal_weights}
 
 
-def plain_mean(pred_K: Array, tc_K: Array) -> Combiner:
-    """Combine by the mean. Nothing is fitted, so nothing is lost where validation and test materials are not alike."""
-    return lambda wanted: wanted.mean(axis=1)
-
-
-COMBINERS: dict[str, Callable[[Array, Array], Combiner]] = {
-    "ensemble": weighted_mean,
-    "ensemble_ridge": stacked_ridge,
-    "ensemble_equal": plain_mean,
-}
-
-
-def members_of(results: Results) -> list[str]:
+def base_models(results: Results) -> list[str]:
     """Models that can be combined: those with validation predictions.
 
     Raises:
         UserError: fewer than two.
     """
-    members = [name for name in results.test if name in results.val and name not in OWN_MODELS]
-    if len(members) < 2:
-        found = ", ".join(members) or "none"
+    models = [name for name in results.test if name in results.val and name not in OWN_MODELS]
+    if len(models) < 2:
+        found = ", ".join(models) or "none"
         raise UserError(
             f"--ensemble needs the validation predictions (<model>_val_predictions.csv) of at least two models, "
             f"found: {found}; train another model or drop --ensemble"
         )
-    return members
+    return models
 
 
 def combine(results: Results, name: str, seed: int) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """Validation and test predictions of one ensemble, and what it is made of.
 
-    The validation predictions are cross-fitted (each fold by weights of the others), so that their residuals are as
-    honest as those of the members. `tc_std` is the spread of the members, weighted as they are.
+    The validation predictions are cross-fitted (each fold with the weights of the others), so that their residuals are
+    as honest as those of the models combined. `tc_std` is the weighted SD of the models' predictions.
     """
-    members = members_of(results)
+    models = base_models(results)
     val_tc_K = results.truth["val"]["tc"].to_numpy(float)
-    val, test = (_matrix(tables, members) for tables in (results.val, results.test))
-    fit = COMBINERS[name]
-    combined = {"val": _cross_fitted(fit, val, val_tc_K, seed), "test": fit(val, val_tc_K)(test)}
-    facts: dict[str, Any] = {"members": members}
-    weights = np.full(len(members), 1 / len(members))
+    matrices = {"val": _matrix(results.val, models), "test": _matrix(results.test, models)}
+    fit = WEIGHTS[name]
+    weights = fit(matrices["val"], val_tc_K)
+    facts: dict[str, Any] = {"models": models}
     if name == "ensemble":
-        weights = fit_weights(val, val_tc_K)
-        facts["weights"] = dict(zip(members, weights.tolist(), strict=True))
-    tables = {
-        split: results.truth[split][["material_id", "formula", "tc"]].assign(
-            tc_pred=combined[split], tc_std=_spread(matrix, weights)
-        )
-        for split, matrix in (("val", val), ("test", test))
-    }
+        facts["weights"] = dict(zip(models, weights.tolist(), strict=True))
+    tables = {}
+    for split, matrix in matrices.items():
+        mean_K, spread_K = mean_and_spread(matrix, weights)
+        pred_K = mean_K if split == "test" else _cross_fitted(fit, matrix, val_tc_K, seed)
+        known = results.truth[split][["material_id", "formula", "tc"]]
+        tables[split] = known.assign(tc_pred=pred_K, tc_std=spread_K)
     return tables, facts
-
-
-def _spread(pred_K: Array, weights: Array) -> Array:
-    """SD (n,) of the members' predictions about their weighted mean, in K."""
-    return np.sqrt((pred_K - (pred_K @ weights)[:, None]) ** 2 @ weights)
 
 
 def with_ensembles(results: Results, names: list[str], seed: int) -> Results:
     """The same results with the named ensembles as further models."""
     for name in names:
         tables, facts = combine(results, name, seed)
-        facts["left_out"] = [model for model in results.test if model not in (*facts["members"], *OWN_MODELS)]
-        cost = total_costs([costs(results.metrics[member]) for member in facts["members"]])
-        metrics = {"model": name, "init": f"{name} of {', '.join(facts['members'])}", "seed": seed, **cost}
+        facts["left_out"] = [model for model in results.test if model not in (*facts["models"], *OWN_MODELS)]
+        cost = total_costs([costs(results.metrics[model]) for model in facts["models"]])
+        known = {"init": f"{name} of {', '.join(facts['models'])}", "seeds": [seed], **cost, **facts}
         results = replace(
             results,
             test=results.test | {name: tables["test"]},
             val=results.val | {name: tables["val"]},
-            metrics=results.metrics | {name: metrics},
+            metrics=results.metrics | {name: metrics_of(name, results.splits, tables, known)},
             ensembles=results.ensembles | {name: facts},
         )
     return results
@@ -151,34 +123,25 @@ def with_ensembles(results: Results, names: list[str], seed: int) -> Results:
 def write_ensembles(results: Results, results_dir: Path, coverage: float) -> None:
     """Write each ensemble's predictions, with intervals, and metrics, as any model does."""
     for name in results.ensembles:
-        write_predictions(results_dir / f"{name}_val_predictions.csv", results.val[name])
-        write_predictions(results_dir / f"{name}_predictions.csv", ensemble_predictions(results, name, coverage))
-        metrics = {**results.metrics[name], "git_commit": git_commit(), **ensemble_metrics(results, name)}
-        write_json(results_dir / f"{name}_metrics.json", plain(metrics))
+        write_results(results_dir, name, ensemble_predictions(results, name, coverage), results.metrics[name])
 
 
-def ensemble_predictions(results: Results, name: str, coverage: float) -> pd.DataFrame:
-    """Test predictions of an ensemble, with conformal intervals where validation materials suffice."""
-    bounds = conformal_intervals(results.val[name], results.test[name], coverage)
-    return results.test[name] if bounds is None else results.test[name].join(bounds)
+def ensemble_predictions(results: Results, name: str, coverage: float) -> Predictions:
+    """Validation and test predictions of an ensemble, the latter with conformal intervals where there are any."""
+    val, test = results.val[name], results.test[name]
+    return {"val": val, "test": with_intervals(val, test, coverage)}
 
 
-def ensemble_metrics(results: Results, name: str) -> dict[str, Any]:
-    """What follows from the members' predictions: scores, members, weights."""
-    scores = score(results.column("tc"), results.test[name]["tc_pred"], results.training_median_K)
-    return {**scores, "splits_sha256": results.splits_sha256, **results.ensembles[name]}
+def _matrix(tables: dict[str, pd.DataFrame], models: list[str]) -> Array:
+    """Predictions (n, M) of the models."""
+    return np.stack([tables[name]["tc_pred"].to_numpy(float) for name in models], axis=1)
 
 
-def _matrix(tables: dict[str, pd.DataFrame], members: list[str]) -> Array:
-    """Predictions (n, M) of the members."""
-    return np.stack([tables[name]["tc_pred"].to_numpy(float) for name in members], axis=1)
-
-
-def _cross_fitted(fit: Callable[[Array, Array], Combiner], pred_K: Array, tc_K: Array, seed: int) -> Array:
-    """Prediction (n,) of each material by a combiner that did not see it."""
+def _cross_fitted(fit: Fit, pred_K: Array, tc_K: Array, seed: int) -> Array:
+    """Prediction (n,) of each material with weights that were fitted without it."""
     fold = np.random.default_rng(seed).permutation(len(tc_K)) % min(FOLDS, len(tc_K))
     combined = np.empty(len(tc_K))
     for number in np.unique(fold):
         held_out = fold == number
-        combined[held_out] = fit(pred_K[~held_out], tc_K[~held_out])(pred_K[held_out])
+        combined[held_out] = pred_K[held_out] @ fit(pred_K[~held_out], tc_K[~held_out])
     return combined

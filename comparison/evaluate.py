@@ -1,4 +1,4 @@
-"""From predictions to the numbers of `comparison.json`; nothing here prints or draws."""
+"""Compute the numbers of `comparison.json` from predictions."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -6,12 +6,13 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from comparison.bootstrap import METRICS, Distribution, IntervalMethod, bootstrap, holm
+from comparison.bootstrap import METRICS, Distribution, bootstrap, holm
 from comparison.calibration import calibration
+from comparison.formatting import conclusion, display, number
 from comparison.gather import UNKNOWN, Results
-from comparison.wording import display, number, verdict
 from tc_common.environment import git_commit
-from tc_common.metrics import correlation, errors_by_group, score, tc_range, tc_ranges
+from tc_common.metrics import correlation, errors_by_group, score
+from tc_common.splits import TC_RANGES, tc_range
 
 Cluster: TypeAlias = Literal["material", "chemical-system"]
 
@@ -21,7 +22,6 @@ class Uncertainty:
     """How intervals are made."""
 
     resamples: int = 10_000
-    method: IntervalMethod = "bca"
     level: float = 0.95
     cluster: Cluster = "material"
     seed: int = 42
@@ -33,20 +33,20 @@ def evaluate(
     """All numbers of the comparison, models ordered by MAE.
 
     Args:
-        coverage: what the prediction intervals promise.
+        coverage: nominal coverage of the prediction intervals.
         weighted: count each material with the weight of its split file instead of 1.
     """
     weights = results.column("weight").astype(float) if weighted else None
     scores = {name: _score(results, name, weights) for name in results.test}
     order = sorted(scores, key=lambda name: (scores[name]["mae_K"], name))
     distributions = _distributions(results, order, uncertainty, weights)
-    intervals = {metric: distributions[metric].interval(uncertainty.level, uncertainty.method) for metric in METRICS}
+    intervals = {metric: distributions[metric].interval(uncertainty.level) for metric in METRICS}
     return {
         "git_commit": git_commit(),
         "n": len(results.truth["test"]),
         "splits_sha256": results.splits_sha256,
         "training_median_K": results.training_median_K,
-        "uncertainty": vars(uncertainty),
+        "uncertainty": {"method": "bca", **vars(uncertainty)},
         "weighted": weighted,
         "notes": list(results.notes),
         "models": {
@@ -89,7 +89,7 @@ def _details(results: Results, name: str) -> dict[str, Any]:
     """Error by Tc range and family, score of the superconductors alone, compression."""
     tc_K, pred_K = results.column("tc").astype(float), results.test[name]["tc_pred"].to_numpy(float)
     by_range = errors_by_group(tc_range(tc_K), tc_K, pred_K).set_index("group")
-    by_range = by_range.loc[[label for label in tc_ranges() if label in by_range.index]].reset_index()
+    by_range = by_range.loc[[label for label in TC_RANGES if label in by_range.index]].reset_index()
     families = results.column("family").astype(str).tolist()
     known = set(families) != {UNKNOWN}
     return {
@@ -112,15 +112,15 @@ def compression(tc_K: np.ndarray[Any, Any], pred_K: np.ndarray[Any, Any]) -> dic
 
 
 def _differences(mae: Distribution, order: list[str], uncertainty: Uncertainty) -> list[dict[str, Any]]:
-    """Paired difference in MAE of every two models: interval, p, Holm's p, and the sentence that follows."""
+    """Paired difference in MAE of every two models: interval, p, Holm's p, conclusion."""
     pairs = list(combinations(range(len(order)), 2))
     if not pairs:
         return []
     paired = [mae.minus(a, b) for a, b in pairs]
-    p_values = np.concatenate([pair.p_value(uncertainty.method) for pair in paired])
+    p_values = np.concatenate([pair.p_value() for pair in paired])
     rows = []
     for (a, b), pair, p, corrected in zip(pairs, paired, p_values, holm(p_values), strict=True):
-        low, high = pair.interval(uncertainty.level, uncertainty.method)[:, 0]
+        low, high = pair.interval(uncertainty.level)[:, 0]
         row = {
             "a": order[a],
             "b": order[b],
@@ -129,7 +129,7 @@ def _differences(mae: Distribution, order: list[str], uncertainty: Uncertainty) 
             "p": float(p),
             "p_holm": float(corrected),
         }
-        rows.append({**row, "verdict": verdict(row, uncertainty.level)})
+        rows.append({**row, "conclusion": conclusion(row, uncertainty.level)})
     return rows
 
 
@@ -155,14 +155,14 @@ def costs(metrics: dict[str, Any]) -> dict[str, Any]:
     return {name: metrics.get(name) for name in (*COSTS, "device")}
 
 
-def total_costs(members: list[dict[str, Any]]) -> dict[str, Any]:
-    """Costs of running all members: sums, but the largest memory (they can run one after the other)."""
+def total_costs(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """Costs of all models together: sums, but the largest memory (they can run one after the other)."""
     total: dict[str, Any] = {}
     for name in COSTS:
-        known = [member.get(name) for member in members]
+        known = [model.get(name) for model in models]
         there = [value for value in known if value is not None]
         total[name] = None if len(there) < len(known) else (max if name == "peak_memory_MB" else sum)(there)
-    return total | {"device": ", ".join(sorted({str(member.get("device") or "?") for member in members}))}
+    return total | {"device": ", ".join(sorted({str(model.get("device") or "?") for model in models}))}
 
 
 def cost_rows(comparison: dict[str, Any]) -> list[list[str]]:

@@ -1,6 +1,5 @@
-"""Collect what the models left in a results folder, on the same materials or not at all."""
+"""Read the predictions and metrics of all models in a results folder, aligned on the same materials."""
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -9,21 +8,24 @@ import numpy as np
 import pandas as pd
 
 from tc_common.errors import UserError
-from tc_common.files import read_csv
+from tc_common.files import read_csv, read_json, write_csv
 from tc_common.predictions import align, read_predictions
+from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING
 from tc_common.splits import SPLITS, read_splits, splits_sha256
 
 Predictions: TypeAlias = dict[str, pd.DataFrame]
-ENDING, VAL_ENDING = "_predictions.csv", "_val_predictions.csv"
 # Made by the comparison itself from other models' files, hence never an input of it.
-OWN_MODELS = ("ensemble", "ensemble_ridge", "ensemble_equal")
+OWN_MODELS = ("ensemble", "ensemble_equal")
 DEFAULT_DATA_DIR = Path("data/processed")
+# Who is in which split, with measured Tc (K), chemical system, family and weight.
+SPLITS_FILE = "splits.csv.gz"
+KEPT_COLUMNS = ("split", "material_id", "formula", "tc", "chemical_system", "family", "weight")
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Everything that one results folder says; all tables of a split hold the same ids in the same order."""
+    """Content of one results folder; all tables of a split hold the same ids in the same order."""
 
     truth: dict[str, pd.DataFrame]
     """`test` and, where there is one, `val`: `material_id, formula, tc, chemical_system, family, weight`."""
@@ -32,7 +34,7 @@ class Results:
     val: Predictions
     """Validation predictions of those models that wrote them."""
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What stands in `<model>_metrics.json`."""
+    """Content of `<model>_metrics.json`."""
     history: Predictions = field(default_factory=dict)
     """One row an epoch, from `<model>_history.csv`."""
     training_median_K: float = float("nan")
@@ -42,9 +44,9 @@ class Results:
     splits: Predictions = field(default_factory=dict)
     """`train`, `val` and `test` where the split files are known."""
     ensembles: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Members and weights of the ensembles made by the comparison."""
+    """Models and weights of the ensembles made by the comparison."""
     notes: tuple[str, ...] = ()
-    """What the reader of the numbers must know."""
+    """Remarks for the reader."""
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
         """One column of the test materials."""
@@ -55,7 +57,8 @@ def gather(results_dir: Path, data_dir: Path | None = None, limit: int | None = 
     """Read `<model>_predictions.csv` of every model in `results_dir`, and what belongs to them.
 
     Args:
-        data_dir: folder of the split files; without it `data/processed` is used if it holds these materials.
+        data_dir: folder of the split files; without it `data/processed`, or the splits that an earlier comparison
+            kept in `results_dir`, if they hold these materials.
         limit: the models saw only so many rows of each split (the trainers' `--limit`).
 
     Raises:
@@ -81,10 +84,26 @@ def gather_on(results_dir: Path, splits: Predictions | None) -> Results:
         truth={"test": truth, **({"val": val_truth} if val_truth is not None else {})},
         test=test,
         val=val,
-        metrics={name: read_metrics(results_dir / f"{name}_metrics.json") for name in tables},
+        metrics={name: read_metrics(results_dir / f"{name}{METRICS_ENDING}") for name in tables},
         history=_histories(results_dir, list(tables)),
     )
     return _with_splits(results, splits)
+
+
+def write_kept_splits(folder: Path, splits: Predictions) -> None:
+    """Save who is in which split, so that results can be recomputed without the raw data."""
+    table = pd.concat([splits[name].assign(split=name) for name in SPLITS])
+    write_csv(folder / SPLITS_FILE, table[list(KEPT_COLUMNS)])
+
+
+def read_kept_splits(folder: Path) -> Predictions:
+    """`train`, `val` and `test` as the comparison in `folder` saw them.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    table = read_csv(folder / SPLITS_FILE, KEPT_COLUMNS, "python compare_models.py")
+    return {name: table[table["split"] == name].drop(columns="split").reset_index(drop=True) for name in SPLITS}
 
 
 def prediction_files(results_dir: Path, ensembles: bool = False) -> dict[str, Path]:
@@ -103,13 +122,20 @@ def prediction_files(results_dir: Path, ensembles: bool = False) -> dict[str, Pa
 
 
 def _default_splits(results_dir: Path, limit: int | None) -> Predictions | None:
-    """`data/processed` if these predictions are about it: by its fingerprint in a metrics file, or by their ids."""
-    if not all((DEFAULT_DATA_DIR / f"{name}.csv").exists() for name in SPLITS):
-        return None
-    splits, paths = read_splits(DEFAULT_DATA_DIR, limit), prediction_files(results_dir)
-    fingerprints = {read_metrics(results_dir / f"{name}_metrics.json").get("splits_sha256") for name in paths}
-    same_ids = set(splits["test"]["material_id"]) == set(read_predictions(next(iter(paths.values())))["material_id"])
-    return splits if same_ids or splits_sha256(splits) in fingerprints else None
+    """`data/processed` or the splits kept by an earlier comparison, if these predictions are of their materials.
+
+    That is seen by the fingerprint in a metrics file, or by the ids of the test materials.
+    """
+    paths = prediction_files(results_dir)
+    fingerprints = {read_metrics(results_dir / f"{name}{METRICS_ENDING}").get("splits_sha256") for name in paths}
+    ids = set(read_predictions(next(iter(paths.values())))["material_id"])
+    found = []
+    if all((DEFAULT_DATA_DIR / f"{name}.csv").exists() for name in SPLITS):
+        found.append(read_splits(DEFAULT_DATA_DIR, limit))
+    if limit is None and (results_dir / SPLITS_FILE).exists():
+        found.append(read_kept_splits(results_dir))
+    fitting = (s for s in found if set(s["test"]["material_id"]) == ids or splits_sha256(s) in fingerprints)
+    return next(fitting, None)
 
 
 def _truth_of(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -137,15 +163,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is there and cannot be read.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); run the model again") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no table of numbers; run the model again")
-    return content
+    return read_json(path) if path.exists() else {}
 
 
 def _histories(results_dir: Path, models: list[str]) -> Predictions:

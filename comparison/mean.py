@@ -1,4 +1,4 @@
-"""Several trainings of one model as one: the mean of their predictions, and how far they lie apart.
+"""Seed ensemble: the mean of several trainings' predictions, and their spread.
 
 Lakshminarayanan et al. 2017, arXiv:1612.01474: networks that differ in nothing but their seed err differently, so
 their mean errs less than any, and their spread says where they are unsure.
@@ -11,16 +11,14 @@ import numpy as np
 import pandas as pd
 
 from comparison.evaluate import costs, total_costs
-from comparison.gather import ENDING, VAL_ENDING, Results, gather, read_metrics
+from comparison.gather import Results, gather, read_metrics
 from comparison.repeats import matching_folders
-from tc_common.conformal import conformal_intervals
-from tc_common.environment import git_commit
 from tc_common.errors import UserError
-from tc_common.files import plain, write_json
-from tc_common.metrics import score
-from tc_common.predictions import write_predictions
+from tc_common.files import write_json
+from tc_common.metrics import mean_and_spread
+from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING, metrics_of, with_intervals, write_results
 
-# Of a training's metrics: what a mean of several says too, where they agree.
+# Metrics that the mean inherits where all trainings agree.
 KEPT = ("n_train", "splits_sha256", "epochs")
 
 
@@ -39,11 +37,9 @@ def mean_of_trainings(
     trainings = {folder: gather(folder, data_dir, limit) for folder in folders}
     first = trainings[folders[0]]
     for folder, training in trainings.items():
-        needed = [f"{model}{ending}" for ending in (ENDING, VAL_ENDING, "_metrics.json", "_config.json")]
+        needed = [f"{model}{ending}" for ending in (ENDING, VAL_ENDING, METRICS_ENDING, "_config.json")]
         if missing := [name for name in needed if not (folder / name).is_file()]:
-            raise UserError(
-                f"{folder} lacks {', '.join(missing)}; train {model} there, or match other folders with --mean-of"
-            )
+            raise UserError(f"{folder} lacks {', '.join(missing)}; train {model} there, or name other folders")
         if training.splits_sha256 != first.splits_sha256 or not _same_materials(training, first):
             raise UserError(f"{folder} has other materials than {folders[0]}; a mean needs the same splits")
     return trainings
@@ -62,51 +58,39 @@ def write_mean(
     the settings are those on which the trainings agree.
     """
     every = list(trainings.values())
-    val_mean, test_mean = (mean_prediction([getattr(one, split)[model] for one in every]) for split in ("val", "test"))
-    bounds = conformal_intervals(val_mean, test_mean, coverage)
-    write_predictions(results_dir / f"{name}_val_predictions.csv", val_mean)
-    write_predictions(results_dir / f"{name}_predictions.csv", test_mean if bounds is None else test_mean.join(bounds))
-    metrics = plain({**_facts(every, model, name), **_scores(every[0], val_mean, test_mean)})
-    write_json(results_dir / f"{name}_metrics.json", metrics)
-    write_json(results_dir / f"{name}_config.json", _common([_settings(folder, model) for folder in trainings]))
+    val, test = (mean_prediction([getattr(one, split)[model] for one in every]) for split in ("val", "test"))
+    predicted = {"val": val, "test": with_intervals(val, test, coverage)}
+    metrics = metrics_of(name, every[0].splits, predicted, _origins([one.metrics[model] for one in every]))
+    write_results(results_dir, name, predicted, metrics)
+    settings = [read_metrics(folder / f"{model}_config.json") for folder in trainings]
+    write_json(results_dir / f"{name}_config.json", _common(settings))
     return metrics
 
 
 def mean_prediction(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """`material_id, formula, tc, tc_pred, tc_std` of n materials from tables in the same order; SD with n - 1."""
-    pred_K = np.stack([table["tc_pred"].to_numpy(float) for table in tables])
-    known = tables[0][["material_id", "formula", "tc"]]
-    return known.assign(tc_pred=pred_K.mean(axis=0), tc_std=pred_K.std(axis=0, ddof=1))
+    pred_K = np.stack([table["tc_pred"].to_numpy(float) for table in tables], axis=1)
+    mean_K, spread_K = mean_and_spread(pred_K, np.full(len(tables), 1 / len(tables)), unbiased=True)
+    return tables[0][["material_id", "formula", "tc"]].assign(tc_pred=mean_K, tc_std=spread_K)
 
 
-def _facts(trainings: list[Results], model: str, name: str) -> dict[str, Any]:
+def _origins(stated: list[dict[str, Any]]) -> dict[str, Any]:
     """Where the mean comes from, and what its trainings cost together."""
-    stated = [training.metrics[model] for training in trainings]
     origins = sorted({str(metrics.get("init", "unknown")) for metrics in stated})
+    agreed = {key: value for key, value in _common(stated).items() if key in KEPT and value is not None}
     return {
-        "model": name,
-        **{key: value for key, value in _common(stated).items() if key in KEPT},
         "init": f"mean of {len(stated)}: {', '.join(origins)}",
+        "seeds": [seed for metrics in stated for seed in metrics.get("seeds") or [None]],
+        **agreed,
         **{key: [metrics[key] for metrics in stated] for key in ("neighbours",) if all(key in m for m in stated)},
-        "seeds": [metrics.get("seed") for metrics in stated],
-        "git_commits": sorted({str(metrics.get("git_commit")) for metrics in stated}),
-        "git_commit": git_commit(),
         **total_costs([costs(metrics) for metrics in stated]),
+        "git_commits": sorted({str(metrics.get("git_commit")) for metrics in stated}),
     }
-
-
-def _settings(folder: Path, model: str) -> dict[str, Any]:
-    return read_metrics(folder / f"{model}_config.json")
 
 
 def _common(tables: list[dict[str, Any]]) -> dict[str, Any]:
     """Entries that all tables share."""
     return {key: value for key, value in tables[0].items() if all(table.get(key) == value for table in tables)}
-
-
-def _scores(training: Results, val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
-    scores = score(test["tc"], test["tc_pred"], training.training_median_K)
-    return {**scores, "val_mae_K": float((val["tc_pred"] - val["tc"]).abs().mean())}
 
 
 def alone_mae_K(training: Results, model: str) -> float:

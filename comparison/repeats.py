@@ -11,12 +11,18 @@ import pandas as pd
 from scipy.stats import t as student
 
 from comparison.bootstrap import METRICS, holm
-from comparison.gather import ENDING, prediction_files, read_metrics
-from comparison.wording import verdict
+from comparison.formatting import conclusion
+from comparison.gather import prediction_files, read_metrics
 from tc_common.environment import git_commit
 from tc_common.errors import UserError
+from tc_common.files import read_csv, write_csv
 from tc_common.metrics import score
 from tc_common.predictions import align, read_predictions
+from tc_common.results import ENDING, METRICS_ENDING
+
+# Predictions of all runs, kept beside their comparison so that it can be recomputed.
+RUNS_FILE = "runs_predictions.csv.gz"
+TRAINING_COLUMNS = ("run", "training_median_K", "n_train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,7 @@ class Run:
     median_mae_K: dict[str, float]
     """MAE of always saying the training median, by model; NaN where a model did not write it."""
     n_train: dict[str, float]
-    """Training materials, by model; NaN where neither the model nor another one on the same splits wrote it."""
+    """Training materials, by model; NaN where it did not write it."""
 
 
 def read_runs(pattern: str) -> dict[str, Run]:
@@ -64,24 +70,21 @@ def read_run(folder: Path) -> Run:
     """
     paths = prediction_files(folder, ensembles=True)
     tables = {name: read_predictions(path) for name, path in paths.items()}
-    metrics = {name: read_metrics(folder / f"{name}_metrics.json") for name in paths}
+    metrics = {name: read_metrics(folder / f"{name}{METRICS_ENDING}") for name in paths}
     first, truth = next(iter(tables.items()))
     aligned = {name: align(table, truth, paths[name], paths[first].name) for name, table in tables.items()}
     predicted = {name: table["tc_pred"].to_numpy(float) for name, table in aligned.items()}
     return Run(
         predictions=truth[["material_id", "tc"]].assign(**predicted),
-        median_mae_K={name: content.get("median_mae_K", float("nan")) for name, content in metrics.items()},
-        n_train=_training_sizes(metrics),
+        median_mae_K={name: _stated(content, "median_mae_K") for name, content in metrics.items()},
+        n_train={name: _stated(content, "n_train") for name, content in metrics.items()},
     )
 
 
-def _training_sizes(metrics: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Training materials of each model: its own word, or that of a model on the same splits."""
-    stated = {str(known.get("splits_sha256")): known["n_train"] for known in metrics.values() if "n_train" in known}
-    same_splits = {
-        name: stated.get(content.get("splits_sha256", ""), float("nan")) for name, content in metrics.items()
-    }
-    return {name: content.get("n_train", same_splits[name]) for name, content in metrics.items()}
+def _stated(metrics: dict[str, Any], key: str) -> float:
+    """A number of a metrics file, NaN where it is absent or null."""
+    value = metrics.get(key)
+    return float("nan") if value is None else float(value)
 
 
 def score_runs(runs: dict[str, Run]) -> tuple[pd.DataFrame, bool]:
@@ -161,10 +164,44 @@ def _differences(runs: pd.DataFrame, order: list[str], ratio: float, level: floa
         difference = (mae_K[a] - mae_K[b]).to_numpy()
         count, mean = len(difference), float(difference.mean())
         error = float(difference.std(ddof=1)) * (1 / count + (0.0 if np.isnan(ratio) else ratio)) ** 0.5
-        reach = float(student.ppf((1 + level) / 2, count - 1)) * error
+        half_width = float(student.ppf((1 + level) / 2, count - 1)) * error
         p = float(2 * student.sf(abs(mean) / error, count - 1)) if error > 0 else float(mean == 0)
-        row = {"a": a, "b": b, "mae_difference_K": mean, "interval_K": [mean - reach, mean + reach]}
+        row = {"a": a, "b": b, "mae_difference_K": mean, "interval_K": [mean - half_width, mean + half_width]}
         rows.append({**row, "p": p})
     corrected = holm(np.array([row["p"] for row in rows]))
     rows = [{**row, "p_holm": float(p)} for row, p in zip(rows, corrected, strict=True)]
-    return [{**row, "verdict": verdict(row, level)} for row in rows]
+    return [{**row, "conclusion": conclusion(row, level)} for row in rows]
+
+
+def write_kept_runs(folder: Path, runs: dict[str, Run], splits: dict[str, dict[str, pd.DataFrame]]) -> None:
+    """Write the predictions of all runs as one table: run, training median (K) and size, material, Tc, every model."""
+    tables = []
+    for name, run in runs.items():
+        train = splits[name]["train"]
+        table = run.predictions.assign(run=name, training_median_K=train["tc"].median(), n_train=len(train))
+        tables.append(table[[*TRAINING_COLUMNS, *run.predictions.columns]])
+    write_csv(folder / RUNS_FILE, pd.concat(tables))
+
+
+def read_kept_runs(folder: Path) -> dict[str, Run]:
+    """Every run of `write_kept_runs`.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    made_by = "the benchmark that wrote comparison.json"
+    table = read_csv(folder / RUNS_FILE, (*TRAINING_COLUMNS, "material_id", "tc"), made_by)
+    return {str(name): _kept_run(part) for name, part in table.groupby("run", sort=False)}
+
+
+def _kept_run(table: pd.DataFrame) -> Run:
+    """One run of the kept table."""
+    predictions = table.drop(columns=list(TRAINING_COLUMNS)).reset_index(drop=True)
+    models = [name for name in predictions if name not in ("material_id", "tc")]
+    tc_K, median_K = predictions["tc"], float(table["training_median_K"].iloc[0])
+    median_mae_K = score(tc_K, tc_K, median_K)["median_mae_K"]
+    return Run(
+        predictions=predictions,
+        median_mae_K=dict.fromkeys(models, median_mae_K),
+        n_train=dict.fromkeys(models, float(table["n_train"].iloc[0])),
+    )

@@ -7,7 +7,7 @@ import pandas as pd
 
 from data.materials import several_tc
 from data.tables import REJECTED
-from tc_common.splits import SPLITS, TC_EDGES_K, splits_sha256
+from tc_common.splits import SPLITS, TC_RANGES, splits_sha256, tc_strata
 
 ROWS_SHOWN = 10
 
@@ -47,14 +47,9 @@ def split_report(splits: dict[str, pd.DataFrame], leakage: dict[str, Any]) -> di
 
 def balance(materials: pd.DataFrame) -> dict[str, float]:
     """Mean Tc (K) and the share of each range of Tc."""
-    tc_K = materials["tc"]
-    edges = [*TC_EDGES_K, float("inf")]
-    ranges = {"at 0 K": tc_K == 0}
-    for low_K, high_K in zip(edges[:-1], edges[1:], strict=True):
-        ranges[f"{low_K:g} to {high_K:g} K"] = (tc_K > low_K) & (tc_K <= high_K)
-    return {"mean_tc_K": round(float(tc_K.mean()), 3)} | {
-        name: round(float(rows.mean()), 4) for name, rows in ranges.items()
-    }
+    strata = tc_strata(materials["tc"])
+    shares = {name: round(float((strata == number).mean()), 4) for number, name in enumerate(TC_RANGES)}
+    return {"mean_tc_K": round(float(materials["tc"].mean()), 3)} | shares
 
 
 def show_rows(report: dict[str, Any], out: Path) -> None:

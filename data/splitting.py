@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tc_common.errors import UserError
-from tc_common.splits import SPLITS, TC_EDGES_K
+from tc_common.splits import SPLITS, tc_strata
 
 Split = Literal["stratified", "chemical-system", "parent"]
 Integers: TypeAlias = NDArray[np.int64]
@@ -16,11 +16,6 @@ Integers: TypeAlias = NDArray[np.int64]
 HELD_OUT_SHARE = 0.15  # of the materials for validation, and as many for the test where there are no folds
 # The column whose values never stand on both sides. Structures of one composition stay together in every split.
 GROUPED_BY: dict[Split, str] = {"stratified": "key", "chemical-system": "chemical_system", "parent": "parent_group"}
-
-
-def tc_strata(tc_K: NDArray[np.float64]) -> Integers:
-    """Stratum of each Tc: 0 for no superconductivity, then one per range that ends at the edges, then beyond them."""
-    return np.digitize(tc_K, TC_EDGES_K, right=True)
 
 
 def divide(materials: pd.DataFrame, split: Split, seed: int) -> pd.Series:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.dataset import GraphDataset
-from gat_pipeline.inference import infer, predict_all, tested
+from gat_pipeline.inference import infer, predict_all
 from gat_pipeline.model import AlignnTc, load_model
 from gat_pipeline.retrieval import RETRIEVED, FeatureSet, fit
 from gat_pipeline.weights import current_names
@@ -26,7 +26,8 @@ from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_json
-from tc_common.predictions import MODEL_NAME_RULE, is_model_name, write_predictions
+from tc_common.predictions import MODEL_NAME_RULE, is_model_name
+from tc_common.results import metrics_of, write_results
 from tc_common.splits import read_splits, splits_sha256
 
 
@@ -87,15 +88,16 @@ def main(config: RetrievalConfig) -> None:
     model.retrieval = None  # it may have one already
     model.retrieval = fit(*(extract_features(config, model, splits[split]) for split in ("train", "val")))
     model.to(device)
-    tables, seconds = predict(config, model, splits)
+    predicted, seconds_per_sample = predict(config, model, splits)
     settings = content["config"] | {"name": config.name}
     save_checkpoint(
         config.path,
         {**content, "config": settings, "model_state_dict": model.state_dict()},
     )
-    metrics = metrics_of(config, content, model, splits, tables, seconds)
     write_json(config.results_dir / f"{config.name}_config.json", settings)
-    write_json(config.results_dir / f"{config.name}_metrics.json", metrics)
+    known = known_metrics(content, model, seconds_per_sample)
+    metrics = metrics_of(config.name, splits, predicted, known)
+    write_results(config.results_dir, config.name, predicted, metrics)
     log.info(f"{metrics['neighbours']}: validation MAE {metrics['val_mae_K']:.3f} K, test {metrics['mae_K']:.3f} K")
 
 
@@ -126,36 +128,26 @@ def extract_features(config: RetrievalConfig, model: AlignnTc, materials: pd.Dat
 def predict(
     config: RetrievalConfig, model: AlignnTc, splits: dict[str, pd.DataFrame]
 ) -> tuple[dict[str, pd.DataFrame], float]:
-    """Predictions of validation and test materials, written; and the seconds that the latter took."""
-    tables, seconds = {}, 0.0
-    for split, ending in (("val", "val_predictions"), ("test", "predictions")):
+    """Predictions of validation and test materials, and the seconds that one of the latter took."""
+    tables, seconds_per_sample = {}, 0.0
+    for split in ("val", "test"):
         dataset = GraphDataset(splits[split], model.options, config.cache_dir)
         started = time.monotonic()
         kelvin = predict_all(model, dataset, config.batch_size)
-        seconds = time.monotonic() - started
+        seconds_per_sample = (time.monotonic() - started) / len(kelvin)
         tables[split] = splits[split][["material_id", "formula", "tc"]].assign(tc_pred=kelvin)
-        write_predictions(config.results_dir / f"{config.name}_{ending}.csv", tables[split])
-    return tables, seconds
+    return tables, seconds_per_sample
 
 
-def metrics_of(
-    config: RetrievalConfig,
-    content: dict[str, Any],
-    model: AlignnTc,
-    splits: dict[str, pd.DataFrame],
-    tables: dict[str, pd.DataFrame],
-    seconds: float,
-) -> dict[str, Any]:
-    """The metrics file that every model has; `train_seconds` are the training's, up to this checkpoint."""
+def known_metrics(content: dict[str, Any], model: AlignnTc, seconds_per_sample: float) -> dict[str, Any]:
+    """What only the model knows; `train_seconds` are the training's, up to this checkpoint."""
     assert model.retrieval is not None
-    val = tables["val"]
     return {
-        **tested(config.name, tables["test"], splits, seconds),
-        "seed": content["config"]["seed"],
+        "seeds": [content["config"]["seed"]],
         "init": content["init"],
         "device": str(next(model.parameters()).device),
         "train_seconds": round(content["train_seconds"], 1),
-        "val_mae_K": float((val["tc_pred"] - val["tc"]).abs().mean()),
+        "inference_ms_per_sample": round(1000 * seconds_per_sample, 3),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "neighbours": {
             "count": RETRIEVED,

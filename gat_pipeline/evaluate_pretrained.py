@@ -17,7 +17,7 @@ import pandas as pd
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
-from gat_pipeline.inference import predict_all, tested
+from gat_pipeline.inference import predict_all
 from gat_pipeline.model import AlignnTc, model_of
 from gat_pipeline.published import PUBLISHED
 from gat_pipeline.weights import Weights, find_weights
@@ -26,7 +26,7 @@ from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_json
-from tc_common.predictions import write_predictions
+from tc_common.results import metrics_of, write_results
 from tc_common.splits import read_splits
 
 NAME = "pretrained_alignn"
@@ -65,11 +65,11 @@ def main(config: ZeroShotConfig) -> None:
     splits = read_splits(config.data_dir, config.limit)
     weights = trained_on_tc(config.weights, config.models_dir / "downloads")
     model = model_of(weights).to(place(config.device, "fp32").device)
-    predict(config, model, splits["val"], "val_predictions")
+    predicted = {"val": predict(config, model, splits["val"])}
     started = time.monotonic()
-    test = predict(config, model, splits["test"], "predictions")
-    seconds = time.monotonic() - started
-    write_json(config.results_dir / f"{NAME}_metrics.json", metrics_of(test, splits, weights, seconds))
+    predicted["test"] = test = predict(config, model, splits["test"])
+    known = known_metrics(model, weights, (time.monotonic() - started) / len(test))
+    write_results(config.results_dir, NAME, predicted, metrics_of(NAME, splits, predicted, known))
     analysis = analyse(test["tc"].to_numpy(), test["tc_pred"].to_numpy())
     analysis["distributions"] = study_distributions(config, weights, splits["test"])
     write_json(config.results_dir / f"{NAME}_analysis.json", analysis)
@@ -90,19 +90,23 @@ def trained_on_tc(name: str, download_dir: Path) -> Weights:
     return weights
 
 
-def predict(config: ZeroShotConfig, model: AlignnTc, materials: pd.DataFrame, ending: str) -> pd.DataFrame:
-    """Predictions of one split, written to `results/pretrained_alignn_<ending>.csv`."""
+def predict(config: ZeroShotConfig, model: AlignnTc, materials: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of one split."""
     dataset = GraphDataset(materials, model.options, config.cache_dir)
-    table = materials[["material_id", "formula", "tc"]].assign(tc_pred=predict_all(model, dataset, config.batch_size))
-    write_predictions(config.results_dir / f"{NAME}_{ending}.csv", table)
-    return table
+    return materials[["material_id", "formula", "tc"]].assign(tc_pred=predict_all(model, dataset, config.batch_size))
 
 
-def metrics_of(
-    test: pd.DataFrame, splits: dict[str, pd.DataFrame], weights: Weights, seconds: float
-) -> dict[str, Any]:
-    """The metrics file that every model has."""
-    return {**tested(NAME, test, splits, seconds), "seed": None, "init": weights.origin, "train_seconds": 0.0}
+def known_metrics(model: AlignnTc, weights: Weights, seconds_per_sample: float) -> dict[str, Any]:
+    """What only the model knows; nothing was trained, so there is neither a seed nor a time."""
+    parameters = list(model.parameters())
+    return {
+        "seeds": [],
+        "init": weights.origin,
+        "device": str(parameters[0].device),
+        "train_seconds": 0.0,
+        "inference_ms_per_sample": round(1000 * seconds_per_sample, 3),
+        "parameters": sum(parameter.numel() for parameter in parameters),
+    }
 
 
 def study_distributions(config: ZeroShotConfig, weights: Weights, test: pd.DataFrame) -> dict[str, Any] | None:

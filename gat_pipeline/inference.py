@@ -4,10 +4,8 @@ Legend: n crystals, W width of the features.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,9 +14,6 @@ from gat_pipeline.dataset import GraphDataset, bounded_micro_batches, join
 from gat_pipeline.graphs import CrystalGraph
 from gat_pipeline.model import AlignnTc
 from tc_common.devices import to_device
-from tc_common.environment import git_commit
-from tc_common.metrics import score
-from tc_common.splits import splits_sha256
 
 ANGLES_AT_ONCE = 200_000
 
@@ -43,15 +38,3 @@ def infer(model: AlignnTc, graphs: Sequence[CrystalGraph], batch_size: int = 32)
 def predict_all(model: AlignnTc, dataset: GraphDataset, batch_size: int = 32) -> NDArray[np.float64]:
     """Tc in kelvin (n,) of a dataset, in its order."""
     return infer(model, dataset.graphs, batch_size)[0]
-
-
-def tested(name: str, test: pd.DataFrame, splits: dict[str, pd.DataFrame], seconds: float) -> dict[str, Any]:
-    """What every metrics file holds: scores of the predictions `test` (K), and where and how fast they were made."""
-    median_K = float(np.median(splits["train"]["tc"]))
-    return {
-        "model": name,
-        **score(test["tc"].to_numpy(), test["tc_pred"].to_numpy(), median_K),
-        "inference_ms_per_sample": round(1000 * seconds / len(test), 3),
-        "git_commit": git_commit(),
-        "splits_sha256": splits_sha256(splits),
-    }

@@ -4,6 +4,7 @@ Everything is in K unless a name says otherwise.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tc_common.files import atomic_write
-from tc_common.splits import TC_EDGES_K
+from tc_common.splits import TC_EDGES_K, tc_strata
 
 Kelvins: TypeAlias = NDArray[np.float64]
 HOT_K, VERY_HOT_K = 20.0, 40.0
@@ -55,16 +56,16 @@ def spread(values_K: Kelvins) -> dict[str, float]:
 
 def error_by_range(tc_K: Kelvins, pred_K: Kelvins) -> list[dict[str, float | None]]:
     """MAE, bias and share of the total absolute error in each range of measured Tc: (0, 5], (5, 15], …; 0 apart."""
-    edges = [-np.inf, *TC_EDGES_K, np.inf]
-    error = np.abs(pred_K - tc_K)
+    edges = [None, *TC_EDGES_K, None]
+    error, strata = np.abs(pred_K - tc_K), tc_strata(tc_K)
     rows: list[dict[str, float | None]] = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        inside = (tc_K > low) & (tc_K <= high)
+    for number, (low, high) in enumerate(pairwise(edges)):
+        inside = strata == number
         if inside.any():
             rows.append(
                 {
-                    "above_K": None if np.isinf(low) else float(low),
-                    "up_to_K": None if np.isinf(high) else float(high),
+                    "above_K": low,
+                    "up_to_K": high,
                     "n": int(inside.sum()),
                     "mae_K": float(error[inside].mean()),
                     "bias_K": float((pred_K - tc_K)[inside].mean()),

@@ -248,7 +248,7 @@ def ensemble_facts(study: Study) -> dict[str, Any]:
     facts: dict[str, Any] = {"weights": weights, "command": "python compare_models.py --ensemble"}
     if COMPOSITION in weights:
         trees = study.metrics(COMPOSITION)
-        facts["trees"] = {"kind": trees["chosen"], "seed": trees["seed"]}
+        facts["trees"] = {"kind": trees["chosen"], "seed": trees["seeds"][0]}
     if ZERO_SHOT in weights:
         facts[ZERO_SHOT] = study.metrics(ZERO_SHOT)["init"]
     return facts

@@ -20,6 +20,7 @@ from tc_common.composition import fractions_formula, shown_formula
 from tc_common.conformal import conformal_intervals
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
+from tc_common.metrics import mean_and_spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +113,8 @@ def combine(estimates: list[Prediction], weights: Array | None = None) -> pd.Dat
         return table if estimates[0].std_K is None else table.assign(tc_std=estimates[0].std_K)
     assert weights is not None, "several members need weights"
     pred_K = np.stack([estimate.tc_K for estimate in estimates], axis=1)
-    mean_K = pred_K @ weights
-    return pd.DataFrame({"tc_pred": mean_K, "tc_std": np.sqrt((pred_K - mean_K[:, None]) ** 2 @ weights)})
+    mean_K, spread_K = mean_and_spread(pred_K, weights)
+    return pd.DataFrame({"tc_pred": mean_K, "tc_std": spread_K})
 
 
 def _bounds(predictor: Predictor, combined: pd.DataFrame) -> pd.DataFrame:

@@ -42,8 +42,16 @@ def _unframed(boxed: str) -> str:
     return first.rstrip(".") + (f"; did you mean {' or '.join(close)}?" if close else "")
 
 
+def escape_what_terminals_lack() -> None:
+    """Make printing survive: a character that the terminal's encoding lacks (R² in ASCII) is escaped, no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run(main: Callable[[], object]) -> None:
     """Run a command line: a user's mistake is one line on stderr and exit status 2, Ctrl-C is 130."""
+    escape_what_terminals_lack()
     try:
         main()
     except UserError as error:

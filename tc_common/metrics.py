@@ -10,8 +10,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from tc_common.splits import TC_EDGES_K
-
 Kelvins: TypeAlias = NDArray[np.float64]
 
 
@@ -77,6 +75,18 @@ def weighted_median(values: Kelvins, weight: Kelvins) -> float:
     return float((values[order[low]] + values[order[min(high, len(values) - 1)]]) / 2)
 
 
+def mean_and_spread(pred_K: Kelvins, weights: Kelvins, unbiased: bool = False) -> tuple[Kelvins, Kelvins]:
+    """Weighted mean (n,) of the predictions (n, M) of M models, and their weighted SD (n,) about it.
+
+    Args:
+        weights: (M,), summing to 1.
+        unbiased: divide the variance by 1 - sum of weights² (equal weights: n - 1 instead of n).
+    """
+    mean = pred_K @ weights
+    variance = (pred_K - mean[:, None]) ** 2 @ weights
+    return mean, np.sqrt(variance / (1 - np.sum(weights**2)) if unbiased else variance)
+
+
 def correlation(a: Kelvins, b: Kelvins, weight: Kelvins) -> float:
     """Pearson's coefficient, 0 where one of the two does not vary."""
     a, b = a - _mean(a, weight), b - _mean(b, weight)
@@ -85,18 +95,6 @@ def correlation(a: Kelvins, b: Kelvins, weight: Kelvins) -> float:
         return 0.0
     a, b = a / largest_a, b / largest_b  # squares of tiny values would vanish
     return _mean(a * b, weight) / (_mean(a**2, weight) * _mean(b**2, weight)) ** 0.5
-
-
-def tc_ranges() -> list[str]:
-    """Names of the Tc ranges (K), low to high; each holds its lower edge and not its upper one."""
-    edges = [f"{edge:g}" for edge in TC_EDGES_K]
-    return [f"{low}–{high} K" for low, high in zip(edges, edges[1:], strict=False)] + [f"{edges[-1]}+ K"]
-
-
-def tc_range(tc_K: ArrayLike) -> list[str]:
-    """Name of the range that each Tc lies in."""
-    names = tc_ranges()
-    return [names[position - 1] for position in np.digitize(np.asarray(tc_K, float), TC_EDGES_K)]
 
 
 def errors_by_group(groups: list[str], tc_K: Kelvins, pred_K: Kelvins) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Prediction files: one row per material, the only thing that models share with the comparison."""
+"""Prediction files: one row per material, the only interface between models and comparison."""
 
 import re
 from collections.abc import Iterable
@@ -7,14 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tc_common.composition import formula_distance, fractions, parse_formula
 from tc_common.errors import UserError
 from tc_common.files import read_csv, write_csv
 
 PREDICTION_COLUMNS = ("material_id", "formula", "tc", "tc_pred")
 OPTIONAL_COLUMNS = ("tc_std", "tc_lower", "tc_upper")
+NOT_NEGATIVE = ("tc", "tc_std")
 MADE_BY = "the model's train command"
+# No material superconducts within orders of magnitude of this; a larger prediction is a number gone wrong.
+LARGEST_K = 1e6
 # Two files state the same measured Tc if they differ by no more than float32 rounding.
 SAME_TC_K = 1e-3
+SAME_FRACTION = 1e-3
 MODEL_NAME_RULE = (
     "a letter, then letters, digits and _, not ending in _val, nor beginning with ensemble, which the comparison makes"
 )
@@ -36,7 +41,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """Read a prediction file, sorted by id.
 
     Raises:
-        UserError: missing file or column, a repeated id, or a temperature that is not a finite number.
+        UserError: missing file or column, a repeated id, or a temperature that cannot be (see `check_predictions`).
     """
     predictions = read_csv(path, PREDICTION_COLUMNS, MADE_BY)
     check_predictions(predictions, path)
@@ -44,26 +49,40 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def check_predictions(predictions: pd.DataFrame, path: Path) -> None:
-    """Refuse an empty table, ids that are missing or repeated, and temperatures that are not finite kelvins."""
+    """Refuse an empty table, ids that are missing or repeated, and temperatures that cannot be.
+
+    Raises:
+        UserError: the file, the material, its value, and what to do.
+    """
     if predictions.empty:
         raise UserError(f"{path} has no rows; train the model again")
     if predictions["material_id"].isna().any():
         raise UserError(f"{path}: row {int(predictions['material_id'].isna().argmax()) + 2} has no material_id")
     repeated = predictions["material_id"][predictions["material_id"].duplicated()]
     if len(repeated):
-        raise UserError(f"{path}: material {repeated.iloc[0]} stands twice; one row per material is needed")
+        raise UserError(f"{path}: material {repeated.iloc[0]} is there twice; one row per material is needed")
     for column in ("tc", "tc_pred", *(column for column in OPTIONAL_COLUMNS if column in predictions)):
         _check_kelvins(predictions, column, path)
-    if (predictions["tc"] < 0).any():
-        row = predictions[predictions["tc"] < 0].iloc[0]
-        raise UserError(f"{path}: tc of {row['material_id']} is {row['tc']}, below 0 K")
+        if column in NOT_NEGATIVE:
+            _refuse(predictions, column, predictions[column] < 0, path, "below 0 K")
+    if {"tc_lower", "tc_upper"} <= set(predictions):
+        crossed = predictions["tc_lower"] > predictions["tc_upper"]
+        _refuse(predictions, "tc_lower", crossed, path, "above its tc_upper")
 
 
 def _check_kelvins(predictions: pd.DataFrame, column: str, path: Path) -> None:
-    wrong = ~np.isfinite(pd.to_numeric(predictions[column], errors="coerce"))
+    kelvin = pd.to_numeric(predictions[column], errors="coerce")
+    _refuse(predictions, column, ~np.isfinite(kelvin), path, "not a number of kelvins")
+    _refuse(predictions, column, kelvin.abs() > LARGEST_K, path, f"beyond {LARGEST_K:g} K")
+
+
+def _refuse(predictions: pd.DataFrame, column: str, wrong: pd.Series, path: Path, fault: str) -> None:
+    """Name the first wrong value, if there is one."""
     if wrong.any():
         row = predictions[wrong].iloc[0]
-        raise UserError(f"{path}: {column} of {row['material_id']} is {row[column]}, not a number of kelvins")
+        raise UserError(
+            f"{path}: {column} of {row['material_id']} is {row[column]}, {fault}; correct it, or run the model again"
+        )
 
 
 def average_samples(rows: pd.DataFrame) -> pd.DataFrame:
@@ -84,7 +103,7 @@ def align(predictions: pd.DataFrame, truth: pd.DataFrame, path: Path, truth_name
     """Put predictions in the order of `truth`; only `material_id` decides which row is which.
 
     Raises:
-        UserError: an id is missing or unknown, or a measured Tc is not that of `truth`.
+        UserError: an id is missing or unknown, or a formula or measured Tc is not that of `truth`.
     """
     missing = sorted(set(truth["material_id"]) - set(predictions["material_id"]))
     unknown = sorted(set(predictions["material_id"]) - set(truth["material_id"]))
@@ -92,12 +111,38 @@ def align(predictions: pd.DataFrame, truth: pd.DataFrame, path: Path, truth_name
         parts = [f"lacks {_some(missing)}"] * bool(missing) + [f"has also {_some(unknown)}"] * bool(unknown)
         raise UserError(f"{path} and {truth_name} hold different materials: it {' and '.join(parts)}")
     aligned = predictions.set_index("material_id").loc[truth["material_id"]].reset_index()
+    if "formula" in truth:
+        _refuse_other(aligned, "formula", truth, _other_formula(aligned, truth), path, truth_name)
     differs = (aligned["tc"] - truth["tc"].to_numpy()).abs() > SAME_TC_K
-    if differs.any():
-        row = aligned[differs].iloc[0]
-        tc_K = truth["tc"].to_numpy()[differs][0]
-        raise UserError(f"{path}: tc of {row['material_id']} is {row['tc']} K, but {tc_K} K in {truth_name}")
+    _refuse_other(aligned, "tc", truth, differs, path, truth_name)
     return aligned
+
+
+def _refuse_other(
+    aligned: pd.DataFrame, column: str, truth: pd.DataFrame, differs: pd.Series, path: Path, truth_name: str
+) -> None:
+    """Name the first material of which two files state something else, if there is one."""
+    if differs.any():
+        row, stated = aligned[differs].iloc[0], truth[column].to_numpy()[differs][0]
+        raise UserError(
+            f"{path}: {column} of {row['material_id']} is {row[column]}, but {stated} in {truth_name}; "
+            "the files are of different data: run the model again on these splits"
+        )
+
+
+def _other_formula(aligned: pd.DataFrame, truth: pd.DataFrame) -> pd.Series:
+    """Whose formula is another composition, not merely spelled otherwise."""
+    differs, stated = aligned["formula"] != truth["formula"].to_numpy(), truth["formula"].to_numpy()
+    for row in np.flatnonzero(differs):
+        differs.iloc[row] = not _same_composition(str(aligned["formula"].iloc[row]), str(stated[row]))
+    return differs
+
+
+def _same_composition(a: str, b: str) -> bool:
+    try:
+        return formula_distance(fractions(parse_formula(a)), fractions(parse_formula(b))) < SAME_FRACTION
+    except UserError:  # one of them is no formula
+        return False
 
 
 def _some(ids: Iterable[str]) -> str:

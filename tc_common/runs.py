@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -25,12 +24,11 @@ from tc_common.checkpoints import (
 )
 from tc_common.cli import log
 from tc_common.devices import place
-from tc_common.environment import git_commit, peak_rss_MB, versions
+from tc_common.environment import peak_rss_MB, versions
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
 from tc_common.lock import FolderLock, lock_folder
-from tc_common.metrics import score
-from tc_common.predictions import write_predictions
+from tc_common.results import metrics_of, write_results
 from tc_common.signals import graceful_shutdown
 from tc_common.splits import splits_sha256
 from tc_common.task import Task, TrainConfig
@@ -162,41 +160,35 @@ class Run:
 
     def report(self) -> dict[str, Any]:
         """Predict validation and test materials and write every result file."""
-        self._predict("val", "val_predictions.csv")
+        predicted = {"val": self._predict("val")}
         started = time.monotonic()
-        test = self._predict("test", "predictions.csv")
-        metrics = self._metrics(test, time.monotonic() - started)
+        predicted["test"] = self._predict("test")
+        known = self._known_metrics((time.monotonic() - started) / len(predicted["test"]))
+        metrics = metrics_of(self.task.name, self.task.splits, predicted, known)
         if self.trainer.placement.is_main:
-            write_json(self.result("metrics.json"), metrics)
+            write_results(self.config.results_dir, self.task.name, predicted, metrics)
             self._write_history()
         return metrics
 
-    def _predict(self, split: str, ending: str) -> pd.DataFrame:
+    def _predict(self, split: str) -> pd.DataFrame:
         measured = self.task.splits[split][["material_id", "formula", "tc"]]
         predictions = measured.merge(self.trainer.predict(split).drop(columns="tc"), on="material_id", validate="1:1")
         assert len(predictions) == len(measured), "a material without a prediction"
-        if self.trainer.placement.is_main:
-            write_predictions(self.result(ending), predictions)
         return predictions
 
-    def _metrics(self, test: pd.DataFrame, seconds: float) -> dict[str, Any]:
+    def _known_metrics(self, seconds_per_sample: float) -> dict[str, Any]:
+        """What the training knows besides its predictions."""
         parameters = list(self.task.model.parameters())
-        training_median_K = float(np.median(self.task.splits["train"]["tc"]))
         return {
-            "model": self.task.name,
-            **score(test["tc"].to_numpy(), test["tc_pred"].to_numpy(), training_median_K),
-            "seed": self.config.seed,
+            "seeds": [self.config.seed],
             "init": self.task.init,
+            "device": str(self.trainer.placement.device),
             "train_seconds": round(self.trainer.progress.train_seconds, 1),
-            "inference_ms_per_sample": round(1000 * seconds / len(test), 3),
-            "git_commit": git_commit(),
-            "splits_sha256": splits_sha256(self.task.splits),
-            "epochs": len(self.trainer.progress.history),
-            "best_val_mae_K": self.trainer.progress.best_val_mae,
+            "inference_ms_per_sample": round(1000 * seconds_per_sample, 3),
             "parameters": sum(p.numel() for p in parameters),
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-            "device": str(self.trainer.placement.device),
             "peak_memory_MB": peak_memory_MB(self.trainer.placement.device),
+            "epochs": len(self.trainer.progress.history),
         }
 
 

@@ -5,15 +5,27 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from tc_common.errors import UserError
 from tc_common.files import read_csv, write_csv
 
 SPLITS = ("train", "val", "test")
 SPLIT_COLUMNS = ("material_id", "formula", "tc", "cif", "mp_id", "chemical_system", "family", "weight")
-# Edges of the Tc ranges (K) in which splits are stratified and errors are reported.
+# Upper edges of the Tc ranges (K) in which splits are stratified and errors are reported, and the ranges' names.
 TC_EDGES_K = (0.0, 5.0, 15.0, 40.0)
+TC_RANGES = ("0 K", "(0, 5] K", "(5, 15] K", "(15, 40] K", "> 40 K")
 MADE_BY = "python -m data.prepare"
+
+
+def tc_strata(tc_K: ArrayLike) -> NDArray[np.int64]:
+    """Position in `TC_RANGES` of each Tc (n,): 0 for no superconductivity, then one per range up to its edge."""
+    return np.digitize(np.asarray(tc_K, float), TC_EDGES_K, right=True)
+
+
+def tc_range(tc_K: ArrayLike) -> list[str]:
+    """Name of the range of each Tc (n,)."""
+    return [TC_RANGES[stratum] for stratum in tc_strata(tc_K)]
 
 
 def read_splits(data_dir: Path, limit: int | None = None) -> dict[str, pd.DataFrame]:

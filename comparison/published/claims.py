@@ -1,6 +1,6 @@
-"""Numbers in prose, each vouched for by a row of `results/claims.csv`.
+"""Check every number in prose against the results file that it quotes (`results/claims.csv`).
 
-A row says: in `document` stands `text`, whose one `{…}` is the number, formatted as Python formats it; the number is
+A row says: `document` contains `text`, whose one `{…}` is the number, formatted as Python formats it; the number is
 `value` of `file`, divided by `divided_by` (1 where empty; 60 makes minutes of seconds, 0.01 percents). `value` is a
 path through the file, its parts separated by `/`:
 
@@ -9,7 +9,6 @@ path through the file, its parts separated by `/`:
 - of a column: `min`, `max`, `mean`, `sum` or `count`.
 """
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import pandas as pd
 
 from comparison.published.readme import BLOCK, read_text
 from tc_common.errors import UserError
-from tc_common.files import read_csv
+from tc_common.files import read_csv, read_json
 
 COLUMNS = ("document", "text", "file", "value", "divided_by")
 REDUCE: dict[str, Callable[[list[Any]], float]] = {"min": min, "max": max, "mean": mean, "sum": sum, "count": len}
@@ -48,7 +47,7 @@ class Claim:
         """`text` with any number in its gap and any white space between its words."""
         before, _, after = self._parts()
         number = rf"(?P<number>[+−-]?(?:{NUMBER}))(?!\d|[.,]\d)"
-        return re.compile(_words(before) + number + _words(after))
+        return re.compile(_spaced(before) + number + _spaced(after))
 
     def printed(self, value: float) -> str:
         """The number as `text` formats it."""
@@ -61,13 +60,13 @@ class Claim:
     def _parts(self) -> tuple[str, str, str]:
         parts = list(Formatter().parse(self.text))
         if [name for _, name, _, _ in parts if name is not None] != [""]:
-            raise UserError(f"claim {self.text!r}: exactly one {{}} must stand for the number")
+            raise UserError(f"claim {self.text!r}: exactly one {{}} is needed for the number")
         after = parts[1][0] if len(parts) > 1 else ""
         return parts[0][0], parts[0][2] or "", after
 
 
-def _words(text: str) -> str:
-    return r"\s+".join(re.escape(word) for word in re.split(r"\s+", text))
+def _spaced(text: str) -> str:
+    return r"\s+".join(re.escape(part) for part in re.split(r"\s+", text))
 
 
 def read_claims(path: Path) -> list[Claim]:
@@ -94,7 +93,7 @@ def check_claims(root: Path, claims: list[Claim], covered: dict[str, str]) -> li
         spans: list[tuple[int, int]] = []
         for claim in here:
             found = list(claim.pattern().finditer(text))
-            lines += _judged(root, claim, found)
+            lines += _claim_errors(root, claim, found)
             spans += [match.span("number") for match in found]
         if document in covered:
             lines += _unclaimed(document, text, covered[document], spans)
@@ -106,11 +105,11 @@ def without_blocks(text: str) -> str:
     return BLOCK.sub(lambda block: re.sub(r"[^\n]", " ", block[0]), text)
 
 
-def _judged(root: Path, claim: Claim, found: list[re.Match[str]]) -> list[str]:
+def _claim_errors(root: Path, claim: Claim, found: list[re.Match[str]]) -> list[str]:
     """Nothing if the document says it once and as the file has it."""
     if len(found) != 1:
         times = "nowhere" if not found else f"{len(found)} times"
-        return [f"{claim.document}: {claim.text!r} of the claims stands there {times}; once is needed"]
+        return [f"{claim.document}: {claim.text!r} of the claims is there {times}; once is needed"]
     try:
         value = look_up(root / claim.file, claim.value)
     except UserError as error:
@@ -133,7 +132,7 @@ def _unclaimed(document: str, text: str, heading: str, spans: list[tuple[int, in
         if not any(start <= number.start() and number.end() <= end for start, end in spans):
             row = text.count("\n", 0, number.start()) + 1
             context = " ".join(text[max(number.start() - 30, 0) : number.end() + 20].split())
-            lines.append(f"{document}, line {row}: no claim vouches for {number[0]} in '… {context} …'")
+            lines.append(f"{document}, line {row}: no claim covers {number[0]} in '… {context} …'")
     return lines
 
 
@@ -143,7 +142,7 @@ def look_up(path: Path, value: str) -> float:
     Raises:
         UserError: no such file, or nothing or no number there.
     """
-    content = json.loads(read_text(path)) if path.suffix == ".json" else read_csv(path, (), "git").to_dict("records")
+    content: Any = read_json(path) if path.suffix == ".json" else read_csv(path, (), "git").to_dict("records")
     try:
         for part in value.split("/"):
             content = _step(content, part)

@@ -1,4 +1,4 @@
-"""Where two tellings of the same numbers differ."""
+"""Compare recorded with recomputed results."""
 
 from math import isclose
 from typing import Any
@@ -28,7 +28,7 @@ def _of_tables(file: object, recorded: dict[str, Any], recomputed: dict[str, Any
         if key not in recorded:
             lines.append(f"{file}: {where} is missing, {_given(recomputed[key])}")
         elif key not in recomputed:
-            lines.append(f"{file}: {where} is {_shown(recorded[key])}, and nothing vouches for it")
+            lines.append(f"{file}: {where} is {_shown(recorded[key])}, which nothing recomputed confirms")
         else:
             lines += differences(file, recorded[key], recomputed[key], where)
     return lines

@@ -1,6 +1,5 @@
-"""The README's results table, generated from `comparison.json` so that it cannot say anything else."""
+"""Generate the README's result tables from `comparison.json`."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from comparison.report.tables import caption, markdown_table, run_rows, runs_caption, score_rows
 from tc_common.errors import UserError
-from tc_common.files import write_text
+from tc_common.files import read_json, write_text
 
 END = "<!-- results:end -->"
 # `<!-- results:begin FOLDER -->`, FOLDER relative to the README; a block without one gets the folder in use.
@@ -44,7 +43,7 @@ def _block(found: re.Match[str], root: Path, results_dir: Path | None) -> str:
     named = found["folder"]
     if not named and results_dir is None:
         if found["content"].strip():
-            raise UserError("a results block of the README names no folder, so nothing vouches for what it says")
+            raise UserError("a results block of the README names no folder, so its numbers cannot be checked")
         return found[0]
     folder = root / named if named else Path(str(results_dir))
     shown = named or Path(os.path.relpath(folder, root)).as_posix()
@@ -55,19 +54,19 @@ def named_blocks(text: str) -> dict[str, str]:
     """Every block of the README by the folder that it names.
 
     Raises:
-        UserError: a block names none, so nothing vouches for it.
+        UserError: a block names none, so its numbers cannot be checked.
     """
     found = {match["folder"]: match[0] for match in BLOCK.finditer(text)}
     if "" in found:
-        raise UserError("a results block of the README names no folder, so nothing vouches for what it says")
+        raise UserError("a results block of the README names no folder, so its numbers cannot be checked")
     return found
 
 
 def block(shown: str, comparison: dict[str, Any]) -> str:
     """The block, markers included, of the comparison in the folder `shown`."""
     over_runs = "runs" in comparison
-    rows, words = (run_rows, runs_caption) if over_runs else (score_rows, caption)
-    lines = [f"<!-- results:begin {shown} -->", f"{words(comparison)}.", "", markdown_table(rows(comparison)), ""]
+    rows, describe = (run_rows, runs_caption) if over_runs else (score_rows, caption)
+    lines = [f"<!-- results:begin {shown} -->", f"{describe(comparison)}.", "", markdown_table(rows(comparison)), ""]
     source = f"From [`{shown}/comparison.json`]({shown}/comparison.json), by `python compare_models.py`."
     return "\n".join([*lines, source, END])
 
@@ -79,13 +78,10 @@ def read_comparison(folder: Path) -> dict[str, Any]:
         UserError: it is missing or something else.
     """
     path = folder / "comparison.json"
-    try:
-        content = json.loads(read_text(path))
-    except ValueError as error:
-        raise UserError(f"{path} cannot be read ({error}); make it with: python compare_models.py") from error
+    content = read_json(path)
     if "models" not in content:
         raise UserError(f"{path} is no comparison; make it with: python compare_models.py")
-    return dict(content)
+    return content
 
 
 def read_text(path: Path) -> str:

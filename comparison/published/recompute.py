@@ -1,4 +1,4 @@
-"""Every number of a published results folder, made again from its predictions and held against what it states."""
+"""Recompute every number of a published results folder from its predictions and compare with what it records."""
 
 from pathlib import Path
 from typing import Any
@@ -6,21 +6,22 @@ from typing import Any
 import pandas as pd
 
 from comparison.calibration import all_intervals
-from comparison.ensemble import ensemble_metrics, ensemble_predictions, with_ensembles
+from comparison.ensemble import ensemble_predictions, with_ensembles
 from comparison.evaluate import Uncertainty, evaluate
-from comparison.gather import ENDING, VAL_ENDING, Results, gather_on, read_metrics
+from comparison.gather import Results, gather_on, read_kept_splits, read_metrics
 from comparison.published.differences import differences, table_differences, text_differences
 from comparison.published.readme import read_comparison, read_text
-from comparison.repeats import Run, read_run, score_runs, summarise
+from comparison.repeats import RUNS_FILE, Run, read_kept_runs, read_run, score_runs, summarise
 from comparison.report.documents import markdown, runs_markdown
-from comparison.snapshot import RUNS_FILE, read_kept_runs, read_kept_splits
 from tc_common.errors import UserError
 from tc_common.files import plain, read_csv
 from tc_common.metrics import score
 from tc_common.predictions import read_predictions
+from tc_common.results import COVERAGE, ENDING, METRICS_ENDING, VAL_ENDING
 
-# Stated by whoever made them, not by the predictions.
+# Facts of the run that made them, not of the predictions.
 NOT_RECOMPUTED = ("git_commit",)
+MADE_BY = "python compare_models.py"
 
 
 def recompute(folder: Path) -> tuple[list[str], dict[str, Any]]:
@@ -40,15 +41,21 @@ def _recompute_models(folder: Path, recorded: dict[str, Any]) -> tuple[list[str]
     _require_predictions(folder, recorded)
     results = gather_on(folder, read_kept_splits(folder) if recorded["splits_sha256"] else None)
     results = with_ensembles(results, list(recorded["ensembles"]), recorded["uncertainty"]["seed"])
-    promised = [model["calibration"]["promised"] for model in recorded["models"].values() if model["calibration"]]
-    coverage = promised[0] if promised else 0.9
-    uncertainty = Uncertainty(**recorded["uncertainty"])
+    coverage = _nominal_coverage(folder, recorded)
+    uncertainty = Uncertainty(**{key: value for key, value in recorded["uncertainty"].items() if key != "method"})
     comparison = _as_recorded(plain(evaluate(results, uncertainty, coverage, recorded["weighted"])), recorded)
     lines = [line for name in results.test for line in _metrics(folder, results, name)]
     lines += [line for name in results.ensembles for line in _ensemble(folder, results, name, coverage)]
     lines += _first(differences(folder / "comparison.json", recorded, comparison))
     lines += _report(folder, markdown(comparison)) + _intervals(folder, all_intervals(results, comparison))
     return lines, comparison
+
+
+def _nominal_coverage(folder: Path, recorded: dict[str, Any]) -> float:
+    found = [model["calibration"] for model in recorded["models"].values() if model["calibration"]]
+    if not all("nominal_coverage" in calibration for calibration in found):
+        raise UserError(f"{folder}/comparison.json was written by an earlier version; make it again: {MADE_BY}")
+    return float(found[0]["nominal_coverage"]) if found else COVERAGE
 
 
 def _require_predictions(folder: Path, recorded: dict[str, Any]) -> None:
@@ -63,11 +70,11 @@ def _as_recorded(comparison: dict[str, Any], recorded: dict[str, Any]) -> dict[s
 
 def _metrics(folder: Path, results: Results, name: str) -> list[str]:
     """`<model>_metrics.json` against the scores of `<model>_predictions.csv`."""
-    path = folder / f"{name}_metrics.json"
+    path = folder / f"{name}{METRICS_ENDING}"
     stated = read_metrics(path)
     if not stated:
         return [f"{path} is missing; run the model again"]
-    expected = _expected_metrics(results, name, stated)
+    expected = _expected_metrics(results, name)
     lines = differences(path, {key: stated[key] for key in expected if key in stated}, expected)
     if "chosen" in stated:  # the composition's metrics repeat those of the kind of trees that was taken
         scores = {key: expected[key] for key in _scores(results, name)}
@@ -76,33 +83,32 @@ def _metrics(folder: Path, results: Results, name: str) -> list[str]:
     return _first(lines)
 
 
-def _expected_metrics(results: Results, name: str, stated: dict[str, Any]) -> dict[str, Any]:
+def _expected_metrics(results: Results, name: str) -> dict[str, Any]:
     """All of a metrics file that follows from predictions and splits."""
     if name in results.ensembles:
-        return plain({**results.metrics[name], **ensemble_metrics(results, name)})
+        return {key: value for key, value in results.metrics[name].items() if key not in NOT_RECOMPUTED}
     expected = _scores(results, name)
     if results.training_size is not None:
         known = {"n_train": results.training_size, "splits_sha256": results.splits_sha256}
-        expected |= {key: value for key, value in known.items() if key in stated}
+        expected |= known
     if name in results.val:
         residual_K = results.val[name]["tc_pred"] - results.truth["val"]["tc"].to_numpy()
         val_mae_K = float(residual_K.abs().mean())
-        expected |= {key: val_mae_K for key in ("val_mae_K", "best_val_mae_K") if key in stated}
+        expected["val_mae_K"] = val_mae_K
     return expected
 
 
 def _scores(results: Results, name: str) -> dict[str, Any]:
-    """Scores of a model; without splits nobody knows the training median, hence not the skill."""
+    """Scores of a model; without splits the training median is unknown, hence the skill."""
     scores = score(results.column("tc"), results.test[name]["tc_pred"], results.training_median_K)
     return {key: value for key, value in scores.items() if value == value}
 
 
 def _ensemble(folder: Path, results: Results, name: str, coverage: float) -> list[str]:
-    """The ensemble's own predictions against its members' ones."""
+    """The ensemble's own predictions, recomputed from those that it combines."""
     lines = []
-    tables = {ENDING: ensemble_predictions(results, name, coverage), VAL_ENDING: results.val[name]}
-    for ending, table in tables.items():
-        path = folder / f"{name}{ending}"
+    for split, table in ensemble_predictions(results, name, coverage).items():
+        path = folder / f"{name}{ENDING if split == 'test' else VAL_ENDING}"
         lines += _first(table_differences(path, read_predictions(path), table, ["material_id"]))
     return lines
 
@@ -118,12 +124,12 @@ def _intervals(folder: Path, table: pd.DataFrame | None) -> list[str]:
     path = folder / "comparison_intervals.csv"
     if table is None or not path.exists():
         return []
-    stated = read_csv(path, tuple(table.columns), "python compare_models.py")
+    stated = read_csv(path, tuple(table.columns), MADE_BY)
     return _first(table_differences(path, stated, table, ["model", "material_id"]))
 
 
 def _recompute_runs(folder: Path, recorded: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    stated = read_csv(folder / "runs.csv", ("run", "model"), "python compare_models.py --runs")
+    stated = read_csv(folder / "runs.csv", ("run", "model"), f"{MADE_BY} runs")
     lines, runs = _runs_of(folder, [str(run) for run in stated["run"].unique()])
     scores, same_materials = score_runs(runs)
     lines += _first(table_differences(folder / "runs.csv", stated, scores, ["run", "model"]))

@@ -5,6 +5,7 @@ from textwrap import fill
 from typing import Any
 
 from comparison.evaluate import cost_rows
+from comparison.formatting import display
 from comparison.report.tables import (
     HEAD,
     WIDTH,
@@ -12,6 +13,7 @@ from comparison.report.tables import (
     aligned,
     caption,
     compression_rows,
+    conclusions,
     coverage_rows,
     ensemble_sentences,
     family_coverage_rows,
@@ -26,9 +28,8 @@ from comparison.report.tables import (
     run_rows,
     runs_caption,
     score_rows,
-    verdict_list,
+    unmarked,
 )
-from comparison.wording import display
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +45,17 @@ class Section:
 
 
 def sections(comparison: dict[str, Any]) -> list[Section]:
-    """Everything that a comparison has to say, in reading order."""
+    """The parts of a comparison, in reading order."""
     best = display(next(iter(comparison["models"])))
     parts = [
         Section(heading="Scores", tables=[score_rows(comparison), further_rows(comparison)], figures=("parity",)),
         Section(
             heading="Paired differences in MAE",
-            sentences=verdict_list(comparison),
+            sentences=conclusions(comparison),
             remark="Same resampled materials for both models of a pair; p corrected by Holm for the number of pairs.",
         ),
         Section(
-            heading="Where the error sits",
+            heading="Error by range of Tc and family",
             tables=[group_rows(comparison, "by_range"), family_rows(comparison)],
             figures=("error_by_range", "error_by_family", "residuals", "cumulative_error", "error_map"),
         ),
@@ -64,8 +65,8 @@ def sections(comparison: dict[str, Any]) -> list[Section]:
             tables=[coverage_rows(comparison), family_coverage_rows(comparison)],
             figures=("coverage", "calibration"),
             remark=(
-                "Split-conformal on validation residuals. The promise holds where test materials resemble validation "
-                "materials; the brackets are 95 % Clopper–Pearson intervals of the share inside."
+                "Split-conformal on validation residuals; the nominal coverage presumes that test and validation "
+                "materials are exchangeable. Brackets: 95 % Clopper–Pearson intervals of the empirical coverage."
             ),
         ),
         Section(
@@ -83,7 +84,7 @@ def sections(comparison: dict[str, Any]) -> list[Section]:
 
 
 def literature_section(comparison: dict[str, Any]) -> Section:
-    """Published results beside ours, and why they may not be ranked together."""
+    """Published results and ours, and why they may not be ranked together."""
     return Section(
         heading="Literature",
         tables=[[HEAD, *our_rows(comparison), *literature_rows(read_literature())]],
@@ -100,7 +101,7 @@ def _without_empty(part: Section) -> Section:
 
 
 def _calibration_sentences(comparison: dict[str, Any]) -> list[str]:
-    return [model["calibration"]["verdict"] for model in comparison["models"].values() if model["calibration"]]
+    return [model["calibration"]["conclusion"] for model in comparison["models"].values() if model["calibration"]]
 
 
 def terminal(comparison: dict[str, Any]) -> str:
@@ -111,7 +112,7 @@ def terminal(comparison: dict[str, Any]) -> str:
         aligned(group_rows(comparison, "by_range")),
     ]
     for heading, sentences in (
-        ("Paired differences in MAE:", verdict_list(comparison)),
+        ("Paired differences in MAE:", conclusions(comparison)),
         ("Prediction intervals:", _calibration_sentences(comparison)),
         ("Ensemble:", ensemble_sentences(comparison)),
     ):
@@ -134,25 +135,25 @@ def markdown(comparison: dict[str, Any]) -> str:
 
 
 def _markdown_section(part: Section) -> list[str]:
-    sentences = ["\n".join(f"- {sentence}" for sentence in part.sentences)] if part.sentences else []
+    sentences = ["\n".join(f"- {unmarked(sentence)}" for sentence in part.sentences)] if part.sentences else []
     remark = [part.remark] if part.remark else []
-    return [f"## {part.heading}", *sentences, *map(markdown_table, part.tables), *remark]
+    return [f"## {unmarked(part.heading)}", *sentences, *map(markdown_table, part.tables), *remark]
 
 
 def runs_terminal(comparison: dict[str, Any]) -> str:
-    """What `compare_models.py --runs` prints."""
-    verdicts = verdict_list(comparison)
-    pairs = [_listed("Paired differences in MAE:", verdicts)] if verdicts else []
+    """What `compare_models.py runs` prints."""
+    found = conclusions(comparison)
+    pairs = [_listed("Paired differences in MAE:", found)] if found else []
     return "\n\n".join([fill(runs_caption(comparison), WIDTH), aligned(run_rows(comparison)), *pairs])
 
 
 def runs_sections(comparison: dict[str, Any]) -> list[Section]:
-    """Everything that several runs have to say."""
+    """The parts of a comparison over runs."""
     parts = [
         Section(heading="Scores over runs", tables=[run_rows(comparison)], figures=("runs",)),
         Section(
             heading="Paired differences in MAE",
-            sentences=verdict_list(comparison),
+            sentences=conclusions(comparison),
             remark="Paired over runs (t), p corrected by Holm for the number of pairs.",
         ),
         literature_section(comparison),

@@ -7,7 +7,7 @@ from comparison.report.documents import Section
 from comparison.report.tables import Rows
 
 CSS = Path(__file__).parent / "page.css"
-# A cell longer than this makes its table one of words: wrapped, and to the left.
+# A longer cell makes its table one of prose: wrapped, and to the left.
 LONG_CELL = 40
 CAPTIONS = {
     "parity": "Density of test materials. On the dashed line prediction and measurement agree.",
@@ -16,8 +16,8 @@ CAPTIONS = {
     "error_by_range": "Mean absolute error in each range of measured Tc.",
     "error_by_family": "Mean absolute error in each family.",
     "error_map": "Below the symbol: mean absolute error of the test materials that hold the element, and how many.",
-    "coverage": "Bars: 95 % intervals of the share. Dashed: what was promised.",
-    "calibration": "On the dashed line every promise is kept; below it intervals are too narrow.",
+    "coverage": "Bars: 95 % intervals of the empirical coverage. Dashed: nominal coverage.",
+    "calibration": "On the dashed line empirical and nominal coverage agree; below it intervals are too narrow.",
     "compression": "One mark for each range of Tc. Below the dashed line the model predicts too low.",
     "accuracy_over_cost": "Bars: intervals of the MAE. Lower left is better.",
     "training_curves": "Validation error while training.",

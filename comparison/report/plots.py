@@ -19,10 +19,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from comparison.calibration import coverage_curve
+from comparison.formatting import display
 from comparison.gather import Results
-from comparison.wording import display
 from tc_common.files import atomic_write
-from tc_common.splits import TC_EDGES_K
+from tc_common.splits import tc_strata
 
 WIDE, SQUARE = (7.2, 3.6), (7.2, 3.4)
 # Below this, logarithmic axes become linear: many materials have a Tc of 0 K.
@@ -63,10 +63,10 @@ def residuals(results: Results, models: list[str]) -> Figure:
     figure = Figure(figsize=(7.2, 1.0 + 1.5 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     errors = {name: results.test[name]["tc_pred"].to_numpy() - results.column("tc") for name in models}
-    reach = max(5.0, float(np.quantile(np.abs(np.concatenate(list(errors.values()))), 0.95)))
-    edges = np.linspace(-reach, reach, 42).tolist()
+    limit = max(5.0, float(np.quantile(np.abs(np.concatenate(list(errors.values()))), 0.95)))
+    edges = np.linspace(-limit, limit, 42).tolist()
     for axes, (name, look) in zip(panels, model_styles(models).items(), strict=False):
-        axes.hist(np.clip(errors[name], -reach, reach), edges, color=look["color"])
+        axes.hist(np.clip(errors[name], -limit, limit), edges, color=look["color"])
         axes.set(title=display(name), yscale="log")
         axes.tick_params(labelbottom=True)
     for axes in panels[len(models) :]:
@@ -126,7 +126,7 @@ def training_curves(results: Results, models: list[str]) -> Figure:
 
 
 def coverage(comparison: dict[str, Any]) -> Figure:
-    """Share of materials inside the prediction intervals, by range of Tc, against what was promised (dashed)."""
+    """Empirical coverage of the prediction intervals by range of Tc; nominal coverage dashed."""
     calibrated = {name: model["calibration"] for name, model in comparison["models"].items() if model["calibration"]}
     figure = Figure(figsize=WIDE, layout="constrained")
     axes = figure.subplots()
@@ -138,27 +138,29 @@ def coverage(comparison: dict[str, Any]) -> Figure:
         place = np.arange(len(rows)) + 0.5 * ((position + 0.5) / len(names) - 0.5)
         share = np.array([row["coverage"] for row in rows])
         bounds = np.array([row["coverage_interval"] for row in rows]).T
-        reach = np.maximum([share - bounds[0], bounds[1] - share], 0)
+        bars = np.maximum([share - bounds[0], bounds[1] - share], 0)
         style = look | {"linestyle": "none"}
-        axes.errorbar(place, 100 * share, 100 * reach, label=display(name), markersize=5, capsize=2, **style)
+        axes.errorbar(place, 100 * share, 100 * bars, label=display(name), markersize=5, capsize=2, **style)
         axes.set_xticks(range(len(rows)), [f"{row['group']}\nn = {row['n']}" for row in rows])
-        axes.axhline(100 * calibrated[name]["promised"], color=INK, linestyle="--", linewidth=0.8)
-    axes.set(ylabel="inside the interval (%)", ylim=(0, 102))
+        axes.axhline(100 * calibrated[name]["nominal_coverage"], color=INK, linestyle="--", linewidth=0.8)
+    axes.set(ylabel="empirical coverage (%)", ylim=(0, 102))
     axes.legend(loc="lower left")
     return figure
 
 
 def calibration_curves(results: Results, models: list[str]) -> Figure:
-    """Share of materials inside the intervals over the share that was promised, both in percent."""
+    """Empirical over nominal coverage, both in percent."""
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
-    promised = np.linspace(0.05, 0.95, 19)
+    nominal = np.linspace(0.05, 0.95, 19)
     for name, look in model_styles(models).items():
         if name in results.val:
-            shares = np.array(coverage_curve(results, name, promised.tolist()))
-            axes.plot(100 * promised, 100 * shares, label=display(name), **_line(look))
+            shares = np.array(coverage_curve(results, name, nominal.tolist()))
+            axes.plot(100 * nominal, 100 * shares, label=display(name), **_line(look))
     axes.axline((0, 0), slope=1, color=INK, linewidth=0.8, linestyle="--")
-    axes.set(xlabel="promised (%)", ylabel="inside (%)", xlim=(0, 100), ylim=(0, 100), aspect="equal")
+    axes.set(
+        xlabel="nominal coverage (%)", ylabel="empirical coverage (%)", xlim=(0, 100), ylim=(0, 100), aspect="equal"
+    )
     axes.legend(loc="upper left")
     return figure
 
@@ -168,7 +170,7 @@ def compression(results: Results, models: list[str]) -> Figure:
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
     tc_K = results.column("tc")
-    ranges = np.digitize(tc_K, [edge for edge in TC_EDGES_K if edge > 0])
+    ranges = tc_strata(tc_K)
     present = [number for number in np.unique(ranges) if np.any(ranges == number)]
     measured = [float(np.median(tc_K[ranges == number])) for number in present]
     for name, look in model_styles(models).items():
@@ -197,9 +199,9 @@ def accuracy_over_cost(comparison: dict[str, Any]) -> Figure:
             if model["cost"][key] is None:
                 continue
             mae_K, (low, high) = model["score"]["mae_K"], model["interval"]["mae_K"]
-            reach = [[max(mae_K - low, 0)], [max(high - mae_K, 0)]]
+            bars = [[max(mae_K - low, 0)], [max(high - mae_K, 0)]]
             style = look | {"linestyle": "none"}
-            axes.errorbar(max(model["cost"][key], 1e-3), mae_K, reach, label=display(name), capsize=2, **style)
+            axes.errorbar(max(model["cost"][key], 1e-3), mae_K, bars, label=display(name), capsize=2, **style)
         axes.set(xlabel=label, xscale="log", ylim=(0, None))
         _readable_decades(axes.xaxis)
     figure.axes[0].set(ylabel="MAE (K)")
@@ -289,7 +291,7 @@ def draw(build: Callable[[], Figure], path: Path) -> str:
         figure = build()
         with atomic_write(path) as temporary:
             figure.savefig(temporary, format="png", dpi=PRINT_DPI, facecolor="white")
-        figure.set_layout_engine("none")  # the layout stands; finding it again would cost as much as drawing
+        figure.set_layout_engine("none")  # the layout is found; finding it again would cost as much as drawing
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     return _inline(stream.getvalue(), path.stem)
@@ -334,11 +336,11 @@ def elements(formula: str) -> set[str]:
 def error_by_element(results: Results, model: str) -> dict[str, tuple[float, int]]:
     """MAE (K) over the test materials that hold an element, and how many they are."""
     error = np.abs(results.test[model]["tc_pred"].to_numpy() - results.column("tc"))
-    members: dict[str, list[int]] = {}
+    holding: dict[str, list[int]] = {}
     for row, formula in enumerate(results.column("formula")):
         for symbol in elements(str(formula)):
-            members.setdefault(symbol, []).append(row)
-    return {symbol: (float(error[rows].mean()), len(rows)) for symbol, rows in sorted(members.items())}
+            holding.setdefault(symbol, []).append(row)
+    return {symbol: (float(error[rows].mean()), len(rows)) for symbol, rows in sorted(holding.items())}
 
 
 def error_map(results: Results, model: str) -> Figure:
@@ -346,7 +348,7 @@ def error_map(results: Results, model: str) -> Figure:
     figure = Figure(figsize=(7.2, 3.9), layout="constrained")
     axes = figure.subplots()
     errors = {symbol: entry for symbol, entry in error_by_element(results, model).items() if symbol in PLACES}
-    values = [max(mae_K, 0.01) for mae_K, _ in errors.values()]
+    values = [max(mae_K, 0.01) for mae_K, _ in errors.values()] or [1.0]  # formulas that name no element
     norm = LogNorm(min(values), max(max(values), 1.01 * min(values)))
     for symbol, place in PLACES.items():
         _cell(axes, symbol, place, errors.get(symbol), norm)

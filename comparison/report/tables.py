@@ -1,11 +1,12 @@
 """The comparison as plain text: tables for the terminal (100 columns) and `comparison.md`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from comparison.wording import NOT_KNOWN, display, number
+from comparison.formatting import NOT_KNOWN, display, number
 from tc_common.files import read_csv
 
 WIDTH = 100
@@ -55,7 +56,7 @@ def group_rows(comparison: dict[str, Any], key: str) -> Rows:
 
 
 def family_rows(comparison: dict[str, Any]) -> Rows:
-    """Head and one row per family: count, then MAE (bias) of every model, with the best one's share of its error."""
+    """Head and one row per family: count, then MAE (bias) of every model, part of the best one's error."""
     models = comparison["models"]
     best = next(iter(models))
     rows = [["family", "n", *(display(name) for name in models), f"share of error, {display(best)}"]]
@@ -140,9 +141,14 @@ def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def unmarked(text: str) -> str:
+    """Text in one line whose `&` and `<` are no HTML."""
+    return " ".join(re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;").split())
+
+
 def markdown_table(rows: Rows) -> str:
-    """A table of GitHub's markdown."""
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    """A table of GitHub's markdown; names and formulas from files cannot become markup."""
+    escaped = [[unmarked(cell).replace("|", "\\|") for cell in row] for row in rows]
     rule = ["---"] + ["---:"] * (len(rows[0]) - 1)
     return "\n".join("| " + " | ".join(row) + " |" for row in [escaped[0], rule, *escaped[1:]])
 
@@ -150,12 +156,11 @@ def markdown_table(rows: Rows) -> str:
 def caption(comparison: dict[str, Any]) -> str:
     """Which materials, and what the brackets mean."""
     how = comparison["uncertainty"]
-    method = "BCa" if how["method"] == "bca" else "percentile"
     drawn = "chemical systems" if how["cluster"] == "chemical-system" else "materials"
     counted = "weighted " if comparison["weighted"] else ""
     return (
         f"{comparison['n']} {counted}test materials; brackets: {100 * how['level']:g} % intervals "
-        f"({method} bootstrap over {drawn}, {how['resamples']:,} resamples)"
+        f"(BCa bootstrap over {drawn}, {how['resamples']:,} resamples)"
     )
 
 
@@ -167,24 +172,24 @@ def runs_caption(comparison: dict[str, Any]) -> str:
         return f"{count} runs on the same {size} test materials; ± is the SD over runs (training seeds)"
     ratio = comparison["test_train_ratio"]
     corrected = (
-        "not corrected for training materials that runs share (n_train is unknown)"
+        "not corrected for overlapping training sets (n_train is unknown)"
         if ratio is None
-        else f"widened for shared training materials (test / training = {ratio:.2f})"
+        else f"widened for overlapping training sets (test / training = {ratio:.2f})"
     )
     return f"{count} splits with {size} test materials each; ± is the SD over splits; paired intervals are {corrected}"
 
 
-def verdict_list(comparison: dict[str, Any]) -> list[str]:
-    """The sentences that follow from the numbers."""
-    return [row["verdict"] for row in comparison["differences"]]
+def conclusions(comparison: dict[str, Any]) -> list[str]:
+    """One sentence per pair of models."""
+    return [row["conclusion"] for row in comparison["differences"]]
 
 
 def ensemble_sentences(comparison: dict[str, Any]) -> list[str]:
-    """What each ensemble is made of."""
+    """Models and weights of each ensemble."""
     sentences = []
     for name, facts in comparison["ensembles"].items():
         weights = facts.get("weights")
-        parts = [f"{display(m)} {weights[m]:.2f}" if weights else display(m) for m in facts["members"]]
+        parts = [f"{display(m)} {weights[m]:.2f}" if weights else display(m) for m in facts["models"]]
         left_out = ", ".join(display(model) for model in facts["left_out"])
         tail = f"; without validation predictions, hence left out: {left_out}" if left_out else ""
         sentences.append(f"{display(name)}: {', '.join(parts)} (fitted on validation materials{tail})")

@@ -1,4 +1,4 @@
-"""Write a comparison down: JSON, markdown, one HTML page, figures, intervals of every material."""
+"""Write a comparison: JSON, markdown, HTML page, figures, prediction intervals."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,13 +9,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from comparison.calibration import all_intervals
-from comparison.gather import Results
+from comparison.gather import SPLITS_FILE, Results, write_kept_splits
 from comparison.report import plots
 from comparison.report.documents import markdown, runs_markdown, runs_sections, sections
 from comparison.report.page import page
 from comparison.report.plots import draw, error_map
 from comparison.report.tables import caption, runs_caption
-from comparison.snapshot import SPLITS_FILE, write_kept_splits
 from tc_common.files import plain, write_csv, write_json, write_text
 
 
@@ -30,7 +29,7 @@ def write_comparison(folder: Path, results: Results, comparison: dict[str, Any])
     intervals = all_intervals(results, comparison)
     if intervals is not None:
         write_csv(folder / "comparison_intervals.csv", intervals)
-    (folder / SPLITS_FILE).unlink(missing_ok=True)  # those of an earlier comparison would vouch for other numbers
+    (folder / SPLITS_FILE).unlink(missing_ok=True)  # those of an earlier comparison belong to other numbers
     if results.splits:
         write_kept_splits(folder, results.splits)
     names = ["comparison.json", "comparison.md", "comparison.html"]

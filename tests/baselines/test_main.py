@@ -57,6 +57,22 @@ def test_from_splits_to_files(tmp_path: Path) -> None:
     }
 
 
+def test_an_ascii_terminal_gets_its_lines_too(tmp_path: Path) -> None:
+    make_splits(tmp_path / "splits", counts=(20, 10, 10))
+    flags = ["--data-dir", str(tmp_path / "splits"), "--results-dir", str(tmp_path / "results")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "baselines", *flags],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert len(ran.stdout.splitlines()) == 6 and r"R\xb2" in ran.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -7,13 +7,11 @@ import pandas as pd
 from comparison.calibration import all_intervals
 from comparison.ensemble import with_ensembles, write_ensembles
 from comparison.evaluate import Uncertainty, evaluate
-from comparison.gather import Results, gather
+from comparison.gather import Results, gather, write_kept_splits
 from comparison.published.readme import fill
-from comparison.repeats import read_runs, score_runs, summarise
+from comparison.repeats import read_runs, score_runs, summarise, write_kept_runs
 from comparison.report.documents import markdown, runs_markdown
-from comparison.snapshot import write_kept_runs, write_kept_splits
 from tc_common.files import plain, write_csv, write_json, write_text
-from tc_common.metrics import score
 from tests.comparison.made import make_results, read_json
 
 FOLDERS = ("results/one", "results/kept", "results/folders")
@@ -59,9 +57,6 @@ def publish(root: Path) -> Path:
 def _folder_of_models(folder: Path, seed: int) -> Results:
     """Two models whose errors differ little, so that the ensemble needs both; scores as any model writes them."""
     results = make_results(folder, {"alignn": 3.0, "dinov3": 3.2}, count=40, seed=seed)
-    for name, table in results.test.items():
-        scores = score(results.column("tc"), table["tc_pred"], results.training_median_K)
-        write_json(folder / f"{name}_metrics.json", {**results.metrics[name], **scores})
     results = with_ensembles(gather(folder, folder / "splits"), ["ensemble"], seed)
     write_ensembles(results, folder, 0.9)
     comparison = plain(evaluate(results, Uncertainty(resamples=200, seed=seed)))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comparison.calibration import calibration, coverage_curve, intervals_of
+from comparison.calibration import all_intervals, calibration, coverage_curve, intervals_of
 from tests.comparison.made import make_results
 
 
@@ -22,22 +22,22 @@ def test_coverage_and_width_by_hand(tmp_path: Path) -> None:
         counts = np.array([row["n"] for row in found[key]])
         assert counts.sum() == 200
         assert counts @ [row["coverage"] for row in found[key]] == pytest.approx(inside.sum())
-    assert "as promised" in found["verdict"]
+    assert found["conclusion"].endswith(", consistent with the nominal 80 %")
 
 
-def test_stranger_test_materials_are_reported_as_under_covered(tmp_path: Path) -> None:
+def test_under_coverage_of_other_materials_is_reported(tmp_path: Path) -> None:
     results = make_results(tmp_path, {"alignn": 1.0}, count=200)
     worse = results.test["alignn"].assign(tc_pred=results.column("tc") + np.random.default_rng(0).normal(0, 4, 200))
     found = calibration(replace(results, test={"alignn": worse}), "alignn", 0.9)
     assert found["overall"]["coverage"] < 0.6
-    assert found["verdict"].endswith("they under-cover")
+    assert found["conclusion"].endswith(", below the nominal 90 %")
 
 
 @pytest.mark.parametrize(
-    ("inside", "said"),
-    [(34, "they under-cover"), (40, "as promised"), (55, "as promised"), (60, "they over-cover")],
+    ("inside", "relation"),
+    [(34, "below"), (40, "consistent with"), (55, "consistent with"), (60, "above")],
 )
-def test_the_verdict_knows_the_chance_of_the_validation_set_too(tmp_path: Path, inside: int, said: str) -> None:
+def test_the_conclusion_knows_that_validation_is_a_sample_too(tmp_path: Path, inside: int, relation: str) -> None:
     """40 of 60 inside is too few for 80 % if only the test set were chance; with 60 validation materials it is not."""
     results = make_results(tmp_path, {"alignn": 3.0}, count=60)
     val = results.val["alignn"].assign(tc_pred=results.truth["val"]["tc"] + np.arange(1, 61))  # radius 49 K
@@ -45,7 +45,7 @@ def test_the_verdict_knows_the_chance_of_the_validation_set_too(tmp_path: Path, 
     test = results.test["alignn"].assign(tc_pred=results.column("tc") + residual_K)
     found = calibration(replace(results, test={"alignn": test}, val={"alignn": val}), "alignn", 0.8)
     assert found["overall"]["coverage"] == inside / 60
-    assert found["verdict"].endswith(said)
+    assert found["conclusion"].endswith(f", {relation} the nominal 80 %")
 
 
 def test_exact_bounds_of_the_share(tmp_path: Path) -> None:
@@ -57,13 +57,37 @@ def test_exact_bounds_of_the_share(tmp_path: Path) -> None:
     assert overall["coverage_interval"] == pytest.approx([0, 1 - 0.025 ** (1 / 60)])
 
 
-def test_the_curve_rises_with_the_promise_and_ends_where_validation_is_too_small(tmp_path: Path) -> None:
+def test_the_curve_rises_with_nominal_coverage_and_ends_where_validation_is_too_small(tmp_path: Path) -> None:
     results = make_results(tmp_path, {"alignn": 3.0}, count=200)
     shares = coverage_curve(results, "alignn", [0.2, 0.5, 0.9, 0.999])
     assert shares[:3] == sorted(shares[:3]) and np.isnan(shares[3])
     assert shares[:3] == pytest.approx([0.2, 0.5, 0.9], abs=0.12)
 
 
-def test_without_validation_predictions_nothing_is_promised(tmp_path: Path) -> None:
+def test_without_validation_predictions_there_are_no_intervals(tmp_path: Path) -> None:
     results = make_results(tmp_path, {"alignn": 1.0})
     assert calibration(replace(results, val={}), "alignn", 0.9) == {}
+
+
+def test_exact_bounds_where_all_are_inside(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"alignn": 1.0}, count=60)
+    exact = results.test["alignn"].assign(tc_pred=results.column("tc"))
+    overall = calibration(replace(results, test={"alignn": exact}), "alignn", 0.9)["overall"]
+    assert overall["coverage"] == 1
+    # Clopper-Pearson for n of n: (alpha / 2) ** (1 / n)
+    assert overall["coverage_interval"] == pytest.approx([0.025 ** (1 / 60), 1])
+
+
+def test_groups_without_test_materials_are_left_out(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"alignn": 3.0}, count=60)
+    cold = results.truth["test"].assign(tc=3.0)
+    test = {"alignn": results.test["alignn"].assign(tc=3.0)}
+    found = calibration(replace(results, truth={**results.truth, "test": cold}, test=test), "alignn", 0.9)
+    assert [row["group"] for row in found["by_range"]] == ["(0, 5] K"]
+
+
+def test_too_few_validation_materials_give_no_intervals(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"alignn": 3.0}, count=60)
+    few = {"alignn": results.val["alignn"][:5]}
+    assert calibration(replace(results, val=few), "alignn", 0.9) == {}
+    assert all_intervals(replace(results, val=few), {"models": {"alignn": {"calibration": {}}}}) is None

@@ -105,7 +105,10 @@ ONE, KEPT, FOLDERS = "results/one", "results/kept", "results/folders"
     ("tamper", "named"),
     [
         (digit(f"{ONE}/alignn_predictions.csv", r"(?m)^test-000,.*,-?(\d+)\."), "one/alignn_metrics.json: mae_K is"),
-        (digit(f"{ONE}/alignn_val_predictions.csv", r"(?m)^val-000,.*,-?(\d+)\."), "one/ensemble_val_pred"),
+        (
+            digit(f"{ONE}/alignn_val_predictions.csv", r"(?m)^val-000,.*,-?(\d+)\."),
+            "alignn_metrics.json: val_mae_K is",
+        ),
         (
             digit(f"{ONE}/ensemble_predictions.csv", r"(?m)^test-000,[^,]*,[^,]*,-?(\d+\.\d{3})"),
             "ensemble_predictions",
@@ -129,11 +132,11 @@ ONE, KEPT, FOLDERS = "results/one", "results/kept", "results/folders"
         (field(f"{FOLDERS}/comparison.json", "differences", 0, "interval_K", 1), "interval_K/1 is"),
         (digit("README.md", r"\| ALIGNN \| (\d+\.\d+)"), "README.md, table of results/one, line"),
         (digit("README.md", r"errs by (\d+\.\d+)"), "README.md: says .* in 'ALIGNN errs by .* gives"),
-        (replaced("README.md", "ALIGNN; ", "ALIGNN by 19 %; "), "README.md, line 8: no claim vouches for 19 in "),
-        (replaced("README.md", "ALIGNN; ", "ALIGNN within 1.5h; "), "no claim vouches for 1.5 in "),
-        (replaced("README.md", "ALIGNN; ", "ALIGNN, R² < 0.5 and > 0.4; "), "no claim vouches for 0.5 in .*1 more"),
-        (replaced("README.md", "ALIGNN errs", "The graph errs"), "stands there nowhere"),
-        (replaced("README.md", "ALIGNN; ", "ALIGNN (seed 7); "), "stands there 2 times"),
+        (replaced("README.md", "ALIGNN; ", "ALIGNN by 19 %; "), "README.md, line 8: no claim covers 19 in "),
+        (replaced("README.md", "ALIGNN; ", "ALIGNN within 1.5h; "), "no claim covers 1.5 in "),
+        (replaced("README.md", "ALIGNN; ", "ALIGNN, R² < 0.5 and > 0.4; "), "no claim covers 0.5 in .*1 more"),
+        (replaced("README.md", "ALIGNN errs", "The graph errs"), "is there nowhere"),
+        (replaced("README.md", "ALIGNN; ", "ALIGNN (seed 7); "), "is there 2 times"),
         (replaced("results/claims.csv", ",mae_K,", ",mae_k,"), "alignn_metrics.json has nothing at 'mae_k'"),
         (without(f"{ONE}/alignn_predictions.csv"), "one/alignn_predictions.csv is missing"),
         (without(f"{ONE}/alignn_metrics.json"), "one/alignn_metrics.json is missing"),
@@ -152,3 +155,13 @@ def test_one_change_fails_and_is_named(
     assert status == 2
     assert re.search(named, error), error
     assert len(error.splitlines()) == 1 and error.startswith("error: ")
+
+
+def test_a_comparison_of_an_earlier_version_is_refused_in_one_line(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = root / ONE / "comparison.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("nominal_coverage", "promised"), encoding="utf-8")
+    status, _, error = outcome(root, monkeypatch, capsys)
+    assert status == 2 and "one/comparison.json was written by an earlier version; make it again" in error
+    assert len(error.splitlines()) == 1

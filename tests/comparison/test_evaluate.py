@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from comparison.evaluate import Uncertainty, compression, evaluate, worst_misses
-from comparison.wording import display, format_p, number, verdict
+from comparison.formatting import conclusion, display, format_p, number
 from tc_common.files import plain
+from tc_common.splits import TC_RANGES
 from tests.comparison.made import make_results
 
 QUICK = Uncertainty(resamples=500)
@@ -28,7 +29,7 @@ def test_models_come_ordered_by_mae_with_their_groups(tmp_path: Path) -> None:
         assert sum(row["error_share"] for row in model[key]) == pytest.approx(1)
         weighted = sum(row["n"] * row["mae_K"] for row in model[key]) / 60
         assert weighted == pytest.approx(model["score"]["mae_K"])
-    assert [row["group"] for row in model["by_range"]] == ["0–5 K", "5–15 K", "15–40 K", "40+ K"]
+    assert [row["group"] for row in model["by_range"]] == list(TC_RANGES)
     assert model["superconductors"]["n"] < 60
     low, high = model["interval"]["mae_K"]
     assert low < model["score"]["mae_K"] < high
@@ -43,7 +44,7 @@ def test_every_pair_is_compared_once(tmp_path: Path) -> None:
         assert row["mae_difference_K"] == pytest.approx(scores[0] - scores[1])
         assert row["p_holm"] >= row["p"]
         told_apart = "c" in (row["a"], row["b"])
-        assert ("not distinguishable" in row["verdict"]) != told_apart
+        assert ("not distinguishable" in row["conclusion"]) != told_apart
 
 
 def test_one_model_has_no_differences(tmp_path: Path) -> None:
@@ -59,15 +60,15 @@ def test_one_model_has_no_differences(tmp_path: Path) -> None:
         (0.1, 0.9, 0.06, "not distinguishable"),
     ],
 )
-def test_a_verdict_needs_interval_and_corrected_p(low: float, high: float, p: float, ending: str) -> None:
-    said = verdict(difference(low, high, p), level=0.95)
+def test_a_conclusion_needs_interval_and_corrected_p(low: float, high: float, p: float, ending: str) -> None:
+    said = conclusion(difference(low, high, p), level=0.95)
     assert said.startswith(f"ViT − ALIGNN = {number((low + high) / 2, sign=True)} K [")
     assert said.endswith(ending)
 
 
-def test_verdicts_follow_the_confidence_asked_for() -> None:
-    assert "not distinguishable" in verdict(difference(0.1, 0.9, 0.02), level=0.99)
-    assert "lower MAE" in verdict(difference(0.1, 0.9, 0.02), level=0.95)
+def test_conclusions_follow_the_confidence_asked_for() -> None:
+    assert "not distinguishable" in conclusion(difference(0.1, 0.9, 0.02), level=0.99)
+    assert "lower MAE" in conclusion(difference(0.1, 0.9, 0.02), level=0.95)
 
 
 def test_numbers_as_written() -> None:
@@ -120,7 +121,7 @@ def test_nothing_that_json_does_not_know_remains() -> None:
 
 
 def test_a_random_start_is_not_called_dinov3() -> None:
-    assert display("dinov3", "random") == "ViT, random start"
+    assert display("dinov3", "random") == "ViT (from scratch)"
     assert display("dinov3", "pretrained:vit_base_patch16_dinov3.lvd1689m@0123456789ab") == "DINOv3"
     assert display("dinov3", "file:vit_tiny.pth@0123456789ab") == display("dinov3") == "ViT"
     assert display("alignn", "random") == "ALIGNN"

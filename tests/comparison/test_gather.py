@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from comparison.evaluate import Uncertainty, evaluate
-from comparison.gather import gather
+from comparison.gather import gather, write_kept_splits
 from tc_common.errors import UserError
 from tc_common.predictions import read_predictions, write_predictions
 from tc_common.splits import drawn
@@ -108,3 +108,14 @@ def test_a_damaged_metrics_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "alignn_metrics.json").write_text("{")
     with pytest.raises(UserError, match="alignn_metrics.json cannot be read"):
         gather(tmp_path, tmp_path / "splits")
+
+
+def test_splits_kept_by_an_earlier_comparison_are_used_if_they_are_of_these_materials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = make_results(tmp_path / "r", {"alignn": 2.0})
+    write_kept_splits(tmp_path / "r", results.splits)
+    assert gather(tmp_path / "r").training_median_K == results.training_median_K
+    write_kept_splits(tmp_path / "r", make_splits(tmp_path / "other", count=50, seed=9))
+    assert np.isnan(gather(tmp_path / "r").training_median_K), "other materials"

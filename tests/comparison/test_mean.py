@@ -17,11 +17,8 @@ def trained(folder: Path, seeds: int = 3, count: int = 60) -> str:
     """Trainings of "alignn" whose errors are independent, and the pattern that matches them."""
     splits = make_splits(folder / "splits", count)
     for seed in range(seeds):
-        make_model(
-            folder / f"seed{seed}", "alignn", splits, 3.0, seed, init="random", train_seconds=10.0, parameters=100
-        )
-        path = folder / f"seed{seed}/alignn_metrics.json"
-        write_json(path, {**read_json(path), "seed": seed})
+        known = {"init": "random", "train_seconds": 10.0, "parameters": 100, "seeds": [seed]}
+        make_model(folder / f"seed{seed}", "alignn", splits, 3.0, seed, **known)
         settings = {"seed": seed, "hidden": 64, "results_dir": f"seed{seed}"}
         write_json(folder / f"seed{seed}/alignn_config.json", settings)
     return str(folder / "seed*")

@@ -76,12 +76,13 @@ def test_the_page_is_whole_and_needs_nothing_else(folder: Path) -> None:
 def test_names_from_files_cannot_become_markup(folder: Path) -> None:
     text = (folder / "comparison.html").read_text(encoding="utf-8")
     assert "<b>odd" not in text and "&lt;b&gt;odd|name" in text
-    assert "<b>odd\\|name |" in (folder / "comparison.md").read_text(encoding="utf-8")
+    markdown = (folder / "comparison.md").read_text(encoding="utf-8")
+    assert "<b>" not in markdown and "&lt;b>odd\\|name |" in markdown
 
 
 @pytest.mark.parametrize(
     "heading",
-    ["Scores", "Paired differences", "Where the error sits", "Prediction intervals", "Compression", "Cost", "Ensemble",
+    ["Scores", "Paired differences", "Error by range", "Prediction intervals", "Compression", "Cost", "Ensemble",
      "Worst misses of", "Literature"],
 )  # fmt: skip
 def test_every_part_is_there(folder: Path, heading: str) -> None:
@@ -152,6 +153,16 @@ def test_a_single_material_makes_a_report_too(tmp_path: Path) -> None:
     comparison = read_json(tmp_path / "comparison.json")
     assert comparison["models"]["alignn"]["calibration"] == {}, "too few validation materials for 90 %"
     assert not (tmp_path / "comparison_intervals.csv").exists()
+
+
+def test_formulas_cannot_become_markup(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"alignn": 2.0})
+    for table in results.truth.values():
+        table["formula"] = "<script>alert(1)</script>"
+    write_comparison(tmp_path, results, evaluate(results, QUICK))
+    for name in ("comparison.md", "comparison.html"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "<script>" not in text and "&lt;script>alert" in text.replace("&gt;", ">"), name
 
 
 def test_elements_of_formulas() -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.splitting import GROUPED_BY, Split, divide, divide_in_folds, tc_strata
+from data.splitting import GROUPED_BY, Split, divide, divide_in_folds
 from tc_common.errors import UserError
+from tc_common.splits import tc_strata
 
 KINDS: tuple[Split, ...] = ("stratified", "chemical-system", "parent")
 
@@ -25,10 +26,6 @@ def materials(count: int, seed: int = 0) -> pd.DataFrame:
             "parent_group": [f"p{int(n)}" for n in count / 3 * random.random(count) ** 2],
         }
     )
-
-
-def test_strata_separate_zero_from_small_and_end_at_the_edges() -> None:
-    assert list(tc_strata(np.array([0, 0.01, 5, 5.01, 15, 40, 40.01, 250]))) == [0, 1, 1, 2, 2, 3, 4, 4]
 
 
 def test_the_upstream_table_of_5773_rows_gives_4041_866_866() -> None:

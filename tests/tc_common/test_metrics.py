@@ -13,7 +13,7 @@ from sklearn.metrics import (
     r2_score,
 )
 
-from tc_common.metrics import errors_by_group, r2, score, tc_range, tc_ranges, weighted_median
+from tc_common.metrics import errors_by_group, mean_and_spread, r2, score, weighted_median
 
 temperatures = st.lists(st.floats(0, 140), min_size=2, max_size=30)
 
@@ -105,9 +105,14 @@ def test_weighted_median_of_an_even_split_lies_between() -> None:
     assert weighted_median(np.array([7.0]), np.ones(1)) == 7.0
 
 
-def test_ranges_hold_their_lower_edge() -> None:
-    assert tc_ranges() == ["0–5 K", "5–15 K", "15–40 K", "40+ K"]
-    assert tc_range([0, 4.99, 5, 15, 39.9, 40, 133]) == [tc_ranges()[k] for k in (0, 0, 1, 2, 2, 3, 3)]
+def test_mean_and_spread_by_hand() -> None:
+    pred_K = np.array([[1.0, 4.0], [2.0, 2.0]])
+    mean_K, spread_K = mean_and_spread(pred_K, np.array([2 / 3, 1 / 3]))
+    assert mean_K == pytest.approx([2, 2]) and spread_K == pytest.approx([2**0.5, 0])
+    equal = np.full(3, 1 / 3)
+    samples = np.array([[3.0, 5.0, 10.0]])
+    assert mean_and_spread(samples, equal)[1] == pytest.approx(samples.std(axis=1))
+    assert mean_and_spread(samples, equal, unbiased=True)[1] == pytest.approx(samples.std(axis=1, ddof=1))
 
 
 def test_errors_by_group_share_the_whole_error() -> None:

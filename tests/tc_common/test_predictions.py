@@ -32,13 +32,17 @@ def test_two_writings_are_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"material_id": ["a", "a"]}, "material a stands twice"),
+        ({"material_id": ["a", "a"]}, "material a is there twice"),
         ({"material_id": ["a", None]}, "row 3 has no material_id"),
         ({"tc_pred": [1.0, np.nan]}, "tc_pred of a is nan"),
         ({"tc_pred": [1.0, np.inf]}, "tc_pred of a is inf"),
         ({"tc": [1.0, -2.0]}, "tc of a is -2.0, below 0 K"),
         ({"tc": ["warm", 2.0]}, "tc of b is warm"),
         ({"tc_std": [1.0, np.nan]}, "tc_std of a is nan"),
+        ({"tc_std": [1.0, -0.1]}, "tc_std of a is -0.1, below 0 K; correct it"),
+        ({"tc_pred": [1.0, 1e308]}, "tc_pred of a is 1e[+]308, beyond 1e[+]06 K"),
+        ({"tc_pred": [-2e6, 1.0]}, "tc_pred of b is -2000000.0, beyond"),
+        ({"tc_lower": [1.0, 3.0], "tc_upper": [2.0, 2.5]}, "tc_lower of a is 3.0, above its tc_upper"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, columns: dict[str, list[object]], message: str) -> None:
@@ -76,6 +80,14 @@ def test_missing_and_unknown_ids_are_named(ids: list[str], message: str) -> None
 
 def test_another_measured_tc_is_an_error() -> None:
     truth = pd.DataFrame({"material_id": ["a", "b"], "tc": [0.0, 18.3]})
-    with pytest.raises(UserError, match=r"tc of b is 18.0 K, but 18.3 K in test.csv"):
+    with pytest.raises(UserError, match=r"tc of b is 18.0, but 18.3 in test.csv"):
         align(table(), truth, Path("m.csv"), "test.csv")
     align(table(), truth.assign(tc=[0.0, 18.0 + 1e-5]), Path("m.csv"), "test.csv")
+
+
+def test_another_formula_of_the_same_id_is_an_error_and_another_spelling_is_none() -> None:
+    truth = pd.DataFrame({"material_id": ["a", "b"], "formula": ["NaN", "Nb3Sn"], "tc": [0.0, 18.0]})
+    align(table(formula=["Sn1Nb3", "NaN"]), truth, Path("m.csv"), "test.csv")
+    for other in ("Nb3Ge", "<script>"):
+        with pytest.raises(UserError, match=f"m.csv: formula of b is {other}, but Nb3Sn in test.csv; the files are"):
+            align(table(formula=[other, "NaN"]), truth, Path("m.csv"), "test.csv")

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tc_common.errors import UserError
-from tc_common.splits import SPLIT_COLUMNS, drawn, read_splits, splits_sha256, write_splits
+from tc_common.splits import SPLIT_COLUMNS, drawn, read_splits, splits_sha256, tc_range, tc_strata, write_splits
 
 
 def made(tc_K: float = 9.2) -> dict[str, pd.DataFrame]:
@@ -16,6 +16,12 @@ def made(tc_K: float = 9.2) -> dict[str, pd.DataFrame]:
         tc=tc_K, cif="x.cif", mp_id="", chemical_system="Nb", family="element", weight=1.0
     )
     return {name: table.iloc[2 * n : 2 * n + 2] for n, name in enumerate(("train", "val", "test"))}
+
+
+def test_ranges_keep_zero_apart_and_hold_their_upper_edge() -> None:
+    tc_K = [0, 0.01, 5, 5.01, 15, 40, 40.01, 250]
+    assert list(tc_strata(tc_K)) == [0, 1, 1, 2, 2, 3, 4, 4]
+    assert tc_range([0, 5, 40.01]) == ["0 K", "(0, 5] K", "> 40 K"]
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

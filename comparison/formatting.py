@@ -1,4 +1,4 @@
-"""Names and numbers as people write them."""
+"""Formatting: display names of models, numbers, p-values, and the conclusion from a paired difference."""
 
 import re
 from typing import Any
@@ -12,20 +12,19 @@ DISPLAY_NAMES = {
     "finetuned_alignn": "ALIGNN fine-tuned",
     "composition": "composition trees",
     "ensemble": "ensemble",
-    "ensemble_ridge": "ensemble (ridge)",
     "ensemble_equal": "ensemble (plain mean)",
 }
 
 
 def display(model: str, init: str | None = None) -> str:
-    """A model's name as people write it; the vision model is DINOv3 only if its `init` brought DINOv3's weights.
+    """A model's display name; the vision model is DINOv3 only if its `init` brought DINOv3's weights.
 
     An `init` of `mean of 3: random` is that of three trainings whose predictions are averaged.
     """
-    if init and (several := re.fullmatch(r"mean of (\d+): (.*)", init)):
-        return f"{display(model, several[2])}, mean of {several[1]}"
+    if init and (mean := re.fullmatch(r"mean of (\d+): (.*)", init)):
+        return f"{display(model, mean[2])}, mean of {mean[1]}"
     if model == "dinov3" and init:
-        return "ViT, random start" if init == "random" else "DINOv3" if "dinov3" in init else "ViT"
+        return "ViT (from scratch)" if init == "random" else "DINOv3" if "dinov3" in init else "ViT"
     return DISPLAY_NAMES.get(model, model.replace("_", " "))
 
 
@@ -42,10 +41,10 @@ def format_p(p: float) -> str:
     return f"{p:.2f}" if p >= 0.095 else f"{p:.3f}" if p >= 0.00095 else f"{p:.0e}"
 
 
-def verdict(difference: dict[str, Any], level: float) -> str:
-    """What a paired difference in MAE allows to say.
+def conclusion(difference: dict[str, Any], level: float) -> str:
+    """The sentence that a paired difference in MAE supports.
 
-    Two models are told apart only if 0 lies outside the interval and p, corrected by Holm, is below 1 - level.
+    Two models differ significantly only if 0 lies outside the interval and p, corrected by Holm, is below 1 - level.
     """
     a, b = display(difference["a"]), display(difference["b"])
     low, high = difference["interval_K"]
