@@ -17,14 +17,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import cdist
 
 from data.download import COMMIT, Remote, fetch
 from data.leakage import NEAR
 from data.sources import DOWNLOAD_DIR, relative
 from data.tables import LARGEST_TC_K, read_table, reject
 from tc_common.cli import parse, run
-from tc_common.composition import chemical_system, composition_key, element_fractions, fractions, parse_formula
+from tc_common.composition import (
+    ROUNDING,
+    chemical_system,
+    composition_key,
+    fractions,
+    nearest_distance,
+    parse_formula,
+)
 from tc_common.elements import LAST_Z, Array
 from tc_common.errors import UserError
 from tc_common.files import sha256, sync, write_csv, write_json
@@ -43,7 +49,6 @@ TABLE_SHA256 = "b34a955cc59f7a1556bc92c4b9db559bfd634c03227b7e95337a2e5d69227dd6
 REPEATED, IN_SPLITS, NEAR_HELD_OUT, HELD_OUT_SYSTEM = "repeated", "in splits", "near held-out", "held-out system"
 # Below this the parents of held-out structures come back as labels with another element added.
 LEAST_EXCLUDE_FOR_PARENTS = 0.10
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,14 +195,6 @@ def exclude_held_out(rows: pd.DataFrame, splits: dict[str, pd.DataFrame], exclud
     near = nearest_distance(left["name"].tolist(), held_out["formula"].tolist()) <= exclude + ROUNDING
     close = rows.index.isin(left.index[near])
     return reject(rows, pd.Series(close, rows.index), f"within {exclude:g} of a held-out composition", NEAR_HELD_OUT)
-
-
-def nearest_distance(formulas: list[str], others: list[str]) -> Array:
-    """Fraction of the atoms (n,) that lies between each formula and the nearest of the others; 1 with none of them."""
-    if not formulas or not others:
-        return np.ones(len(formulas))
-    found = cdist(element_fractions(formulas), element_fractions(others), "cityblock") / 2
-    return np.asarray(found.min(axis=1))
 
 
 def labels_of(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Composition, Element, Structure
+from scipy.spatial.distance import cdist
 
 from tc_common.chemistry import doping_features, doping_names, presence
 from tc_common.elements import LAST_Z, Array, element_symbols, element_table, property_names
@@ -129,6 +130,9 @@ def _parse(formula: str) -> Composition:
 LONGEST_FORMULA = 200
 FORMULA = re.compile(r"[A-Z(\[][A-Za-z0-9.()\[\]]*")
 
+# Sums of fractions differ in their last digits: two distances are equal to this.
+ROUNDING = 1e-9
+
 Fractions = dict[str, float]
 
 
@@ -162,6 +166,14 @@ def formula_distance(a: Fractions, b: Fractions) -> float:
     Half the L1 distance of the atomic fractions (total variation).
     """
     return sum(abs(a.get(element, 0.0) - b.get(element, 0.0)) for element in {*a, *b}) / 2
+
+
+def nearest_distance(formulas: Sequence[str], others: Sequence[str]) -> Array:
+    """`formula_distance` (n,) of each formula from the nearest of the others; 1 where there are none."""
+    if not len(formulas) or not len(others):
+        return np.ones(len(formulas))
+    found = cdist(element_fractions(formulas), element_fractions(others), "cityblock") / 2
+    return np.asarray(found.min(axis=1))
 
 
 def chemical_system(shares: Fractions) -> str:

@@ -5,13 +5,14 @@ validation or test composition is learned from by mistake.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tc_common.composition import ROUNDING, nearest_distance
 from tc_common.errors import UserError
 from tc_common.files import read_csv, sha256
 from tc_common.splits import read_splits, splits_sha256
@@ -31,6 +32,13 @@ class ExtraLabels:
     """Every label is farther than this fraction of the atoms from every validation and test composition."""
     split: str
     """Kind of the splits; in `chemical-system` no label is of a held-out system either."""
+
+    def away_from(self, materials: pd.DataFrame) -> "ExtraLabels":
+        """Those that may be learned from where these materials are held out too."""
+        distance = nearest_distance(self.table["formula"].tolist(), materials["formula"].tolist())
+        theirs = self.table["chemical_system"].isin(set(materials["chemical_system"]))
+        kept = self.table[(distance > self.exclude + ROUNDING) & ~theirs]
+        return replace(self, table=kept.reset_index(drop=True))
 
     def metadata(self) -> dict[str, Any]:
         """What metrics, tables and cards say of them."""

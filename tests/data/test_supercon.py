@@ -11,7 +11,7 @@ import pytest
 
 from data import prepare, supercon
 from data.prepare import PrepareConfig
-from data.supercon import SuperconConfig, check_labels, labels_of, nearest_distance, one_row_a_composition, source_path
+from data.supercon import SuperconConfig, check_labels, labels_of, one_row_a_composition, source_path
 from tc_common.composition import chemical_system, composition_key, formula_distance, fractions, parse_formula
 from tc_common.errors import UserError
 from tc_common.files import sha256
@@ -127,13 +127,6 @@ def test_formulas_leave_out_the_ones_that_chemists_leave_out() -> None:
     assert set(written["formula"]) == expected
     for name, formula in zip(written["name"], written["formula"], strict=True):
         assert composition_key(fractions(parse_formula(name))) == composition_key(fractions(parse_formula(formula)))
-
-
-def test_distances_agree_with_those_of_formulas() -> None:
-    some, others = ["MgB2", "Mg0.9Al0.1B2", "NbTi"], ["MgB2", "Nb0.6Ti0.4", "La2CuO4"]
-    by_hand = [min(formula_distance(*(fractions(parse_formula(f)) for f in (a, b))) for b in others) for a in some]
-    assert nearest_distance(some, others) == pytest.approx(by_hand)
-    assert nearest_distance(some, []).tolist() == [1, 1, 1] and len(nearest_distance([], others)) == 0
 
 
 def test_mistakes_are_named(folder: Path, tmp_path: Path) -> None:
