@@ -1,10 +1,10 @@
-"""Draw every material of the split files as physics-coloured PNGs.
+"""Render every material of the split files as physics-coloured PNGs.
 
     python render_images.py                                   # data/processed -> data/images, 18 views a material
     python render_images.py --workers 2 --limit 20            # a quick look
     python render_images.py --contact-sheet 8                 # and one sheet of 8 materials for people to look at
 
-Run again, it draws only what is missing or out of date. Cost and speed: benchmarks/results/render_speed.json.
+Run again, it renders only what is missing or out of date. Cost and speed: benchmarks/results/render_speed.json.
 """
 
 import os
@@ -12,39 +12,39 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from dinov3_pipeline.render import image_index
 from dinov3_pipeline.render import jobs as render_jobs
 from dinov3_pipeline.render.contact_sheet import SheetMaterial, contact_sheet
 from dinov3_pipeline.render.jobs import MaterialRow, Rendered, cannot_write
-from dinov3_pipeline.render.options import RenderOptions
+from dinov3_pipeline.render.options import RenderOptions, record_options, write_index
 from tc_common import cli
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import atomic_write, write_json
 from tc_common.splits import SPLITS, read_splits
+from tc_common.structures import Structures, training_structures
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderConfig(RenderOptions):
-    """What to draw, how, and where to."""
+    """What to render, how, and where to."""
 
     data_dir: Path = Path("data/processed")
     """Folder with train.csv, val.csv and test.csv."""
     out: Path = Path("data/images")
     """Folder for the images and their index; one run at a time."""
     workers: int = 0
-    """Processes that draw (>= 0; 0 = one per core)."""
+    """Processes that render (>= 0; 0 = one per core)."""
+    structures: Structures = "draw"
+    """one renders the chosen structures; draw and all also the other ones of training compositions, for trainers
+    with the same flag."""
     limit: int | None = None
-    """Draw only N materials of each split, the same as the trainers with this --limit (>= 1)."""
-    engine: Literal["local"] = "local"
-    """Where the workers run: processes on this machine."""
+    """Render only N materials of each split, the same as the trainers with this --limit (>= 1)."""
     contact_sheet: int = 0
     """Also write contact_sheet.png with N materials from the lowest Tc to the highest (0 to 100; 0 = none)."""
 
@@ -63,30 +63,31 @@ class RenderConfig(RenderOptions):
 
 
 def main(config: RenderConfig) -> None:
-    """Draw what is not finished, then write index and report."""
+    """Render what is not finished, then write index and report."""
     options = config.options()
     splits = read_splits(config.data_dir, config.limit)
+    splits["train"] = training_structures(config.data_dir, splits, config.structures, seed=0).table
     rows = render_jobs.material_rows(splits, config.out)
-    with own_images_dir(config.out):
-        image_index.record_options(config.out, options)
-        finished = draw(rows, options, config)
-        drawn = {key for key, result in finished.items() if not result.skipped}
+    with lock_images_dir(config.out):
+        record_options(config.out, options)
+        finished = render(rows, options, config)
+        rendered = {key for key, result in finished.items() if not result.skipped}
         report(config.out, finished)
-        if not drawn:
+        if not rendered:
             first = next(iter(finished.values()))
-            raise UserError(f"no material of {config.data_dir} could be drawn; the first: {first.skipped}")
-        index = image_index.write_index(config.out, splits, drawn, options)
+            raise UserError(f"no material of {config.data_dir} could be rendered; the first: {first.skipped}")
+        index = write_index(config.out, splits, rendered, options)
         if config.contact_sheet:
-            write_contact_sheet(config.out / "contact_sheet.png", splits, drawn, config)
-    print(f"{config.out / 'image_metadata.csv'}: {len(index)} images of {len(drawn)} materials")
+            write_contact_sheet(config.out / "contact_sheet.png", splits, rendered, config)
+    print(f"{config.out / 'image_metadata.csv'}: {len(index)} images of {len(rendered)} materials")
 
 
 @contextmanager
-def own_images_dir(out: Path) -> Iterator[None]:
-    """Make the folders, hold them against a second run, and clear what a killed one left.
+def lock_images_dir(out: Path) -> Iterator[None]:
+    """Make and lock the folder, and delete temporary files of a killed run.
 
     Raises:
-        UserError: another run holds the folder, or it cannot be written.
+        UserError: another run has locked the folder, or it cannot be written.
     """
     try:
         for split in SPLITS:
@@ -105,8 +106,10 @@ def own_images_dir(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def draw(rows: Sequence[MaterialRow], options: RenderOptions, config: RenderConfig) -> dict[tuple[str, str], Rendered]:
-    """Draw the rows that are not finished; what became of every row, in the order of the rows."""
+def render(
+    rows: Sequence[MaterialRow], options: RenderOptions, config: RenderConfig
+) -> dict[tuple[str, str], Rendered]:
+    """Render the rows that are not finished; the status of every row, in their order."""
     journal = render_jobs.read_journal(config.out)
     finished = {
         (row.split, row.material_id): journal[row.split, row.material_id]
@@ -115,7 +118,7 @@ def draw(rows: Sequence[MaterialRow], options: RenderOptions, config: RenderConf
     }
     pending = [row for row in rows if (row.split, row.material_id) not in finished]
     workers = min(config.workers or os.cpu_count() or 1, max(1, len(pending)))
-    print(f"drawing {len(pending)} of {len(rows)} materials with {workers} workers")
+    print(f"rendering {len(pending)} of {len(rows)} materials with {workers} workers")
     results = render_jobs.run_local(pending, options, workers)
     for result in tqdm(results, total=len(pending), unit="material", disable=None if pending else True):
         render_jobs.append_journal(config.out, result)
@@ -142,17 +145,15 @@ def report(out: Path, finished: dict[tuple[str, str], Rendered]) -> None:
 
 
 def write_contact_sheet(
-    path: Path, splits: dict[str, pd.DataFrame], drawn: set[tuple[str, str]], config: RenderConfig
+    path: Path, splits: dict[str, pd.DataFrame], rendered: set[tuple[str, str]], config: RenderConfig
 ) -> None:
     """Write a sheet of materials evenly spread over the ranks of the different Tc."""
     table = pd.concat([table.assign(split=name) for name, table in splits.items()])
-    table = table[[key in drawn for key in zip(table["split"], table["material_id"], strict=True)]]
+    table = table[[key in rendered for key in zip(table["split"], table["material_id"], strict=True)]]
     ranked = table.sort_values(["tc", "material_id"]).drop_duplicates("tc", ignore_index=True)
     chosen = np.unique(np.linspace(0, len(ranked) - 1, config.contact_sheet).round().astype(int))
     materials = [
-        SheetMaterial(
-            material_id=row.material_id, formula=row.formula, tc_K=row.tc, structure=read_crystal(Path(row.cif))
-        )
+        SheetMaterial(formula=row.formula, tc_K=row.tc, structure=read_crystal(Path(row.cif)))
         for row in ranked.loc[chosen].itertuples()
     ]
     with atomic_write(path) as temporary:

@@ -121,9 +121,9 @@ def look_at_pictures(table: pd.DataFrame) -> dict[str, Any]:
     for row in table.itertuples():
         geometry = prepare(row.crystal, options)
         colors = [documented_color({s.symbol: v for s, v in site.species.items()}) for site in row.crystal]
-        images = draw_views(geometry, view_names(options), row.material_id, options)
+        images = draw_views(geometry, view_names(options), options)
         for name, image in zip(view_names(options), images, strict=True):
-            scene, placement = placed(geometry, name, row.material_id, options)
+            scene, placement = placed(geometry, name, options)
             hidden[name].append(look_at_view(image, scene, placement, colors, count))
     return {
         "atoms_drawn": count["atoms"],
@@ -137,11 +137,11 @@ def look_at_pictures(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def placed(geometry: Geometry, name: str, material_id: str, options: RenderOptions) -> tuple[Scene, Placement]:
+def placed(geometry: Geometry, name: str, options: RenderOptions) -> tuple[Scene, Placement]:
     """Where a view's atoms should be."""
     repetitions, direction = parse_view(name)
     scene = repeat(geometry, repetitions)
-    rotation = view_rotation(geometry.lattice_A, direction, (options.seed, material_id, name))
+    rotation = view_rotation(geometry.lattice_A, direction, (options.seed, geometry.digest, name))
     return scene, place(scene, rotation, options.image_size)
 
 
@@ -228,9 +228,7 @@ def look_at_doping(rows: pd.DataFrame, pairs: int, seed: int) -> dict[str, Any]:
             pair = [read_crystal(Path(cif)) for cif in (row.cif, undoped[row.mp_id])]
         except CrystalError:
             continue
-        first, second = (
-            views(crystal, material_id="x", options=RenderOptions(bonds="none"), names=names) for crystal in pair
-        )
+        first, second = (views(crystal, options=RenderOptions(bonds="none"), names=names) for crystal in pair)
         looked_at += 1
         if (first == second).all():
             same.append(f"{row.material_id} = {Path(undoped[row.mp_id]).stem}")

@@ -134,8 +134,8 @@ def _to_png(rows: Sequence[MaterialRow], bonds: BondMode) -> list[Job]:
 def _in_memory(table: pd.DataFrame) -> list[Job]:
     """Views as arrays, of crystals whose geometry was prepared before (as in training with --online-views)."""
     options = RenderOptions(bonds="covalent")
-    ready = [(prepare(read_crystal(Path(row.cif)), options), row.material_id) for row in table.itertuples()]
-    return [lambda pair=pair: len(draw_views(pair[0], view_names(options), pair[1], options)) for pair in ready]  # type: ignore[misc]
+    ready = [prepare(read_crystal(Path(row.cif)), options) for row in table.itertuples()]
+    return [lambda each=each: len(draw_views(each, view_names(options), options)) for each in ready]  # type: ignore[misc]
 
 
 def _scaling(table: pd.DataFrame, scratch: Path, bonds: BondMode, config: SpeedConfig) -> dict[str, float]:

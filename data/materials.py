@@ -1,5 +1,6 @@
-"""From rows to materials: what counts as one material, which structure stands for it, which Tc it has."""
+"""From rows to materials: what counts as one material, which structure represents it, which Tc it has."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,16 +9,21 @@ import pandas as pd
 from data.families import family
 from data.reading import Reading
 from data.sources import relative
-from data.tables import reject
+from data.tables import included, reject
 from tc_common.composition import chemical_system, composition_key, formula_distance, fractions, parse_formula
 
-# Share of the atoms in which a structure may differ from the formula it stands for. SuperCon rounds to 3 decimals of a
-# formula unit, and oxygen contents are known to about 0.05 in 7 atoms, 0.7 %; all of 3DSC agrees to 1e-11. Two percent
-# is one atom in fifty: another material.
+# Share of the atoms in which a structure may differ from its row's formula. SuperCon rounds to 3 decimals of a formula
+# unit, and oxygen contents are known to about 0.05 in 7 atoms, 0.7 %; all of 3DSC agrees to 1e-11. Two percent is one
+# atom in fifty: another material.
 LARGEST_MISMATCH = 0.02
 REPORTED_MISMATCH = 0.001
 # Steps in which formula distances are compared, so that rounding does not decide between structures.
 DISTANCE_STEP = 1e-4
+
+# Entries of databases end in a number, as mp-19735, mvc-3929 and JVASP-816 do. The mvc entries, hypothetical cathodes
+# for multivalent batteries, were numbered apart and came later.
+NUMBERED = re.compile(r"(?P<prefix>[A-Za-z]+)-(?P<number>\d{1,15})")
+LATER_PREFIXES = ("mvc",)
 
 OTHER_STRUCTURE = "other structure"
 TC_ZERO = "tc zero"
@@ -58,15 +64,10 @@ def _distance(formula: str, found: Any) -> float:
     return formula_distance(fractions(parse_formula(formula)), found) if isinstance(found, dict) else 0.0
 
 
-def used(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that nothing has excluded."""
-    return rows[rows["fate"] == ""]
-
-
 def add_keys(rows: pd.DataFrame) -> pd.DataFrame:
     """Add `key`, equal for rows of one composition however their formulas are written; empty without a formula."""
-    keys = {text: composition_key(fractions(parse_formula(text))) for text in used(rows)["formula"].unique()}
-    return rows.assign(key=rows["formula"].map(keys).where(rows["fate"] == "", "").fillna(""))
+    keys = {text: composition_key(fractions(parse_formula(text))) for text in included(rows)["formula"].unique()}
+    return rows.assign(key=rows["formula"].map(keys).where(rows["status"] == "", "").fillna(""))
 
 
 def merge_tc(rows: pd.DataFrame, belongs_to: TcBelongsTo) -> pd.DataFrame:
@@ -77,17 +78,17 @@ def merge_tc(rows: pd.DataFrame, belongs_to: TcBelongsTo) -> pd.DataFrame:
     A composition that is listed twice gets the median of its positive Tc: not having seen superconductivity down to
     some temperature is no measurement of 0 K, and must not be averaged with one (aimat-lab/3DSC issue 3).
     """
-    by_key = used(rows).groupby("key")["tc"]
+    by_key = included(rows).groupby("key")["tc"]
     rows = rows.assign(
         tc_listed=rows["tc"], tc_min=rows["key"].map(by_key.min()), tc_max=rows["key"].map(by_key.max())
     )
     rows["structures"] = rows["key"].map(by_key.size()).fillna(0).astype(int)
     if belongs_to == "structure":
         return rows
-    entries = used(rows).drop_duplicates(["key", "formula", "tc"])
+    entries = included(rows).drop_duplicates(["key", "formula", "tc"])
     positive = entries[entries["tc"] > 0].groupby("key")["tc"].median()
     merged = rows["key"].map(positive).fillna(0.0)
-    return rows.assign(tc=rows["tc"].where(rows["fate"] != "", merged))
+    return rows.assign(tc=rows["tc"].where(rows["status"] != "", merged))
 
 
 def several_tc(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -98,7 +99,7 @@ def several_tc(rows: pd.DataFrame) -> list[dict[str, Any]]:
             "formulas": sorted(set(group["formula"])),
             "listed_K": sorted(set(group["tc_listed"])),
             "spread_K": float(group["tc_max"].iloc[0] - group["tc_min"].iloc[0]),
-            "used_K": sorted(set(used(group)["tc"])),
+            "included_K": sorted(set(included(group)["tc"])),
         }
         for _, group in groups
     ]
@@ -110,32 +111,64 @@ def drop_tc_zero(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def one_structure(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep one structure of each composition: smallest formula distance, then undoped first, then id."""
-    steps = (rows["distance"] / DISTANCE_STEP).round()
-    best_first = used(rows.assign(steps=steps)).sort_values(["key", "steps", "doped", "material_id"])
-    chosen = best_first.groupby("key")["material_id"].first()
-    mine = rows["key"].map(chosen).astype(object).fillna("")
+    """Keep one structure of each composition, see `chosen_ids`; the others get the status `OTHER_STRUCTURE`."""
+    mine = rows["key"].map(chosen_ids(included(rows))).astype(object).fillna("")
     return reject(rows, rows["material_id"] != mine, "represented by " + mine, OTHER_STRUCTURE)
 
 
+def chosen_ids(rows: pd.DataFrame) -> pd.Series:
+    """Chosen structure of each composition: smallest formula distance, then undoped, then the oldest database entry.
+
+    Entries are as old as their number is low. The Materials Project began with the experimental structures of the
+    ICSD and has added hypothetical polymorphs ever since; mp-19735, the CuO6 of La2CuO4, must come before mp-1077929,
+    a hypothetical relative with square-planar copper, which sorts first as text. `benchmarks.chosen_structures` checks
+    the rule against structures from the literature.
+    """
+    steps = (rows["distance"] / DISTANCE_STEP).round()
+    ages = [_age(*pair) for pair in zip(rows["mp_id"], rows["material_id"], strict=True)]
+    table = rows[["key", "doped", "material_id"]].assign(steps=steps, age=pd.Series(ages, rows.index, dtype=object))
+    best_first = table.sort_values(["key", "steps", "doped", "age", "material_id"])
+    return best_first.groupby("key")["material_id"].first()
+
+
+def _age(entry: str, material_id: str) -> tuple[bool, float]:
+    """Order of a database entry: whether it is one of `LATER_PREFIXES`, then its number (infinite without one)."""
+    found = NUMBERED.fullmatch(entry or material_id)
+    return (found["prefix"] in LATER_PREFIXES, float(found["number"])) if found else (False, float("inf"))
+
+
 def materials_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per material, with the columns of the split files and of `materials.csv`, sorted by id."""
-    table = used(rows).sort_values("material_id", ignore_index=True)
+    """One row per chosen structure, with the columns of the split files and of `materials.csv`, sorted by id."""
+    return _described(included(rows), rows)
+
+
+def other_structures_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """The structures that `one_structure` did not choose, with the columns of `materials_of`."""
+    return _described(rows[rows["status"] == OTHER_STRUCTURE], rows)
+
+
+def _described(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """`table`, a part of `rows`, with what follows from composition and parents; a composition's weights sum to 1."""
+    table = table.sort_values("material_id", ignore_index=True)
     shares = [fractions(parse_formula(formula)) for formula in table["formula"]]
-    families = families_of(rows)
     return table.assign(
         cif=[relative(Path(path)) for path in table["cif"]],
         chemical_system=[chemical_system(share) for share in shares],
-        family=table["key"].map(families),
-        weight=1 / table.groupby("key")["key"].transform("size"),
+        family=table["key"].map(families_of(rows)),
+        weight=weights_of(table),
         parent_group=table["key"].map(parent_groups(rows)),
     )
+
+
+def weights_of(table: pd.DataFrame) -> pd.Series:
+    """1 / number of rows of the same composition."""
+    return 1 / table.groupby("key")["key"].transform("size")
 
 
 def families_of(rows: pd.DataFrame) -> dict[str, str]:
     """Family of each composition; a structure type counts if any of its structures has it.
 
-    3DSC lists several structures for a formula, of which one is used; the measured sample had the one type.
+    3DSC lists several structures for a formula, of which one is chosen; the measured sample had the one type.
     """
     read = rows[rows["found"].notna() & (rows["key"] != "")]
     marks = read.groupby("key").agg({"formula": "first", "a15_chains": "max", "boron_honeycomb": "max"})

@@ -1,4 +1,4 @@
-"""Read every structure of a source once, check it, and write who is trained on and who is tested.
+"""Read every structure of a source once, check it, and write the training, validation and test sets.
 
 python -m data.prepare                                        # the shipped sample, some seconds
 python -m data.prepare --source 3DSC_MP.tar.gz --limit 300    # a small run on real data
@@ -21,18 +21,20 @@ from data.materials import (
     materials_of,
     merge_tc,
     one_structure,
-    used,
+    other_structures_of,
+    weights_of,
 )
 from data.reading import default_workers, read_all
-from data.report import ledger, rows_report, show_division, show_folds, show_rows, split_report
+from data.report import audit_log, rows_report, show_division, show_folds, show_rows, split_report
 from data.retractions import drop_retracted, mark_retracted
 from data.sources import UNPACK_DIR, Source, open_source, relative
 from data.splitting import Split, divide, divide_in_folds
-from data.tables import check_rows, limit_rows
+from data.tables import check_rows, included, limit_rows
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
-from tc_common.splits import SPLITS, write_splits
+from tc_common.splits import OTHER_STRUCTURES, SPLITS, write_splits
+from tc_common.structures import Structures
 
 MATERIAL_COLUMNS = (
     "material_id",
@@ -56,7 +58,17 @@ MATERIAL_COLUMNS = (
 
 
 Report = dict[str, Any]
-Parts = dict[str, dict[str, pd.DataFrame]]  # folder below --out, name of the split, its materials
+
+
+@dataclass(frozen=True)
+class Division:
+    """Materials of each split, and the other structures of their compositions with the `split` they belong to."""
+
+    splits: dict[str, pd.DataFrame]
+    others: pd.DataFrame
+
+
+Divisions = dict[str, Division]  # by their folder below --out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +79,10 @@ class PrepareConfig:
     """'sample' (shipped), '3dsc' (download), 'jarvis' (CSV files in data/raw/jarvis), or the path of a 3DSC archive,
     of a folder holding 3DSC_MP.csv and cifs/, or of CSV files with material_id, tc and the CIF's text."""
     out: Path = Path("data/processed")
-    """Folder for train.csv, val.csv, test.csv (or fold_00/ ...), materials.csv, ledger.csv and report.json."""
+    """Folder for train.csv, val.csv, test.csv, other_structures.csv (or fold_00/ ...), materials.csv, ledger.csv and
+    report.json."""
     split: Split = "stratified"
-    """What never stands on two sides: a composition ('stratified' by ranges of Tc with edges 0, 5, 15, 40 K), a set
+    """What is never in two splits: a composition ('stratified' by ranges of Tc with edges 0, 5, 15, 40 K), a set
     of elements ('chemical-system'), or compositions connected by shared parent structures ('parent')."""
     seed: int = 42
     """Seed of the division, 0 or more."""
@@ -77,8 +90,11 @@ class PrepareConfig:
     """0: one division 70/15/15. 2 or more: so many folds, each tested once, with 15 % for validation."""
     repeats: int = 1
     """How often the folds are drawn anew, 1 or more."""
-    structures: Literal["one", "all"] = "one"
-    """'one' structure of a composition (smallest formula distance, then undoped first, then id), or 'all'."""
+    structures: Structures = "draw"
+    """Structures of a composition to train on. One is chosen: smallest formula distance, then undoped, then the lowest
+    number of its database entry. 'draw': train.csv has the chosen ones, other_structures.csv all others, from which
+    the trainers draw. 'one': training compositions have the chosen one only. 'all': train.csv has all of them. The
+    division is the same; val.csv and test.csv always have the chosen ones, other_structures.csv their others."""
     tc_zero: Literal["keep", "drop"] = "keep"
     """What to do with materials measured and found not superconducting (Tc = 0 K)."""
     retracted: Literal["keep", "drop"] = "keep"
@@ -104,48 +120,71 @@ class PrepareConfig:
 
 
 def main(config: PrepareConfig) -> None:
-    """Source, checks, reading, policy, division, audit, files: in this order."""
+    """Source, checks, reading, choice of structures, division, audit, files: in this order."""
     refuse_leftovers(config)
     source = open_source(config.source, config.unpack_dir, config.sha256, config.url)
     rows = materials_rows(source, config)
     refuse_nothing_left(rows)
-    materials = materials_of(rows)
-    parts = {
-        folder: {name: materials[names == name] for name in SPLITS} for folder, names in divisions(materials, config)
+    materials, others = materials_of(rows), other_structures_of(rows)
+    divided = {
+        folder: with_structures(divided_by(materials, others, names), config.structures)
+        for folder, names in divisions(materials, config)
     }
-    report = report_of(source, config, rows, materials, parts)
-    write(config.out, rows, materials, parts, report)
+    report = report_of(source, config, rows, materials, divided)
+    write(config.out, rows, materials, divided, report)
     show(config, report)
 
 
+def divided_by(materials: pd.DataFrame, others: pd.DataFrame, names: pd.Series) -> Division:
+    """Give each material the split in `names`, and the other structures that of their composition."""
+    by_key = dict(zip(materials["key"], names, strict=True))
+    splits = {name: materials[names == name] for name in SPLITS}
+    return Division(splits=splits, others=others.assign(split=others["key"].map(by_key)))
+
+
+def with_structures(division: Division, structures: Structures) -> Division:
+    """The division with the structures of training compositions that `--structures` asks for."""
+    if structures == "draw":
+        return division
+    held_out = division.others["split"] != "train"
+    train = division.splits["train"]
+    if structures == "all":
+        train = pd.concat([train, division.others[~held_out].drop(columns="split")], ignore_index=True)
+        train = train.assign(weight=weights_of(train))
+    return Division(splits=division.splits | {"train": train}, others=division.others[held_out])
+
+
 def report_of(
-    source: Source, config: PrepareConfig, rows: pd.DataFrame, materials: pd.DataFrame, parts: Parts
+    source: Source, config: PrepareConfig, rows: pd.DataFrame, materials: pd.DataFrame, divided: Divisions
 ) -> Report:
-    """What was done, to whom and why."""
+    """Origin, flags, what became of each row, and the audit of each division."""
     parents = parents_of(rows)
     report = {"source": source.origin, "config": plain(config)} | rows_report(rows)
     report |= {"materials": len(materials), "neighbourhood": neighbourhood(materials)}
-    report["divisions"] = {name: split_report(splits, audit(splits, parents)) for name, splits in parts.items()}
+    report["divisions"] = {
+        name: split_report(division.splits, division.others, audit(division.splits, parents))
+        for name, division in divided.items()
+    }
     return report
 
 
-def write(out: Path, rows: pd.DataFrame, materials: pd.DataFrame, parts: Parts, report: Report) -> None:
+def write(out: Path, rows: pd.DataFrame, materials: pd.DataFrame, divided: Divisions, report: Report) -> None:
     """Write split files, tables and report, each whole or not at all."""
-    for folder, splits in parts.items():
-        write_splits(out / folder, splits)
+    for folder, division in divided.items():
+        write_splits(out / folder, division.splits, division.others)
     write_csv(out / "materials.csv", materials[list(MATERIAL_COLUMNS)])
-    write_csv(out / "ledger.csv", ledger(rows))
+    write_csv(out / "ledger.csv", audit_log(rows))
     write_json(out / "report.json", report)
 
 
 def show(config: PrepareConfig, report: Report) -> None:
-    """What the terminal gets to see of the report."""
+    """Print the summary of the report."""
     show_rows(report, config.out)
     if config.folds:
         show_folds(config.out, report["divisions"])
     else:
         show_division(str(config.out), report["divisions"]["."])
-    print(f"wrote split files, materials.csv, ledger.csv and report.json to {config.out}")
+    print(f"wrote split files, {OTHER_STRUCTURES}, materials.csv, ledger.csv and report.json to {config.out}")
 
 
 def refuse_nothing_left(rows: pd.DataFrame) -> None:
@@ -154,13 +193,13 @@ def refuse_nothing_left(rows: pd.DataFrame) -> None:
     Raises:
         UserError: every row was rejected or left out.
     """
-    if used(rows).empty:
+    if included(rows).empty:
         first = rows.sort_values("row").iloc[0]
         raise UserError(f"none of {len(rows)} rows can be used; the first: {first['material_id']}: {first['reason']}")
 
 
 def refuse_leftovers(config: PrepareConfig) -> None:
-    """Folds of an earlier run beside those of this one would be read as this one's.
+    """Refuse an output folder that still holds folds of another configuration.
 
     Raises:
         UserError: `--out` holds split files that this run would not overwrite.
@@ -172,11 +211,11 @@ def refuse_leftovers(config: PrepareConfig) -> None:
 
 
 def materials_rows(source: Source, config: PrepareConfig) -> pd.DataFrame:
-    """Every row of the source with its fate; those without one are the structures in use."""
+    """Every row of the source with its status, which is empty for the chosen structure of each composition."""
     rows = check_rows(source.rows)
     if config.limit is not None:
         rows = limit_rows(rows, config.limit)
-    readable = used(rows)
+    readable = included(rows)
     readings = read_all([Path(path) for path in readable["cif"]], config.workers)
     rows = add_keys(add_facts(rows, dict(zip(readable.index, readings, strict=True))))
     rows = mark_retracted(rows, source.origin["name"])
@@ -185,11 +224,13 @@ def materials_rows(source: Source, config: PrepareConfig) -> pd.DataFrame:
     rows = merge_tc(rows, source.tc_belongs_to)
     if config.tc_zero == "drop":
         rows = drop_tc_zero(rows)
-    return one_structure(rows) if config.structures == "one" else rows
+    return one_structure(rows)
 
 
 def divisions(materials: pd.DataFrame, config: PrepareConfig) -> Iterator[tuple[str, pd.Series]]:
-    """Folder below `--out` and split names of each division."""
+    """Folder below `--out` and split names of each division, which do not depend on the structures chosen."""
+    # Where Tc belongs to a structure (JARVIS), the composition's stratum is that of the middle of its Tc.
+    materials = materials.assign(tc=(materials["tc_min"] + materials["tc_max"]) / 2)
     if not config.folds:
         yield ".", divide(materials, config.split, config.seed)
         return

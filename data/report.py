@@ -1,4 +1,4 @@
-"""What was done to whom and why: report.json, and a few lines of it for the terminal."""
+"""What became of every row and why: report.json, and a few lines of it for the terminal."""
 
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ ROWS_SHOWN = 10
 
 def rows_report(rows: pd.DataFrame) -> dict[str, Any]:
     """What became of every row of the source: counts, and each one that was rejected, altered or merged."""
-    fates = rows["fate"].replace("", "used").value_counts().sort_index()
+    statuses = rows["status"].replace("", "included").value_counts().sort_index()
     columns = ["row", "material_id", "formula", "reason"]
-    altered = rows[(rows["fate"] == "") & (rows["remark"] != "")]
+    altered = rows[(rows["status"] == "") & (rows["remark"] != "")]
     return {
-        "rows": {"in source": len(rows), **{str(fate): int(count) for fate, count in fates.items()}},
-        "rejected": rows[rows["fate"] == REJECTED].sort_values("row")[columns].to_dict("records"),
+        "rows": {"in source": len(rows), **{str(status): int(count) for status, count in statuses.items()}},
+        "rejected": rows[rows["status"] == REJECTED].sort_values("row")[columns].to_dict("records"),
         "altered": altered.sort_values("row")[[*columns[:3], "remark"]].to_dict("records"),
         "retracted": rows[rows["retraction"] != ""]
         .sort_values("row")[[*columns[:3], "retraction"]]
@@ -28,21 +28,27 @@ def rows_report(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def ledger(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every row of the source once, in its order, with its fate: nothing is lost without being listed."""
-    return rows.sort_values("row")[["row", "material_id", "formula", "tc", "fate", "reason"]].replace(
-        {"fate": {"": "used"}}
+def audit_log(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every row of the source once, in its order, with its status: nothing is lost without being listed."""
+    return rows.sort_values("row")[["row", "material_id", "formula", "tc", "status", "reason"]].replace(
+        {"status": {"": "included"}}
     )
 
 
-def split_report(splits: dict[str, pd.DataFrame], leakage: dict[str, Any]) -> dict[str, Any]:
-    """Sizes, balance, fingerprint and leakage of one division."""
+def split_report(splits: dict[str, pd.DataFrame], others: pd.DataFrame, leakage: dict[str, Any]) -> dict[str, Any]:
+    """Sizes, balance, fingerprint, other structures and leakage of one division."""
     return {
         "materials": {name: len(splits[name]) for name in SPLITS},
         "balance": {name: balance(splits[name]) for name in SPLITS},
         "splits_sha256": splits_sha256(splits),
+        "other_structures": {name: structures_beyond(others[others["split"] == name]) for name in SPLITS},
         "leakage": leakage,
     }
+
+
+def structures_beyond(others: pd.DataFrame) -> dict[str, int]:
+    """How many compositions have structures besides the chosen one, and how many these are."""
+    return {"compositions": int(others["key"].nunique()), "structures": len(others)}
 
 
 def balance(materials: pd.DataFrame) -> dict[str, float]:
@@ -53,7 +59,7 @@ def balance(materials: pd.DataFrame) -> dict[str, float]:
 
 
 def show_rows(report: dict[str, Any], out: Path) -> None:
-    """The rows' fates, and the first rejected and altered ones."""
+    """The rows' statuses, and the first rejected and altered ones."""
     print("rows: " + ", ".join(f"{count} {what}" for what, count in report["rows"].items()))
     for kind, text in (("rejected", "reason"), ("altered", "remark"), ("retracted", "retraction")):
         for entry in report[kind][:ROWS_SHOWN]:
@@ -61,16 +67,24 @@ def show_rows(report: dict[str, Any], out: Path) -> None:
         if len(report[kind]) > ROWS_SHOWN:
             print(f"  {len(report[kind]) - ROWS_SHOWN} more {kind} rows in {out / 'report.json'}")
     for entry in report["several_tc"][:ROWS_SHOWN]:
-        print(f"  {' = '.join(entry['formulas'])} is listed with Tc {entry['listed_K']} K, used: {entry['used_K']} K")
+        formulas = " = ".join(entry["formulas"])
+        print(f"  {formulas} is listed with Tc {entry['listed_K']} K, included as {entry['included_K']} K")
 
 
 def show_division(name: str, report: dict[str, Any]) -> None:
-    """Sizes and the audit of one division, on three lines."""
+    """Sizes, other structures and the audit of one division, on four lines."""
     leakage = report["leakage"]
     probe = leakage["nearest_composition_probe"]["all"]
     sizes = ", ".join(f"{part} {count}" for part, count in report["materials"].items())
     near = ", ".join(f"{share:.1%} within {limit}" for limit, share in leakage["nearest_within"].items())
     print(f"{name}: {sizes}; sha256 {report['splits_sha256'][:12]}")
+    print(
+        "  compositions with other structures: "
+        + ", ".join(
+            f"{part} {found['compositions']} ({found['structures']} structures)"
+            for part, found in report["other_structures"].items()
+        )
+    )
     print(
         f"  test known from train: {near} of a training composition; {leakage['shared_parents']:.1%} share a parent, "
         f"{leakage['shared_systems']:.1%} a chemical system"

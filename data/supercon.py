@@ -143,15 +143,17 @@ def source_path(source: str, url: str = URL, digest: str = TABLE_SHA256, folder:
 
 
 def check_labels(table: pd.DataFrame) -> pd.DataFrame:
-    """Reject rows whose name is no formula or whose Tc is none; adds `fate`, `reason`, `key`, `chemical_system`."""
-    rows = table.assign(fate="", reason="", tc=pd.to_numeric(table["tc"], errors="coerce"))
+    """Reject rows whose name is no formula or whose Tc is none; adds `status`, `reason`, `key`, `chemical_system`."""
+    rows = table.assign(status="", reason="", tc=pd.to_numeric(table["tc"], errors="coerce"))
     faults = rows["name"].map({name: _fault(name) for name in rows["name"].unique()})
     rows = reject(rows, faults != "", faults)
     rows = reject(rows, ~np.isfinite(rows["tc"]), "Tc is no number")
     rows = reject(rows, rows["tc"] < 0, "Tc is below 0 K")
     rows = reject(rows, rows["tc"] > LARGEST_TC_K, f"Tc is above {LARGEST_TC_K:g} K")
-    used = rows["fate"] == ""
-    shares = [fractions(parse_formula(name)) if good else {} for name, good in zip(rows["name"], used, strict=True)]
+    readable = rows["status"] == ""
+    shares = [
+        fractions(parse_formula(name)) if good else {} for name, good in zip(rows["name"], readable, strict=True)
+    ]
     return rows.assign(
         key=[composition_key(share) for share in shares], chemical_system=[chemical_system(share) for share in shares]
     )
@@ -170,12 +172,12 @@ def one_row_a_composition(rows: pd.DataFrame) -> pd.DataFrame:
 
     Not having seen superconductivity down to some temperature is no measurement of 0 K (as in `data.materials`).
     """
-    valid = rows[rows["fate"] == ""]
+    valid = rows[rows["status"] == ""]
     positive = valid[valid["tc"] > 0].groupby("key")["tc"].median()
     first = ~valid.sort_values("row")["key"].duplicated()
     repeated = ~rows.index.isin(first[first].index)
     rows = reject(rows, pd.Series(repeated, rows.index), "same composition as another row", REPEATED)
-    return rows.assign(tc=rows["tc"].where(rows["fate"] != "", rows["key"].map(positive).fillna(0.0)))
+    return rows.assign(tc=rows["tc"].where(rows["status"] != "", rows["key"].map(positive).fillna(0.0)))
 
 
 def drop_known(rows: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -191,7 +193,7 @@ def exclude_held_out(rows: pd.DataFrame, splits: dict[str, pd.DataFrame], exclud
     if kind == "chemical-system":
         systems = set(held_out["chemical_system"])
         rows = reject(rows, rows["chemical_system"].isin(systems), "chemical system is held out", HELD_OUT_SYSTEM)
-    left = rows[rows["fate"] == ""]
+    left = rows[rows["status"] == ""]
     near = nearest_distance(left["name"].tolist(), held_out["formula"].tolist()) <= exclude + ROUNDING
     close = rows.index.isin(left.index[near])
     return reject(rows, pd.Series(close, rows.index), f"within {exclude:g} of a held-out composition", NEAR_HELD_OUT)
@@ -199,14 +201,14 @@ def exclude_held_out(rows: pd.DataFrame, splits: dict[str, pd.DataFrame], exclud
 
 def labels_of(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows left, as `extra_labels.csv`: name as published, formula without the ones that chemists leave out."""
-    left = rows[rows["fate"] == ""].sort_values(["name", "row"])
+    left = rows[rows["status"] == ""].sort_values(["name", "row"])
     formula = left["name"].map(lambda name: re.sub(r"(?<=[A-Za-z\])])1(?![\d.])", "", name))
     return left.assign(formula=formula)[list(LABEL_COLUMNS)]
 
 
 def ledger(rows: pd.DataFrame) -> pd.DataFrame:
     """Every row of SuperCon once, in its order, with what became of it."""
-    return rows.sort_values("row")[["row", "name", "tc", "fate", "reason"]].replace({"fate": {"": "used"}})
+    return rows.sort_values("row")[["row", "name", "tc", "status", "reason"]].replace({"status": {"": "included"}})
 
 
 def report_of(rows: pd.DataFrame, labels: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> dict[str, Any]:
@@ -215,7 +217,7 @@ def report_of(rows: pd.DataFrame, labels: pd.DataFrame, splits: dict[str, pd.Dat
     without = nearest_distance(test, train)
     added = np.minimum(without, nearest_distance(test, extra.tolist()))
     return {
-        "rows": rows["fate"].replace("", "used").value_counts().sort_index().to_dict(),
+        "rows": rows["status"].replace("", "included").value_counts().sort_index().to_dict(),
         "labels": len(labels),
         "labels_at_0_K": int((labels["tc"] == 0).sum()),
         "splits_sha256": splits_sha256(splits),

@@ -1,4 +1,4 @@
-"""Source tables: whatever their columns are called, rows come out in one form."""
+"""Source tables: whatever their columns are called, rows get one form."""
 
 import re
 import warnings
@@ -11,8 +11,8 @@ from pandas.errors import EmptyDataError, ParserError, ParserWarning
 from tc_common.composition import parse_formula
 from tc_common.errors import UserError
 
-# One row of any source: its line, who it is, what was measured, where its structure lies.
-# `fate` is empty as long as the row is in use, else why it is not; no row ever leaves the table.
+# One row of any source: its line, its names, what was measured, where its structure lies.
+# `status` is empty as long as the row is included, else why it is not; no row ever leaves the table.
 ROW_COLUMNS = (
     "row",
     "material_id",
@@ -23,7 +23,7 @@ ROW_COLUMNS = (
     "mp_id",
     "parent",
     "doped",
-    "fate",
+    "status",
     "reason",
 )
 REJECTED = "rejected"
@@ -78,7 +78,7 @@ def rows_3dsc(folder: Path) -> pd.DataFrame:
 
 
 def rows_sample(folder: Path) -> pd.DataFrame:
-    """Rows of the shipped `sample.csv`; the prototype stands for the parent structure."""
+    """Rows of the shipped `sample.csv`; the prototype takes the place of the parent structure."""
     table = read_table(folder / "sample.csv", ("material_id", "formula", "tc", "cif", "prototype", "doped"))
     return _rows(
         table.assign(mp_id="", parent=table["prototype"]),
@@ -111,8 +111,8 @@ def _jarvis_table(tables: list[Path]) -> pd.DataFrame:
 
 
 def _rows(table: pd.DataFrame, doped: pd.Series, cif: pd.Series, formula_in_structure: bool = False) -> pd.DataFrame:
-    """Bring a source's columns into `ROW_COLUMNS`, ordered by id so that the file's order is of no account."""
-    rows = table.assign(doped=doped, cif=cif, fate="", reason="", formula_in_structure=formula_in_structure)
+    """Bring a source's columns into `ROW_COLUMNS`, ordered by id so that the file's order does not matter."""
+    rows = table.assign(doped=doped, cif=cif, status="", reason="", formula_in_structure=formula_in_structure)
     rows["tc"] = pd.to_numeric(rows["tc"], errors="coerce")
     return rows[list(ROW_COLUMNS)].sort_values(["material_id", "row"], ignore_index=True)
 
@@ -124,7 +124,7 @@ def _inside(folder: Path, text: str, name: str) -> str:
 
 
 def check_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Reject rows that no structure can mend: bad id, path, formula or Tc, or an id with two different Tc."""
+    """Reject rows whatever their structure is: bad id, path, formula or Tc, or an id with two different Tc."""
     rows = reject(rows, ~rows["material_id"].map(lambda name: bool(SAFE_ID.fullmatch(name))), "id is not a safe name")
     rows = reject(rows, rows["cif"] == "", "cif is no name of a .cif file inside the source")
     rows = reject(rows, ~np.isfinite(rows["tc"]), "tc is no number")
@@ -136,10 +136,15 @@ def check_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return _reject_repeats(rows)
 
 
-def reject(rows: pd.DataFrame, where: pd.Series, reason: "str | pd.Series", fate: str = REJECTED) -> pd.DataFrame:
-    """Give rows still in use a fate and its reason."""
-    hit = where & (rows["fate"] == "")
-    return rows.assign(fate=rows["fate"].mask(hit, fate), reason=rows["reason"].mask(hit, reason))
+def reject(rows: pd.DataFrame, where: pd.Series, reason: "str | pd.Series", status: str = REJECTED) -> pd.DataFrame:
+    """Give included rows a status and its reason."""
+    hit = where & (rows["status"] == "")
+    return rows.assign(status=rows["status"].mask(hit, status), reason=rows["reason"].mask(hit, reason))
+
+
+def included(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that nothing has excluded."""
+    return rows[rows["status"] == ""]
 
 
 def _formula_fault(text: str) -> str:
@@ -151,13 +156,12 @@ def _formula_fault(text: str) -> str:
 
 
 def _reject_repeats(rows: pd.DataFrame) -> pd.DataFrame:
-    """An id that stands twice is used once if its rows agree, never if they contradict each other."""
-    used = rows[rows["fate"] == ""]
-    kinds = used.groupby("material_id")[["formula", "tc"]].nunique().max(axis=1)
+    """An id that is listed twice is included once if its rows agree, never if they contradict each other."""
+    kinds = included(rows).groupby("material_id")[["formula", "tc"]].nunique().max(axis=1)
     contradictory = rows["material_id"].isin(kinds[kinds > 1].index)
-    rows = reject(rows, contradictory, "id stands twice with different formula or tc")
-    repeated = rows.index.isin(rows[rows["fate"] == ""].index[rows[rows["fate"] == ""]["material_id"].duplicated()])
-    return reject(rows, pd.Series(repeated, rows.index), "row repeats another one")
+    rows = reject(rows, contradictory, "id is listed twice with different formula or tc")
+    unique = included(rows).drop_duplicates("material_id").index
+    return reject(rows, pd.Series(~rows.index.isin(unique), rows.index), "row repeats another one")
 
 
 def limit_rows(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
@@ -166,9 +170,9 @@ def limit_rows(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
     Depends on formulas and Tc only: not on the order of rows, nor on a seed.
     """
     materials = rows["formula"].where(~rows["formula_in_structure"], rows["material_id"])
-    used = rows["tc"][rows["fate"] == ""].groupby(materials).median().rename_axis("material").reset_index()
-    if limit >= len(used):
+    listed = included(rows)["tc"].groupby(materials).median().rename_axis("material").reset_index()
+    if limit >= len(listed):
         return rows
-    steps = np.unique(np.round(np.linspace(0, len(used) - 1, limit)).astype(int))
-    kept = used.sort_values(["tc", "material"])["material"].iloc[steps]
+    steps = np.unique(np.round(np.linspace(0, len(listed) - 1, limit)).astype(int))
+    kept = listed.sort_values(["tc", "material"])["material"].iloc[steps]
     return reject(rows, ~materials.isin(kept), f"beyond --limit {limit}", "limit")

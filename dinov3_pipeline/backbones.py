@@ -1,14 +1,18 @@
 """Vision transformers from timm, and where their weights come from.
 
-The DINOv3 names are `vit_{small,small_plus,base,large}_patch16_dinov3`; their weights lie on the Hugging Face hub
+The DINOv3 names are `vit_{small,small_plus,base,large}_patch16_dinov3`; their weights are on the Hugging Face hub
 (timm's mirror, not gated, under Meta's DINOv3 licence). Any other ViT of timm works by name.
 """
 
+import functools
+import importlib.util
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
+import httpx2
 import huggingface_hub
 import safetensors.torch
 import torch
@@ -16,31 +20,52 @@ from huggingface_hub import constants
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from dinov3_pipeline.torchvision_operators import declare_missing_operators
 from tc_common.errors import UserError
 from tc_common.files import sha256
 
 WEIGHTS_FILE = "model.safetensors"
+HUB_TIMEOUT_S = 4.0
 LAYER_SCALES = ("gamma_1", "gamma_2", ".gamma")
 Pool: TypeAlias = Literal["token", "avg"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What differs from the published architecture, for a random start; None is as published."""
+    """Network of another shape than the published one (only with --init random; default: as published)."""
 
     patch_size: int | None = None
+    """Side of a patch in pixels (>= 1)."""
     width: int | None = None
+    """Width of a token, a multiple of 4 x --heads; goes with --heads."""
     depth: int | None = None
+    """Blocks (>= 1)."""
     heads: int | None = None
+    """Attention heads in a block (>= 1); goes with --width."""
     pool: Pool | None = None
-    color_waves: int | None = None
+    """What the head reads: the class token, or the mean of the patches (in DINOv3 the mean)."""
+    fourier_features: int | None = None
+    """Random Fourier features of a pixel's colour, besides its three channels (>= 1; default: none)."""
 
-    def options(self) -> dict[str, Any]:
-        """The same in timm's words."""
-        words = {"width": "embed_dim", "heads": "num_heads", "pool": "global_pool"}
-        given = {**asdict(self), "color_waves": None, "in_chans": self.color_waves and 3 + self.color_waves}
-        return {words.get(name, name): value for name, value in given.items() if value is not None}
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name != "pool" and value is not None and value < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        if (self.width is None) != (self.heads is None):
+            raise ValueError("--width and --heads go together")
+        if self.width and self.heads and self.width % (4 * self.heads):
+            raise ValueError(f"--width {self.width}: a multiple of 4 x --heads, {4 * self.heads}")
+
+    def timm_options(self) -> dict[str, Any]:
+        """The same under timm's names."""
+        names = {"width": "embed_dim", "heads": "num_heads", "pool": "global_pool"}
+        channels = self.fourier_features and 3 + self.fourier_features
+        given = {**asdict(self), "fourier_features": None, "in_chans": channels}
+        return {names.get(name, name): value for name, value in given.items() if value is not None}
+
+    @classmethod
+    def from_plain(cls, settings: Mapping[str, Any]) -> "Shape":
+        """The shape in a trainer's settings; those of before it could be chosen have the published one."""
+        return cls(**{name: settings.get(name) for name in cls.__dataclass_fields__})
 
 
 AS_PUBLISHED = Shape()
@@ -52,12 +77,12 @@ def create_backbone(name: str, image_size: int, init: str, shape: Shape = AS_PUB
 
     Args:
         name: architecture in timm, with or without a tag (`vit_base_patch16_dinov3.lvd1689m`).
-        image_size: side of the square pictures in pixels, a multiple of the patch.
+        image_size: side of the square images in pixels, a multiple of the patch.
         init: `pretrained`, `random`, or a file (safetensors or .pth of the timm layout).
         shape: a smaller network of the same kind; weights of others fit the published shape alone.
 
     Returns:
-        The network, pictures (B, 3, S, S) -> features (B, D), and `pretrained:<name>@<sha256>`,
+        The network, images (B, 3, S, S) -> features (B, D), and `pretrained:<name>@<sha256>`,
         `file:<name>@<sha256>` (first 12 digits of the file's digest) or `random`.
 
     Raises:
@@ -77,13 +102,15 @@ def create_backbone(name: str, image_size: int, init: str, shape: Shape = AS_PUB
 
 
 def build(name: str, image_size: int, shape: Shape = AS_PUBLISHED, **options: Any) -> nn.Module:
-    """Build the architecture; its weights are drawn from torch's generator unless `options` bring some."""
+    """Build the architecture; its weights come from torch's generator unless `options` bring some."""
     timm = _timm()
     if not timm.is_model(name.partition(".")[0]):
         raise UserError(f"--backbone {name} is unknown to timm; for example {_examples()}")
     _pretrained_cfg(name)
     try:
-        backbone = timm.create_model(name, img_size=image_size, **{"num_classes": 0, **shape.options(), **options})
+        backbone = timm.create_model(
+            name, img_size=image_size, **{"num_classes": 0, **shape.timm_options(), **options}
+        )
     except TypeError as error:  # convolutional networks take no img_size
         raise UserError(f"--backbone {name} is no vision transformer; for example {_examples()}") from error
     if not hasattr(backbone, "blocks"):
@@ -91,15 +118,15 @@ def build(name: str, image_size: int, shape: Shape = AS_PUBLISHED, **options: An
     patch = backbone.patch_embed.patch_size[0]
     if image_size % patch:
         raise UserError(f"--image-size {image_size} is no multiple of the patch of {name}, {patch} pixels")
-    if shape.color_waves:
-        backbone.patch_embed.proj = nn.Sequential(ColorWaves(shape.color_waves), backbone.patch_embed.proj)
+    if shape.fourier_features:
+        backbone.patch_embed.proj = nn.Sequential(FourierFeatures(shape.fourier_features), backbone.patch_embed.proj)
     return cast(nn.Module, backbone)
 
 
 def load(name: str, image_size: int, path: Path) -> nn.Module:
     """Build the architecture with the weights of a file; every key and every shape must fit.
 
-    Position embeddings learnt for another picture size are resampled, as timm does; a classifier is dropped.
+    Position embeddings learnt for another image size are resampled, as timm does; a classifier is dropped.
     """
     weights = read_weights(path)
     classes = len(weights["head.weight"]) if "head.weight" in weights else 0
@@ -136,17 +163,19 @@ def download(name: str) -> Path:
     Raises:
         UserError: timm knows no pretrained weights of that name, or the hub cannot be reached or refuses.
     """
-    source = _pretrained_cfg(name)
-    if not source.hf_hub_id:
+    repo = _pretrained_cfg(name).hf_hub_id
+    if not repo:
         raise UserError(f"timm knows no pretrained weights for --backbone {name}; use --init random or --init PATH")
-    cached = huggingface_hub.try_to_load_from_cache(source.hf_hub_id, WEIGHTS_FILE)
+    cached = huggingface_hub.try_to_load_from_cache(repo, WEIGHTS_FILE)
     if isinstance(cached, str):
         return Path(cached)  # the same weights as last time, and no wait for the network
     try:
-        return Path(huggingface_hub.hf_hub_download(source.hf_hub_id, WEIGHTS_FILE))
-    except (OSError, ValueError) as error:  # what the hub's client raises for no network, no such file, no permission
+        # hf_hub_download would retry an unreachable hub for 40 s; this asks once
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repo, WEIGHTS_FILE), timeout=HUB_TIMEOUT_S)
+        return Path(huggingface_hub.hf_hub_download(repo, WEIGHTS_FILE))
+    except (OSError, ValueError, httpx2.HTTPError) as error:  # no network, no such file, no permission
         raise UserError(
-            f"the weights {source.hf_hub_id} are not in the cache {constants.HF_HUB_CACHE} and cannot be downloaded "
+            f"the weights {repo} are not in the cache {constants.HF_HUB_CACHE} and cannot be downloaded "
             f"({type(error).__name__}); connect and check that HF_HUB_OFFLINE is not set, copy a filled cache there, "
             "give --init PATH with the weights, or start from --init random"
         ) from error
@@ -191,26 +220,60 @@ def _without_layer_scale(backbone: nn.Module) -> nn.Module:
     return backbone
 
 
-# SD of a wave's radians per unit of a normalised channel (255 levels are 4 units): colours 6 levels apart decorrelate.
-WAVE_NUMBER = 10.0
+# SD of a feature's radians per unit of a normalised channel (255 levels are 4 units): colours 6 levels apart
+# decorrelate.
+FREQUENCY_SD = 10.0
 
 
-class ColorWaves(nn.Module):
-    """Pixels (B, 3, S, S) to (B, 3 + W, S, S): the pixel itself, then W cosines of random directions in colour.
+class FourierFeatures(nn.Module):
+    """Random Fourier features of a pixel's colour (Tancik et al. 2020, arXiv:2006.10739), for training from scratch.
 
-    Black stays 0 in every channel: no atom says nothing. Directions and phases are buffers, so a checkpoint has them.
+    Pixels (B, 3, S, S) to (B, 3 + W, S, S): the pixel, then W cosines of random directions in colour, less their value
+    for black, which stays 0 in every channel. Directions and phases are buffers, so a checkpoint has them.
     """
 
     directions: Tensor
     phases: Tensor
 
-    def __init__(self, waves: int) -> None:
+    def __init__(self, count: int) -> None:
         super().__init__()
-        self.register_buffer("directions", WAVE_NUMBER * torch.randn(waves, 3, 1, 1))
-        self.register_buffer("phases", 2 * torch.pi * torch.rand(waves))
+        self.register_buffer("directions", FREQUENCY_SD * torch.randn(count, 3, 1, 1))
+        self.register_buffer("phases", 2 * torch.pi * torch.rand(count))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """In fp32 whatever the autocast: an angle of 60 radians in bf16 would be off by an eighth."""
         with torch.autocast(pixels.device.type, enabled=False):
             angles = nn.functional.conv2d(pixels.float(), self.directions, self.phases)
             return torch.cat([pixels.float(), angles.cos() - self.phases.cos().view(-1, 1, 1)], 1)
+
+
+@functools.cache
+def declare_missing_operators() -> torch.library.Library | None:
+    """Declare `torchvision::nms` and `::qnms` where torchvision is installed but its compiled operators do not load.
+
+    PyPI's torchvision for Linux is compiled against CUDA. With a CPU build of torch its import dies with "operator
+    torchvision::nms does not exist", and so does that of timm and PEFT, which need neither operator. Call this first.
+    Only the names are declared: calling one raises torch's NotImplementedError.
+
+    Returns:
+        The library that holds the declarations as long as it lives (the cache keeps it), or None where nothing is
+        missing: no torchvision, or one whose operators load.
+    """
+    package = importlib.util.find_spec("torchvision")
+    if package is None or package.origin is None or _operators_load(Path(package.origin).parent):
+        return None
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+def _operators_load(package: Path) -> bool:
+    """Load torchvision's compiled operators, as its own import does."""
+    for compiled in sorted(package.glob("_C.*")):
+        try:
+            torch.ops.load_library(compiled)
+            return True
+        except OSError:  # a symbol or a CUDA library that this torch does not bring
+            continue
+    return False

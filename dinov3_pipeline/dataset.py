@@ -1,10 +1,11 @@
-"""One sample is one picture of one material.
+"""One sample is one image of one material.
 
-Legend: B pictures in a batch, V standard views of a material, S side of a picture in pixels, D features.
+Legend: B images in a batch, V standard views of a material, S side of an image in pixels, D features.
 """
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from dinov3_pipeline.model import DinoTcModel
-from dinov3_pipeline.pictures import Picture, Pictures
+from dinov3_pipeline.images import Change, ImageArray, ImageSource
+from dinov3_pipeline.network import DinoTcModel
+from tc_common.augmentation import StructureAugmentation
 from tc_common.devices import Placement, to_device
 from tc_common.errors import UserError
 from tc_common.files import atomic_write
+from tc_common.structures import TrainingStructures, structures_of
 from tc_common.task import Batch
 
 LARGEST_FRESH_VIEW = 2**31
@@ -36,13 +39,13 @@ class Augmentation:
     scale: float = 0.1
     """Largest relative change of size either way."""
     shift: float = 0.05
-    """Largest shift along x and y, as a share of the side."""
+    """Largest shift along x and y, as a fraction of the side."""
     flips: bool = True
     """Mirror with probability 1/2 (a crystal and its mirror image have one Tc)."""
 
-    def apply(self, picture: Picture, random: np.random.Generator) -> Picture:
+    def apply(self, image: ImageArray, random: np.random.Generator) -> ImageArray:
         """Move (S, S, 3); uncovered corners are black, and every pixel is a pixel of the original."""
-        side = len(picture)
+        side = len(image)
         angle = random.uniform(-self.rotation_degrees, self.rotation_degrees)
         scale = 1 + random.uniform(-self.scale, self.scale)
         shift_px = side * random.uniform(-self.shift, self.shift, size=2)
@@ -50,7 +53,7 @@ class Augmentation:
         center = (side - 1) / 2
         matrix = cv2.getRotationMatrix2D((center, center), angle, scale)
         matrix[:, 2] = matrix[:, 2] + shift_px
-        source = np.ascontiguousarray(picture[:, ::-1]) if mirror else picture
+        source = np.ascontiguousarray(image[:, ::-1]) if mirror else image
         moved = cv2.warpAffine(source, matrix, (side, side), flags=cv2.INTER_NEAREST)
         return np.asarray(moved, np.uint8)
 
@@ -61,37 +64,44 @@ class ViewDataset(Dataset[dict[str, Any]]):
     Sample i is view `i % k` of the k that material `i // k` shows in this epoch; which ones these are and how they
     are moved depends on (seed, epoch, i) alone.
 
+    A training shows the chosen structures until `set_epoch` draws others.
+
     Args:
-        materials: rows of one split (`tc` in K).
-        pictures: their views, in the same order.
+        materials: rows of one split (`tc` in K), or the structures that each epoch draws from.
+        images: views of all rows, in the same order.
         per_epoch: views of a material in an epoch (k); None shows the V standard views in their order.
-        fresh: draw new random views instead of choosing among the standard ones.
+        fresh: new random views instead of the standard ones.
+        crystal_augmentation: changes of the crystals, drawn anew every epoch (only with images rendered on demand).
     """
 
     def __init__(
         self,
-        materials: pd.DataFrame,
-        pictures: Pictures,
+        materials: pd.DataFrame | TrainingStructures,
+        images: ImageSource,
         *,
         per_epoch: int | None = None,
         fresh: bool = False,
         augmentation: Augmentation | None = None,
+        crystal_augmentation: StructureAugmentation | None = None,
         seed: int = 0,
     ) -> None:
-        assert pictures.endless or not fresh, "stored pictures have no fresh views"
-        self.ids: list[str] = materials["material_id"].tolist()
-        self.tc_K = materials["tc"].to_numpy(np.float32)
-        self.pictures, self.fresh = pictures, fresh
+        assert images.endless or not (fresh or crystal_augmentation), "stored images stay as they are"
+        self.structures = structures_of(materials)
+        self.rows = self.structures.chosen()
+        self.ids: list[str] = self.structures.table["material_id"].tolist()
+        self.tc_K = self.structures.table["tc"].to_numpy(np.float32)
+        self.images, self.fresh = images, fresh
         self.shuffled = per_epoch is not None or fresh
-        self.k = per_epoch or pictures.views
-        self.augmentation, self.seed, self.epoch = augmentation, seed, 0
+        self.k = per_epoch or images.views
+        self.augmentation, self.crystal_augmentation = augmentation, crystal_augmentation
+        self.seed, self.epoch = seed, 0
 
     def __len__(self) -> int:
-        return len(self.ids) * self.k
+        return len(self.rows) * self.k
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose and move the views anew."""
-        self.epoch = epoch
+        """Draw the structures, choose and move the views anew."""
+        self.epoch, self.rows = epoch, self.structures.drawn(epoch)
 
     def view(self, material: int, slot: int) -> int:
         """Number of the view that this material shows at this slot of this epoch."""
@@ -99,40 +109,54 @@ class ViewDataset(Dataset[dict[str, Any]]):
             return slot
         random = np.random.default_rng((self.seed, self.epoch, material, 0))
         if self.fresh:
-            return int(random.integers(self.pictures.views, LARGEST_FRESH_VIEW, size=self.k)[slot])
-        rounds = -(-self.k // self.pictures.views)
-        return int(np.concatenate([random.permutation(self.pictures.views) for _ in range(rounds)])[slot])
+            return int(random.integers(self.images.views, LARGEST_FRESH_VIEW, size=self.k)[slot])
+        rounds = -(-self.k // self.images.views)
+        return int(np.concatenate([random.permutation(self.images.views) for _ in range(rounds)])[slot])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         material, slot = divmod(index, self.k)
-        picture = self.pictures.picture(material, self.view(material, slot))
+        row = int(self.rows[material])
+        image = self.images.image(row, self.view(material, slot), self._change(material))
         if self.augmentation:
-            picture = self.augmentation.apply(picture, np.random.default_rng((self.seed, self.epoch, index, 1)))
-        return {"picture": picture, "tc": self.tc_K[material], "material_id": self.ids[material]}
+            image = self.augmentation.apply(image, np.random.default_rng((self.seed, self.epoch, index, 1)))
+        return {"image": image, "tc": self.tc_K[row], "material_id": self.ids[row]}
+
+    def _change(self, material: int) -> Change | None:
+        """The change of this material's crystal in this epoch, the same for all its views."""
+        if self.crystal_augmentation is None:
+            return None
+        random = np.random.default_rng((self.seed, self.epoch, material, 2))
+        return partial(self.crystal_augmentation.apply, random=random)
 
 
 class FeatureDataset(Dataset[dict[str, Any]]):
-    """What a frozen backbone sees in the standard views, in place of the views.
+    """Precomputed backbone features instead of images (linear probe).
 
     Args:
-        features: (M V, D) of the materials in order.
+        views: the images' dataset, in its standard order.
+        features: (M V, D) of the same samples.
+        structures: which of them each epoch draws from; None: all are shown.
     """
 
-    def __init__(self, materials: pd.DataFrame, features: NDArray[np.float32], views: int) -> None:
-        assert len(features) == len(materials) * views
-        self.ids: list[str] = materials["material_id"].tolist()
-        self.tc_K = materials["tc"].to_numpy(np.float32)
-        self.features, self.k = features, views
+    def __init__(
+        self, views: ViewDataset, features: NDArray[np.float32], structures: TrainingStructures | None = None
+    ) -> None:
+        assert len(features) == len(views) and not views.shuffled
+        self.ids, self.tc_K, self.k, self.features = views.ids, views.tc_K, views.k, features
+        self.structures = structures or views.structures
+        self.rows = self.structures.chosen()
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.rows) * self.k
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing changes: features are computed once."""
+        """Draw the structures anew; their features are computed once."""
+        self.rows = self.structures.drawn(epoch)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        material = index // self.k
-        return {"features": self.features[index], "tc": self.tc_K[material], "material_id": self.ids[material]}
+        material, slot = divmod(index, self.k)
+        row = int(self.rows[material])
+        return {"features": self.features[row * self.k + slot], "tc": self.tc_K[row], "material_id": self.ids[row]}
 
 
 def collate(samples: list[dict[str, Any]]) -> Batch:
@@ -143,19 +167,19 @@ def collate(samples: list[dict[str, Any]]) -> Batch:
     }
     if "features" in samples[0]:
         return {**batch, "features": torch.from_numpy(np.stack([sample["features"] for sample in samples]))}
-    pictures = np.stack([sample["picture"] for sample in samples])
-    return {**batch, "images": torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))}
+    images = np.stack([sample["image"] for sample in samples])
+    return {**batch, "images": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))}
 
 
 def cached_features(
     model: DinoTcModel, dataset: ViewDataset, placement: Placement, batch_size: int, num_workers: int, cache_dir: Path
 ) -> NDArray[np.float32]:
-    """Features (M V, D) of the standard views in order, from the disk where they lie there.
+    """Features (M V, D) of the standard views in order, cached on disk.
 
-    The file's name holds the digest of the pictures, of the weights and of the number format.
+    The file's name holds the digest of the images, of the weights and of the number format.
     """
     kind = "bf16" if placement.bf16 else "fp32"
-    file = cache_dir / f"features_{_digest(f'{dataset.pictures.fingerprint} {kind}', model)}.npy"
+    file = cache_dir / f"features_{_digest(f'{dataset.images.fingerprint} {kind}', model)}.npy"
     with PartialState().main_process_first():
         if not file.exists():
             features = _compute(model.to(placement.device), dataset, placement, batch_size, num_workers)
@@ -164,8 +188,8 @@ def cached_features(
     return _read(file, len(dataset))
 
 
-def _digest(pictures: str, model: DinoTcModel) -> str:
-    digest = hashlib.sha256(f"{pictures} {model.image_size}\n".encode())
+def _digest(images: str, model: DinoTcModel) -> str:
+    digest = hashlib.sha256(f"{images} {model.image_size}\n".encode())
     for name, value in sorted(model.backbone.state_dict().items()):
         digest.update(name.encode() + value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -1,10 +1,11 @@
-"""Show what the vision model looks at in one crystal.
+"""Show which pixels and atoms a prediction of the vision model rests on, for one crystal.
 
     python -m dinov3_pipeline.explain --checkpoint models/dino_best.pth data/sample/cifs/MgB2-AlB2.cif
+    python -m dinov3_pipeline.explain --checkpoint models/3dsc/dinov3.safetensors data/sample/cifs/MgB2-AlB2.cif
 
-Writes `<out>/<name>_views.png` (each view, with attention rollout and with integrated gradients laid over it) and
-`<out>/<name>_atoms.csv`: for every site of the cell, and for bonds and background, the share of attention, the share
-of the absolute gradient attribution, and the kelvins that its pixels add to the prediction for a black picture (mean
+Writes `<out>/<name>_views.png` (a row for each view: the image, attention rollout, integrated gradients) and
+`<out>/<name>_atoms.csv`: for every site of the cell, for bonds and background, the fraction of attention, the fraction
+of the absolute gradient attribution, and the kelvins that its pixels add to the prediction for a black image (mean
 over the views). Attributions describe the network, not the physics.
 """
 
@@ -19,17 +20,19 @@ from numpy.typing import NDArray
 from pymatgen.core import Structure
 from tyro.conf import Positional
 
-from dinov3_pipeline.attribution import attention_rollout, by_site, integrated_gradients, site_maps
+from dinov3_pipeline.attribution import attention_rollout, by_site, converged_gradients, site_maps
+from dinov3_pipeline.images import ImageArray, resized
 from dinov3_pipeline.model import DinoTcModel, as_images, load_model
-from dinov3_pipeline.pictures import Picture, resized
 from dinov3_pipeline.render.rendering import views
 from tc_common.cli import parse, run
 from tc_common.crystals import read_crystal
 from tc_common.devices import place
 from tc_common.files import atomic_write, write_csv
 
-HEAT_SHARE = 0.6
-"""How much of an overlaid picture is heat, the rest is the picture."""
+HEAT_OPACITY = 0.6
+"""Weight of the heat map laid over an image."""
+SMALLEST_PX = 224
+"""Side to which smaller images are enlarged in the written file."""
 Map = NDArray[np.float32]
 
 
@@ -40,17 +43,15 @@ class ExplainConfig:
     cif: Positional[Path]
     """Crystal structure."""
     checkpoint: Path = Path("models/dino_best.pth")
-    """Trained vision model."""
+    """Trained vision model: a checkpoint (.pth) or a shipped file (.safetensors, its card in the same folder)."""
     init: str | None = None
-    """File with the frozen backbone's weights, if it no longer lies where it lay in training."""
-    material_id: str | None = None
-    """Seeds the random views; the file's name without ending unless given."""
+    """File with the frozen backbone's weights, if it was moved after training."""
     out: Path = Path("results/explain")
-    """Folder for the picture and the table."""
-    steps: int = 16
-    """Steps of the integral from black to the picture (>= 2); cost grows with it."""
+    """Folder for image and table."""
+    steps: int = 512
+    """Most steps of the integral from black to the image (>= 2); it takes 16 or more, until a view's sum is right."""
     batch_size: int = 8
-    """Pictures computed at once (>= 1)."""
+    """Images computed at once (>= 1)."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
 
@@ -62,33 +63,31 @@ class ExplainConfig:
 def main(config: ExplainConfig) -> None:
     """Predict, attribute, write."""
     structure = read_crystal(config.cif)
-    name = config.material_id or config.cif.stem
     model = load_model(config.checkpoint, config.init).to(place(config.device, "fp32").device)
-    pictures = views(structure, material_id=name, options=model.render_options)
-    images = as_images(pictures, model.image_size).to(model.mean.device)
+    rendered = views(structure, options=model.render_options)
+    images = as_images(rendered, model.image_size).to(model.mean.device)
     rollout = attention_rollout(model, images)
-    added_K = integrated_gradients(model, images, config.steps, config.batch_size)
-    table = attribution_table(structure, name, model, rollout, added_K)
+    added_K, gap_K = converged_gradients(model, images, config.steps, config.batch_size)
+    table = attribution_table(structure, model, rollout, added_K)
     with torch.inference_mode():
         predicted_K = model({"images": images}).mean().item()
-    rows = zip((resized(picture, model.image_size) for picture in pictures), rollout, added_K, strict=True)
+    rows = zip((resized(image, model.image_size) for image in rendered), rollout, added_K, strict=True)
     sheet = np.concatenate([_row(*row) for row in rows])
     stem = config.cif.stem
     write_csv(config.out / f"{stem}_atoms.csv", table)
     with atomic_write(config.out / f"{stem}_views.png") as temporary:
         temporary.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
     print(f"{config.cif}: {predicted_K:.2f} K\n{table.to_string(index=False, float_format='%.3f')}")
+    print(f"gradient_K adds up to the prediction less that of a black image, to within {gap_K:.2f} K a view")
     print(f"wrote {stem}_views.png and {stem}_atoms.csv to {config.out}")
 
 
-def attribution_table(
-    structure: Structure, material_id: str, model: DinoTcModel, rollout: Map, added_K: Map
-) -> pd.DataFrame:
+def attribution_table(structure: Structure, model: DinoTcModel, rollout: Map, added_K: Map) -> pd.DataFrame:
     """One row for each site, then one for the bonds and one for the background.
 
-    Columns `element, site, attention_share, gradient_share` (each share sums to 1) and `gradient_K`.
+    Columns `element, site, attention_fraction, gradient_fraction` (each sums to 1) and `gradient_K`.
     """
-    sites = site_maps(structure, material_id, model.render_options, model.image_size)
+    sites = site_maps(structure, model.render_options, model.image_size)
     attention, gradient, kelvin = (
         by_site(values, sites, len(structure)) for values in (rollout, np.abs(added_K), added_K)
     )
@@ -96,23 +95,24 @@ def attribution_table(
         {
             "element": [*(site.species_string for site in structure), "bonds", "background"],
             "site": [*(str(number) for number in range(len(structure))), "", ""],
-            "attention_share": attention / attention.sum(),
-            "gradient_share": gradient / max(gradient.sum(), np.finfo(float).tiny),
+            "attention_fraction": attention / attention.sum(),
+            "gradient_fraction": gradient / max(gradient.sum(), np.finfo(float).tiny),
             "gradient_K": kelvin / len(sites),
         }
     )
 
 
-def _row(picture: Picture, rollout: Map, added_K: Map) -> Picture:
-    """The picture, with attention, and with the gradients' absolute size."""
-    return np.concatenate([picture, _overlaid(picture, rollout), _overlaid(picture, np.abs(added_K))], axis=1)
+def _row(image: ImageArray, rollout: Map, added_K: Map) -> ImageArray:
+    """The image, with attention, and with the gradients' absolute size; small ones enlarged for the eye."""
+    panels = [image, _overlaid(image, rollout), _overlaid(image, np.abs(added_K))]
+    return np.concatenate([resized(panel, max(SMALLEST_PX, len(image))) for panel in panels], axis=1)
 
 
-def _overlaid(picture: Picture, values: Map) -> Picture:
+def _overlaid(image: ImageArray, values: Map) -> ImageArray:
     """Heat from blue (none) to red (the most in this view)."""
     scaled = np.rint(255 * values / max(float(values.max()), np.finfo(float).tiny)).astype(np.uint8)
     heat = cv2.applyColorMap(scaled, cv2.COLORMAP_JET)[..., ::-1]
-    return np.rint(HEAT_SHARE * heat + (1 - HEAT_SHARE) * picture).astype(np.uint8)
+    return np.rint(HEAT_OPACITY * heat + (1 - HEAT_OPACITY) * image).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -9,28 +9,28 @@ Reads `--data-dir` (`python -m data.prepare`) and `--images-dir` (`python render
 `models/dino_{last,best}.pth` and `results/dinov3_*`. Cost and results: README_dinov3.md.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
+from tyro.conf import OmitArgPrefixes
 
-from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Pool, Shape
+from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Shape
 from dinov3_pipeline.dataset import Augmentation, FeatureDataset, ViewDataset, cached_features, collate
+from dinov3_pipeline.images import ImageSource, RenderedImages, StoredImages
 from dinov3_pipeline.lora import Lora
-from dinov3_pipeline.model import DEFAULT_BACKBONE, DinoTcModel, Tune, count_parameters, create_dino_model, shape_of
-from dinov3_pipeline.pictures import DrawnPictures, Pictures, StoredPictures
-from dinov3_pipeline.render.image_index import read_render_options
-from dinov3_pipeline.render.options import RenderOptions
+from dinov3_pipeline.network import DEFAULT_BACKBONE, DinoTcModel, Tune, count_parameters, create_dino_model
+from dinov3_pipeline.render.options import RenderOptions, read_render_options
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import Placement, place
 from tc_common.runs import run_training
 from tc_common.splits import SPLITS, read_splits
+from tc_common.structures import TrainingStructures, structures_of, training_structures
 from tc_common.targets import TargetTransform
 from tc_common.task import MaterialDataset, ScheduleKind, Task, TrainConfig, chunked, shuffled_batches
-
-SIZES = ("patch_size", "width", "depth", "heads", "color_waves")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,33 +40,13 @@ class VisionConfig(TrainConfig):
     backbone: str = DEFAULT_BACKBONE
     """Vision transformer by its name in timm; DINOv3: vit_{small,small_plus,base,large}_patch16_dinov3."""
     image_size: int = 224
-    """Side of the pictures in pixels, a multiple of the patch (16); other sizes are scaled to it."""
-    patch_size: int | None = None
-    """Side of a patch in pixels (>= 1; default: as published); this and the next five only with --init random."""
-    width: int | None = None
-    """Numbers in a token, a multiple of 4 x --heads (default: as published)."""
-    depth: int | None = None
-    """Blocks (>= 1; default: as published)."""
-    heads: int | None = None
-    """Attention heads in a block (>= 1; default: as published); goes with --width."""
-    pool: Pool | None = None
-    """What the head reads: the class token, or the mean of the patches (default: as in timm, for DINOv3 the mean)."""
-    color_waves: int | None = None
-    """Random Fourier features of a pixel's colour beside its three channels (>= 1; default: none)."""
+    """Side of the images in pixels, a multiple of the patch (16); other sizes are scaled to it."""
+    shape: Annotated[Shape, OmitArgPrefixes] = field(default_factory=Shape)
+    """Network of another shape than the published one (only with --init random)."""
     tune: Tune = "lora"
     """What is trained besides the head: lora (adapters), head (nothing), or full (the whole backbone)."""
-    lora_rank: int = 16
-    """Rank r of the adapters (>= 1)."""
-    lora_alpha: float = 32.0
-    """Adapters are scaled by alpha / r (> 0)."""
-    lora_dropout: float = 0.1
-    """Dropout before the adapters (0 to below 1)."""
-    lora_targets: tuple[str, ...] = ("attn.qkv",)
-    """Layers that get adapters, by the end of their name: attn.qkv, attn.proj, mlp.fc1, mlp.fc2."""
-    lora_rank_stabilised: bool = False
-    """Scale by alpha / sqrt(r) instead."""
-    lora_dora: bool = False
-    """Train magnitude and direction apart (DoRA)."""
+    lora: Annotated[Lora, OmitArgPrefixes] = field(default_factory=Lora)
+    """Low-rank adapters (--tune lora)."""
     head_dropout: float = 0.1
     """Dropout between the layers of the head (0 to below 1)."""
     lr: float = 1e-4
@@ -74,15 +54,15 @@ class VisionConfig(TrainConfig):
     weight_decay: float = 0.01
     """AdamW's decoupled weight decay (>= 0)."""
     schedule: ScheduleKind = "cosine"
-    """How the learning rate moves over the run."""
+    """Learning-rate schedule."""
     views_per_epoch: int | None = None
-    """Views of each material in an epoch, drawn anew each time (>= 1; default: every view once)."""
+    """Views of each material in an epoch, sampled every epoch (>= 1; default: every view once)."""
     augment: bool = True
-    """Rotate, mirror, scale and shift training pictures in the plane (colours stay as they are)."""
+    """Rotate, mirror, scale and shift training images in the plane (colours stay as they are)."""
     online_views: bool = False
-    """Draw pictures from the CIFs while training, random views fresh every epoch; needs no image files."""
+    """Render from the CIFs while training, with new random views every epoch; needs no image files."""
     cache_dir: Path = Path("data/cache")
-    """Folder for decoded pictures (150,528 bytes a view at 224) and for features (--tune head)."""
+    """Folder for decoded images (150,528 bytes a view at 224) and for features (--tune head)."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, more time."""
     compile: bool = False
@@ -90,37 +70,25 @@ class VisionConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("lora_rank", "views_per_epoch", "image_size", *SIZES):
+        for name in ("views_per_epoch", "image_size"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
-        for name in ("lora_dropout", "head_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be from 0 to below 1, got {getattr(self, name)}")
-        if self.lr <= 0 or self.weight_decay < 0 or self.lora_alpha <= 0:
-            raise ValueError("--lr and --lora-alpha must be > 0, --weight-decay >= 0")
+        if not 0 <= self.head_dropout < 1:
+            raise ValueError(f"--head-dropout must be from 0 to below 1, got {self.head_dropout}")
+        if self.lr <= 0 or self.weight_decay < 0:
+            raise ValueError("--lr must be > 0, --weight-decay >= 0")
+        if self.augment_structure.changes and not self.online_views:
+            raise ValueError("--augment-structure needs --online-views: stored images show the crystals as they are")
         if self.tune == "head" and (self.online_views or self.views_per_epoch):
             raise ValueError("--tune head uses features of the standard views: no --online-views or --views-per-epoch")
-        if self.init != "random" and self.shape() != AS_PUBLISHED:
+        if self.init != "random" and self.shape != AS_PUBLISHED:
             raise ValueError(f"{SHAPE_FLAGS} need --init random: --init {self.init} has the published shape")
-        if (self.width is None) != (self.heads is None):
-            raise ValueError("--width and --heads go together")
-        if self.width and self.heads and self.width % (4 * self.heads):
-            raise ValueError(f"--width {self.width}: a multiple of 4 x --heads, {4 * self.heads}")
 
-    def shape(self) -> Shape:
-        """The network's shape, where it is not the published one."""
-        return shape_of(asdict(self))
-
-    def lora(self) -> Lora:
-        """The adapters."""
-        return Lora(
-            rank=self.lora_rank,
-            alpha=self.lora_alpha,
-            dropout=self.lora_dropout,
-            targets=self.lora_targets,
-            rank_stabilised=self.lora_rank_stabilised,
-            dora=self.lora_dora,
-        )
+    def plain(self) -> dict[str, Any]:
+        """The settings as JSON-ready values under their flags' names, those of `lora` and `shape` among them."""
+        settings = super().plain()
+        del settings["lora"], settings["shape"]
+        return {**settings, **vars(self.shape), **self.lora.plain()}
 
 
 def main(config: VisionConfig) -> None:
@@ -130,94 +98,104 @@ def main(config: VisionConfig) -> None:
 
 
 def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
-    """All that a training of these settings needs, with the pictures of these parts of the data.
+    """Data and model of a training with these settings.
+
+    Args:
+        parts: splits whose images are read, `train` among them.
 
     Raises:
-        UserError: data, pictures or weights cannot be used.
+        UserError: data, images or weights cannot be used.
     """
     placement = place(config.device, config.precision)
     splits = read_splits(config.data_dir, config.limit)
-    pictures = {name: load_pictures(config, splits[name]) for name in parts}
-    model = build_model(config, splits["train"]["tc"])
-    model.render_options = pictures["train"].options
+    structures = training_structures(config.data_dir, splits, config.structures, config.seed)
+    tables: dict[str, pd.DataFrame | TrainingStructures] = {**splits, "train": structures}
+    images = {name: load_images(config, structures_of(tables[name]).table) for name in parts}
+    model = build_model(config, splits["train"]["tc"], images["train"].options)
     model.adapt_to(placement)
-    datasets: dict[str, MaterialDataset] = {}
-    for name in parts:
-        table = splits[name]
-        views = make_dataset(config, name, table, pictures[name])
-        datasets[name] = frozen(model, name, views, config, placement, table) if config.tune == "head" else views
+    views = {name: make_dataset(config, name, tables[name], images[name]) for name in parts}
+    datasets: Mapping[str, MaterialDataset] = views
+    if config.tune == "head":
+        datasets = features = {
+            name: extract_features(model, views[name], config, placement, structures_of(tables[name]))
+            for name in parts
+        }
+        model.standardise(torch.from_numpy(features["train"].features))
     if config.compile:
         model.backbone.compile()
     trainable, total = count_parameters(model)
     log.info(
         f"{config.backbone} at {config.image_size} px, {config.tune}: {trainable:,} of {total:,} parameters train"
     )
-    log.info(f"weights {model.init}; {len(datasets['train'])} pictures an epoch; {placement.device}")
-    return make_task(config, model, datasets, splits)
+    log.info(f"weights {model.init}; {len(datasets['train'])} images an epoch; {placement.device}")
+    return make_task(config, model, datasets, splits, structures.fingerprint())
 
 
-def build_model(config: VisionConfig, train_tc_K: pd.Series) -> DinoTcModel:
-    """The network that the settings describe, its target scaled to the training set."""
-    return create_dino_model(
+def build_model(config: VisionConfig, train_tc_K: pd.Series, render_options: RenderOptions) -> DinoTcModel:
+    """The network of these settings, its target scaled to the training set."""
+    model = create_dino_model(
         backbone=config.backbone,
         image_size=config.image_size,
         tune=config.tune,
         init=config.init,
-        shape=config.shape(),
-        lora=config.lora(),
+        shape=config.shape,
+        lora=config.lora,
         head_dropout=config.head_dropout,
         target=TargetTransform(config.target, torch.tensor(train_tc_K.to_numpy())),
         gradient_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
     )
+    model.render_options = render_options
+    return model
 
 
-def load_pictures(config: VisionConfig, table: pd.DataFrame) -> Pictures:
-    """The views of one split: from the image files, or drawn as they are needed."""
+def load_images(config: VisionConfig, table: pd.DataFrame) -> ImageSource:
+    """The views of one split: from the image files, or rendered while training."""
     if not config.online_views:
         ids = table["material_id"].tolist()
-        return StoredPictures(config.images_dir, ids, config.image_size, config.cache_dir)
+        return StoredImages(config.images_dir, ids, config.image_size, config.cache_dir)
     recorded = (config.images_dir / "render_config.json").exists()
     options = read_render_options(config.images_dir) if recorded else RenderOptions()
-    return DrawnPictures(table, config.image_size, options)
+    return RenderedImages(table, config.image_size, options)
 
 
-def make_dataset(config: VisionConfig, split: str, table: pd.DataFrame, pictures: Pictures) -> ViewDataset:
-    """Training views chosen and moved anew every epoch; validation and test views as they are, all of them."""
+def make_dataset(
+    config: VisionConfig, split: str, table: pd.DataFrame | TrainingStructures, images: ImageSource
+) -> ViewDataset:
+    """Training views sampled and augmented every epoch; all standard views of all rows, as they are, otherwise."""
     if split != "train" or config.tune == "head":
-        return ViewDataset(table, pictures)
+        return ViewDataset(structures_of(table).table, images)
     return ViewDataset(
         table,
-        pictures,
+        images,
         per_epoch=config.views_per_epoch,
         fresh=config.online_views,
         augmentation=Augmentation() if config.augment else None,
+        crystal_augmentation=config.augment_structure if config.augment_structure.changes else None,
         seed=config.seed,
     )
 
 
-def frozen(
+def extract_features(
     model: DinoTcModel,
-    split: str,
     dataset: ViewDataset,
     config: VisionConfig,
     placement: Placement,
-    table: pd.DataFrame,
+    structures: TrainingStructures | None = None,
 ) -> FeatureDataset:
-    """Features in place of pictures (so --augment has nothing to act on); those of `train` scale the head's input."""
+    """Precomputed backbone features instead of images (linear probe)."""
     features = cached_features(model, dataset, placement, config.batch_size, config.num_workers, config.cache_dir)
-    if split == "train":
-        model.standardise(torch.from_numpy(features))
-    return FeatureDataset(table, features, dataset.pictures.views)
+    return FeatureDataset(dataset, features, structures)
 
 
 def make_task(
     config: VisionConfig,
     model: DinoTcModel,
-    datasets: dict[str, MaterialDataset],
+    datasets: Mapping[str, MaterialDataset],
     splits: dict[str, pd.DataFrame],
+    structures: str = "",
 ) -> Task:
-    """What the loop needs to know."""
+    """Model, optimiser, data and batches for the training loop; `structures` is their fingerprint."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return Task(
         name=config.name or "dinov3",
@@ -229,7 +207,7 @@ def make_task(
         collate=collate,
         schedule=config.schedule,
         init=model.init,
-        fingerprint=f"{model.render_options.fingerprint()}-{config.image_size}",
+        fingerprint=f"{model.render_options.fingerprint()}-{config.image_size} {structures}",
         batches=shuffled_batches(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
         micro_batches=chunked(config.batch_size),
         frozen=model.frozen(),

@@ -16,8 +16,14 @@ from numpy.typing import NDArray
 
 from gat_pipeline.cache import graphs_of
 from gat_pipeline.composition import KINDS, features_of_fractions
-from gat_pipeline.graphs import CrystalGraph, GraphOptions, bond_cosines, line_graph
+from gat_pipeline.graphs import CrystalGraph, GraphError, GraphOptions, bond_cosines, build_graph, line_graph
+from tc_common.augmentation import StructureAugmentation
 from tc_common.composition import FeatureKind
+from tc_common.crystals import read_crystal
+from tc_common.structures import TrainingStructures, structures_of
+
+# Keeps the random numbers of augmentation apart from others of the same seed and epoch.
+AUGMENTATION_STREAM = 2
 
 Item: TypeAlias = tuple[str, float, CrystalGraph]
 """Material id, Tc in kelvin, graph."""
@@ -25,27 +31,73 @@ Batch: TypeAlias = dict[str, Any]
 
 
 class GraphDataset:
-    """One graph per material of a split table (`tc_common.splits`)."""
+    """One graph per material of a split table (`tc_common.splits`), or per sample of a training's structures.
 
-    def __init__(self, materials: pd.DataFrame, options: GraphOptions, cache_dir: Path | None = None) -> None:
-        self.options = options
-        self.material_ids = materials["material_id"].tolist()
-        self.tc_K = materials["tc"].to_numpy(np.float64)
-        self.graphs = graphs_of([Path(cif) for cif in materials["cif"]], options, cache_dir)
-        self.angles = np.array([graph.angles for graph in self.graphs])
+    A training shows the chosen structures until `set_epoch` draws others.
+
+    Args:
+        materials: a split table, or the structures that each epoch draws from.
+        augmentation: changes of the crystals, drawn anew every epoch.
+        seed: of these changes.
+    """
+
+    def __init__(
+        self,
+        materials: pd.DataFrame | TrainingStructures,
+        options: GraphOptions,
+        cache_dir: Path | None = None,
+        augmentation: StructureAugmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.structures = structures_of(materials)
+        table = self.structures.table
+        self.options, self.augmentation, self.seed, self.epoch = options, augmentation, seed, 0
+        self.material_ids = table["material_id"].tolist()
+        self.tc_of_row_K = table["tc"].to_numpy(np.float64)
+        cifs = [Path(cif) for cif in table["cif"]]
+        self.graphs = graphs_of(cifs, options, cache_dir)
+        self.crystals = [read_crystal(cif) for cif in cifs] if augmentation else []
+        self.angles_of_row = np.array([graph.angles for graph in self.graphs])
+        self.rows = self.structures.chosen()
 
     def __len__(self) -> int:
-        return len(self.graphs)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> Item:
-        return self.material_ids[index], float(self.tc_K[index]), self.graphs[index]
+        row = int(self.rows[index])
+        graph = self._changed_graph(index, row) if self.augmentation else self.graphs[row]
+        return self.material_ids[row], float(self.tc_of_row_K[row]), graph
+
+    def _changed_graph(self, index: int, row: int) -> CrystalGraph:
+        """Graph of the augmented crystal; of the crystal itself where the augmented one has none."""
+        assert self.augmentation is not None
+        random = np.random.default_rng((self.seed, self.epoch, index, AUGMENTATION_STREAM))
+        try:
+            return build_graph(self.augmentation.apply(self.crystals[row], random), self.options)
+        except GraphError:
+            return self.graphs[row]
+
+    @property
+    def tc_K(self) -> NDArray[np.float64]:
+        """Tc of each sample (n,)."""
+        return self.tc_of_row_K[self.rows]
+
+    @property
+    def angles(self) -> NDArray[np.int64]:
+        """Angles of each sample's graph (n,), before augmentation."""
+        return self.angles_of_row[self.rows]
+
+    def angles_in(self, epoch: int) -> NDArray[np.int64]:
+        """Angles of each sample's graph in this epoch (n,)."""
+        return self.angles_of_row[self.structures.drawn(epoch)]
 
     def composition_features(self, kind: FeatureKind = "statistics") -> NDArray[np.float32]:
-        """Composition features (n, C) of all crystals."""
-        return features_of_fractions(np.stack([graph.composition for graph in self.graphs]), kind)
+        """Composition features (n, C) of all samples."""
+        return features_of_fractions(np.stack([self.graphs[row].composition for row in self.rows]), kind)
 
     def set_epoch(self, epoch: int) -> None:
-        """Nothing here depends on the epoch."""
+        """Draw structures and their changes anew."""
+        self.epoch, self.rows = epoch, self.structures.drawn(epoch)
 
 
 def collator(options: GraphOptions) -> Callable[[Sequence[Item]], Batch]:

@@ -20,7 +20,7 @@ from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.inference import predict_all
 from gat_pipeline.model import AlignnTc, architecture_metadata, load_model, write_weights
-from gat_pipeline.train import GraphTrainConfig, build_model, describe, task_of
+from gat_pipeline.train import GraphTrainConfig, build_model, dataset_of, describe, task_of
 from gat_pipeline.weights import SHIPPED
 from gat_pipeline.zero_shot import distribution
 from tc_common.checkpoints import Progress
@@ -31,6 +31,7 @@ from tc_common.errors import UserError
 from tc_common.files import read_csv, sha256, write_json, write_text
 from tc_common.runs import fit
 from tc_common.splits import drawn
+from tc_common.structures import Structures
 from tc_common.task import ScheduleKind
 
 SOURCE = "JARVIS-DFT superconductors, Choudhary & Garrity 2022, doi 10.1038/s41524-022-00933-1"
@@ -49,6 +50,8 @@ class PretrainConfig(GraphTrainConfig):
     """Folder for checkpoints and unpacked crystals."""
     results_dir: Path = Path("runs/pretrain")
     """Folder for settings and history."""
+    structures: Structures = "one"
+    """JARVIS has a Tc of its own for every structure, so there is nothing to draw from: one."""
     init: str = "random"
     """Where the first weights come from."""
     epochs: int = 30
@@ -62,6 +65,8 @@ class PretrainConfig(GraphTrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.structures != "one":
+            raise ValueError(f"--structures {self.structures}: the JARVIS tables have one structure a material")
         if self.output.suffix != ".safetensors":
             raise ValueError(f"--output must end in .safetensors, got {self.output}")
 
@@ -72,7 +77,7 @@ def main(config: PretrainConfig) -> None:
     tune_memory()
     splits = {name: read_materials(config, name) for name in ("train", "val")}
     model = build_model(config, None, splits["train"])
-    sets = {name: GraphDataset(table, config.graph, config.cache_dir) for name, table in splits.items()}
+    sets = {name: dataset_of(config, name, table) for name, table in splits.items()}
     log.info(describe(config, model, sets))
     task = task_of(config, model, None, splits, sets)
     task.stem = "alignn_jarvis"

@@ -27,6 +27,7 @@ from tc_common.cli import log, parse, run, set_up_log
 from tc_common.errors import UserError
 from tc_common.runs import run_training
 from tc_common.splits import SPLITS, read_splits
+from tc_common.structures import TrainingStructures, training_structures
 from tc_common.targets import TargetTransform
 from tc_common.task import MaterialDataset, ScheduleKind, Task, TrainConfig
 
@@ -103,13 +104,18 @@ def prepare(config: GraphTrainConfig, parts: Sequence[str] = SPLITS) -> Task:
     splits = read_splits(config.data_dir, config.limit)
     weights = find_weights(config.init, config.models_dir / "downloads")
     model = build_model(config, weights, splits["train"])
-    datasets = {
-        name: GraphDataset(table, config.graph, config.cache_dir) for name, table in splits.items() if name in parts
-    }
+    tables = {**splits, "train": training_structures(config.data_dir, splits, config.structures, config.seed)}
+    datasets = {name: dataset_of(config, name, tables[name]) for name in SPLITS if name in parts}
     if (branch := model.composition_branch) is not None:
         branch.standardise(datasets["train"].composition_features(branch.kind))
     log.info(describe(config, model, datasets))
     return task_of(config, model, weights, splits, datasets)
+
+
+def dataset_of(config: GraphTrainConfig, split: str, materials: pd.DataFrame | TrainingStructures) -> GraphDataset:
+    """Graphs of one split; only training crystals are augmented."""
+    augmentation = config.augment_structure if split == "train" and config.augment_structure.changes else None
+    return GraphDataset(materials, config.graph, config.cache_dir, augmentation, config.seed)
 
 
 def build_model(config: GraphTrainConfig, weights: Weights | None, train: pd.DataFrame) -> AlignnTc:
@@ -172,7 +178,10 @@ def task_of(
         assert isinstance(dataset, GraphDataset)
         return bounded_micro_batches(dataset.angles, indices, config.batch_size, config.angles_per_batch)
 
-    batch = config.batch_size * config.grad_accumulation
+    def batches(epoch: int) -> list[list[int]]:
+        return bucketed_batches(train.angles_in(epoch), batch, config.seed)(epoch)
+
+    train, batch = datasets["train"], config.batch_size * config.grad_accumulation
     return Task(
         name=config.name or "alignn",
         stem="alignn",
@@ -183,8 +192,8 @@ def task_of(
         collate=collator(config.graph),
         schedule=config.schedule,
         init=weights.origin if weights else "random",
-        fingerprint=json.dumps(config.graph.plain(), sort_keys=True),
-        batches=bucketed_batches(datasets["train"].angles, batch, config.seed),
+        fingerprint=f"{json.dumps(config.graph.plain(), sort_keys=True)} {train.structures.fingerprint()}",
+        batches=batches,
         micro_batches=micro_batches,
         before_epoch=unfreezer(model, config.unfreeze_every),
     )

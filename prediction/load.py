@@ -21,7 +21,6 @@ import torch
 
 from baselines.run import NAME as COMPOSITION
 from dinov3_pipeline.model import load_model as load_vision
-from dinov3_pipeline.shipped import load_shipped
 from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT
 from gat_pipeline.model import load_model, model_of
 from gat_pipeline.weights import find_weights
@@ -146,7 +145,7 @@ def member_of(models_dir: Path, name: str, card: dict[str, Any], device: str) ->
     if name == "alignn":
         return trainings_of(models_dir, card, on)
     if name == "dinov3":
-        return VisionModel(name, load_shipped(models_dir / "dinov3.safetensors").to(on))
+        return VisionModel(name, load_vision(models_dir / "dinov3.safetensors").to(on))
     if name == ZERO_SHOT:
         return AlignnModel(name, zero_shot_model(card).to(on))
     if name == COMPOSITION:

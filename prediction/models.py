@@ -99,7 +99,7 @@ class VisionModel:
 
     def prepare(self, structure: Structure, material_id: str) -> Tensor:
         """Pictures (V, 3, S, S)."""
-        drawn = views(structure, material_id=material_id, options=self.model.render_options)
+        drawn = views(structure, options=self.model.render_options)
         return as_images(drawn, self.model.image_size)
 
     @torch.inference_mode()

@@ -20,7 +20,7 @@ import pandas as pd
 from pymatgen.core import Composition
 
 from baselines.run import NAME as COMPOSITION
-from dinov3_pipeline.shipped import write_shipped
+from dinov3_pipeline.model import write_shipped
 from dinov3_pipeline.train import VisionConfig
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT

@@ -1,4 +1,4 @@
-"""The split files: which material is trained on, which one is tested."""
+"""The split files: which materials are for training, validation and test, and their other structures."""
 
 import hashlib
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from tc_common.composition import composition_key, fractions, parse_formula
 from tc_common.errors import UserError
 from tc_common.files import read_csv, write_csv
 
@@ -16,6 +17,8 @@ SPLIT_COLUMNS = ("material_id", "formula", "tc", "cif", "mp_id", "chemical_syste
 TC_EDGES_K = (0.0, 5.0, 15.0, 40.0)
 TC_RANGES = ("0 K", "(0, 5] K", "(5, 15] K", "(15, 40] K", "> 40 K")
 MADE_BY = "python -m data.prepare"
+# Further structures of the compositions in the three split files, with the split that each belongs to.
+OTHER_STRUCTURES = "other_structures.csv"
 
 
 def tc_strata(tc_K: ArrayLike) -> NDArray[np.int64]:
@@ -52,10 +55,44 @@ def drawn(table: pd.DataFrame, limit: int | None) -> pd.DataFrame:
     return table[place < limit].reset_index(drop=True)
 
 
+def read_other_structures(data_dir: Path, splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Read the further structures of the compositions in `splits`, sorted by `material_id`.
+
+    Returns:
+        `SPLIT_COLUMNS`, `split`, and `chosen`: the id of the material in `splits` with the same composition and split.
+
+    Raises:
+        UserError: the file is missing, an id is also in the split files, or a composition belongs to another split.
+    """
+    path = data_dir / OTHER_STRUCTURES
+    table = _read_materials(path, (*SPLIT_COLUMNS, "split"))
+    known = pd.concat([split.assign(split=name) for name, split in splits.items()])
+    chosen = dict(zip(_keys(known), zip(known["material_id"], known["split"], strict=True), strict=True))
+    pairs = [chosen.get(key, ("", "")) for key in _keys(table)]
+    table = table.assign(chosen=[material_id for material_id, _ in pairs])
+    wrong = table["material_id"].isin(set(known["material_id"])) | table["material_id"].duplicated()
+    wrong |= (table["chosen"] != "") & (table["split"] != [split for _, split in pairs])
+    if wrong.any():
+        first = table[wrong].iloc[0]["material_id"]
+        raise UserError(f"{path}: {first} contradicts the split files; run {MADE_BY} again")
+    return table[table["chosen"] != ""].reset_index(drop=True)
+
+
+def _keys(table: pd.DataFrame) -> list[str]:
+    """Text that is equal for rows of one composition."""
+    keys = {text: composition_key(fractions(parse_formula(text))) for text in table["formula"].unique()}
+    return [keys[text] for text in table["formula"]]
+
+
 def _read_split(path: Path) -> pd.DataFrame:
-    table = read_csv(path, SPLIT_COLUMNS, MADE_BY)
+    table = _read_materials(path, SPLIT_COLUMNS)
     if table.empty:
         raise UserError(f"{path} has no rows; make it again with: {MADE_BY}")
+    return table
+
+
+def _read_materials(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    table = read_csv(path, columns, MADE_BY)
     tc_K = pd.to_numeric(table["tc"], errors="coerce")
     wrong = ~(np.isfinite(tc_K) & (tc_K >= 0))
     if wrong.any():
@@ -64,10 +101,16 @@ def _read_split(path: Path) -> pd.DataFrame:
     return table.assign(tc=tc_K.astype(float)).sort_values("material_id", ignore_index=True)
 
 
-def write_splits(data_dir: Path, splits: dict[str, pd.DataFrame]) -> None:
-    """Write the three split files, sorted by id, each whole or not at all."""
-    ids = pd.concat([splits[name]["material_id"] for name in SPLITS])
+def write_splits(data_dir: Path, splits: dict[str, pd.DataFrame], others: pd.DataFrame | None = None) -> None:
+    """Write the three split files and `other_structures.csv`, sorted by id, each whole or not at all.
+
+    Args:
+        others: the further structures with their `split`; None writes a file without rows.
+    """
+    others = pd.DataFrame(columns=[*SPLIT_COLUMNS, "split"]) if others is None else others
+    ids = pd.concat([*(splits[name]["material_id"] for name in SPLITS), others["material_id"]])
     assert not ids.duplicated().any(), "a material in two splits"
+    write_csv(data_dir / OTHER_STRUCTURES, others[[*SPLIT_COLUMNS, "split"]].sort_values("material_id"))
     for name in SPLITS:
         write_csv(data_dir / f"{name}.csv", splits[name][list(SPLIT_COLUMNS)].sort_values("material_id"))
 

@@ -5,7 +5,7 @@ Legend: B samples in a batch.
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -15,8 +15,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
+from tc_common.augmentation import StructureAugmentation
 from tc_common.devices import Precision
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name
+from tc_common.structures import Structures
 from tc_common.targets import TargetKind
 
 Batch: TypeAlias = dict[str, Any]
@@ -59,6 +61,11 @@ class TrainConfig:
     resume: str = "auto"
     """auto continues an unfinished run of the same settings, never starts afresh, force continues although settings
     differ, a path continues from that checkpoint."""
+    structures: Structures = "draw"
+    """Structures of training compositions: the chosen one, all of them, or one of them drawn anew every epoch;
+    validation and test always have the chosen ones."""
+    augment_structure: StructureAugmentation = field(default_factory=StructureAugmentation)
+    """Changes of training crystals, drawn anew every epoch."""
     limit: int | None = None
     """Use only N materials of each split, the same ones in every run (>= 1)."""
     loss: Literal["mse", "l1", "huber"] = "l1"

@@ -94,6 +94,20 @@ def test_a_second_run_draws_nothing_and_a_changed_option_everything(tmp_path: Pa
     assert not set(times().values()) & set(first.values())
 
 
+def test_a_damaged_image_is_rendered_again(tmp_path: Path) -> None:
+    """The trainer sends a user with a broken image here; a second run must mend it, and it alone."""
+    data = write_data(tmp_path / "data", per_split=1)
+    out = tmp_path / "out"
+    render_images.main(config(data, out))
+    path = whole(out)[5]
+    good = path.read_bytes()
+    path.write_bytes(good[:100] + bytes([good[100] ^ 255]) + good[101:])
+    others = {other: other.stat().st_mtime_ns for other in whole(out) if other.parent != path.parent}
+    render_images.main(config(data, out))
+    assert path.read_bytes() == good
+    assert {other: other.stat().st_mtime_ns for other in others} == others
+
+
 def test_what_cannot_be_drawn_is_listed_and_not_indexed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = tmp_path / "bad.cif"
     bad.write_text("no crystal")
@@ -161,7 +175,7 @@ def _until_session_is_empty(session: int) -> None:
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data", per_split=1)
     with (
-        render_images.own_images_dir(tmp_path / "out"),
+        render_images.lock_images_dir(tmp_path / "out"),
         pytest.raises(UserError, match="another run"),
     ):
         render_images.main(config(data, tmp_path / "out"))
@@ -180,6 +194,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
         (["--workers", "-1"], ["--workers"]),
         (["--contact-sheet", "-1"], ["--contact-sheet"]),
         (["--colour", "red"], ["--colour"]),
+        (["--engine", "local"], ["--engine"]),
     ],
 )
 def test_mistakes_are_one_line_that_names_them(arguments: list[str], names: list[str]) -> None:

@@ -94,7 +94,7 @@ VISION: Table = {
     "weight_decay": Parameter(decades(1e-5, 1e-1), by_default=False),
     "batch_size": Parameter(Choice((8, 16, 32)), by_default=False),
     "depth": Parameter(Choice((2, 3, 4, 6)), from_scratch, by_default=False),
-    "color_waves": Parameter(Choice((32, 64, 128, 256)), from_scratch, by_default=False),
+    "fourier_features": Parameter(Choice((32, 64, 128, 256)), from_scratch, by_default=False),
 }
 
 

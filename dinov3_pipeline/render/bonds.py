@@ -1,4 +1,4 @@
-"""Bonds of one unit cell, found once per material and repeated by every supercell and view."""
+"""Bonds of one unit cell, found once per symmetry-inequivalent site and mapped to the equivalent sites."""
 
 import warnings
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from dinov3_pipeline.render.physics_colors import chemical_symbol
 TOLERANCE_A = 1e-3
 
 Neighbor = tuple[int, int, int, int]
-"""Site and the cell it lies in, relative to the cell of the site whose neighbour it is."""
+"""Site and its cell, relative to the cell of the site whose neighbour it is."""
 
 BondMode = Literal["crystal-nn", "covalent", "none"]
 # Two atoms are bonded up to the sum of their covalent radii plus this (the convention of the Cambridge Structural
@@ -64,15 +64,15 @@ def dominant(structure: Structure) -> Structure:
 
 def dominant_symbols(structure: Structure) -> list[str]:
     """Most frequent element of each site."""
-    shares = [{chemical_symbol(species): share for species, share in site.species.items()} for site in structure]
-    return [min(share, key=lambda symbol: (-share[symbol], symbol)) for share in shares]
+    sites = [{chemical_symbol(species): amount for species, amount in site.species.items()} for site in structure]
+    return [min(site, key=lambda symbol: (-site[symbol], symbol)) for site in sites]
 
 
 _Directed = tuple[int, int, int, int, int]  # centre, neighbour, image
 
 
 def _bonds(directed: set[_Directed], failures: tuple[str, ...] = ()) -> Bonds:
-    """Both directions of every bond, sorted, so that the picture does not depend on who found it."""
+    """Both directions of every bond, sorted, so that the image does not depend on their order."""
     reverse = {(j, i, -a, -b, -c) for i, j, a, b, c in directed}
     table = np.array(sorted(directed | reverse), dtype=np.int64).reshape(-1, 5)
     return Bonds(center=table[:, 0], neighbor=table[:, 1], image=table[:, 2:], failures=failures)
@@ -80,8 +80,8 @@ def _bonds(directed: set[_Directed], failures: tuple[str, ...] = ()) -> Bonds:
 
 def _covalent(structure: Structure) -> set[_Directed]:
     radii_A = np.array([covalent_radius_A(symbol) for symbol in dominant_symbols(structure)])
-    reach_A = 2 * float(radii_A.max()) + COVALENT_TOLERANCE_A
-    center, neighbor, image, distance_A = structure.get_neighbor_list(reach_A)
+    longest_A = 2 * float(radii_A.max()) + COVALENT_TOLERANCE_A
+    center, neighbor, image, distance_A = structure.get_neighbor_list(longest_A)
     bonded = (distance_A <= radii_A[center] + radii_A[neighbor] + COVALENT_TOLERANCE_A) & (distance_A > OVERLAP_A)
     columns = np.column_stack([center, neighbor, image])[bonded]
     return {tuple(row) for row in columns.astype(int).tolist()}
@@ -93,7 +93,7 @@ def covalent_radius_A(symbol: str) -> float:
 
 
 def _crystal_nn(structure: Structure) -> Bonds:
-    """CrystalNN asked once per symmetry-distinct site; what it found is carried to the others."""
+    """CrystalNN on one site of each symmetry-inequivalent kind, its neighbours mapped to the others."""
     finder = CrystalNN()
     directed: set[_Directed] = set()
     failures = []
@@ -161,7 +161,7 @@ def carry(structure: Structure, operation: Operation, neighbors: Iterable[Neighb
 def _distances_A(
     structure: Structure, points: NDArray[np.float64], sites: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(S, P) distances of points from the nearest image of sites, and (S, P, 3) the cells those images lie in."""
+    """(S, P) distances of points from the nearest image of sites, and (S, P, 3) the cells of those images."""
     difference = points[None] - structure.frac_coords[sites][:, None]
     cells = np.rint(difference)
     return np.linalg.norm((difference - cells) @ structure.lattice.matrix, axis=-1), cells

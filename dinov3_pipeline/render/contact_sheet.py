@@ -1,4 +1,4 @@
-"""One picture of several materials in all their views, with formula, Tc and a legend of the colours, for people."""
+"""Contact sheet of some materials in all their views, with formula, Tc and a legend of the colours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,6 @@ SWATCHES = ("H", "B", "O", "Mg", "Ca", "Fe", "Cu", "As", "Y", "Nb", "Sn", "Ba", 
 class SheetMaterial:
     """One block of the sheet."""
 
-    material_id: str
     formula: str
     tc_K: float
     structure: Structure
@@ -66,7 +65,7 @@ def _block(
         middle = top + row * PITCH_PX + THUMBNAIL_PX // 2
         text.text((left - 8, middle), supercell, GREY, ImageFont.load_default(12), anchor="rm")
         names = [f"{supercell}_{direction}" for direction in directions]
-        images = views(material.structure, material_id=material.material_id, options=options, names=names)
+        images = views(material.structure, options=options, names=names)
         for column, image in enumerate(images):
             sheet.paste(Image.fromarray(image), (left + column * PITCH_PX, top + row * PITCH_PX))
     for column, direction in enumerate(directions):

@@ -1,4 +1,4 @@
-"""Draw a whole data set: one plain function per material, run by worker processes, resumable at any moment.
+"""Render a data set: one function per material, run by worker processes, resumable at any moment.
 
 data/images/<split>/<material_id>_<view>.png are renamed into place whole; data/images/render_journal.jsonl gets one
 line per finished material. A killed run leaves whole images and its journal, and the next run goes on from there.
@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,7 @@ import pandas as pd
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from dinov3_pipeline.render.image_index import JOURNAL, image_name
-from dinov3_pipeline.render.options import RenderOptions, view_names
+from dinov3_pipeline.render.options import JOURNAL, RenderOptions, image_name, view_names
 from dinov3_pipeline.render.rendering import draw_views, prepare
 from tc_common.crystals import CrystalError, read_crystal
 from tc_common.errors import UserError
@@ -37,7 +36,7 @@ VIEWS_AT_ONCE = 18
 
 @dataclass(frozen=True, kw_only=True)
 class MaterialRow:
-    """One material to draw, and the folder for its images."""
+    """One material to render, and the folder for its images."""
 
     material_id: str
     split: str
@@ -47,12 +46,14 @@ class MaterialRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """What became of one material."""
+    """Status of one material."""
 
     material_id: str
     split: str
     key: str
     """Digest of all that decides the pixels."""
+    files: tuple[tuple[int, int], ...] = ()
+    """Size in bytes and CRC-32 of each image, in the order of the views."""
     skipped: str = ""
     """Reason why there are no images; empty where there are."""
     bond_failures: tuple[str, ...] = ()
@@ -69,43 +70,36 @@ def material_rows(splits: dict[str, pd.DataFrame], images_dir: Path) -> list[Mat
 
 
 def render_material(row: MaterialRow, options: RenderOptions) -> Rendered:
-    """Draw and write all views of one material, each file whole or not at all; an unusable crystal is reported.
+    """Render and write all views of one material, each file whole or not at all; an unusable crystal is reported.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    names = view_names(options)
-    skipped = ""
-    failures: tuple[str, ...] = ()
+    result = Rendered(material_id=row.material_id, split=row.split, key=material_key(row, options))
     try:
         geometry = prepare(read_crystal(row.cif), options)
     except CrystalError as error:
-        skipped = str(error)
-    else:
-        failures = geometry.bond_failures
-        for batch in (names[begin : begin + VIEWS_AT_ONCE] for begin in range(0, len(names), VIEWS_AT_ONCE)):
-            for name, image in zip(batch, draw_views(geometry, batch, row.material_id, options), strict=True):
-                write_png(row.folder / image_name(row.material_id, name), image)
-    return Rendered(
-        material_id=row.material_id,
-        split=row.split,
-        key=material_key(row, options),
-        skipped=skipped,
-        bond_failures=failures,
-    )
+        return replace(result, skipped=str(error))
+    names, files = view_names(options), []
+    for batch in (names[begin : begin + VIEWS_AT_ONCE] for begin in range(0, len(names), VIEWS_AT_ONCE)):
+        for name, image in zip(batch, draw_views(geometry, batch, options), strict=True):
+            content = encode_png(image)
+            write_image(row.folder / image_name(row.material_id, name), content)
+            files.append((len(content), zlib.crc32(content)))
+    return replace(result, files=tuple(files), bond_failures=geometry.bond_failures)
 
 
 def material_key(row: MaterialRow, options: RenderOptions) -> str:
-    """Digest of all that decides a material's pixels: options, id (it seeds the rotations) and CIF."""
+    """Digest of all that decides a material's pixels: options and CIF."""
     try:
         cif = row.cif.read_bytes()
     except OSError:
         cif = b""  # `render_material` says what is wrong with it
-    return hashlib.sha256(f"{options.fingerprint()}\n{row.material_id}\n".encode() + cif).hexdigest()[:16]
+    return hashlib.sha256(f"{options.fingerprint()}\n".encode() + cif).hexdigest()[:16]
 
 
 def run_local(rows: Sequence[MaterialRow], options: RenderOptions, workers: int) -> Iterator[Rendered]:
-    """Draw `rows` with `workers` processes (1: in this one); results come in any order.
+    """Render `rows` with `workers` processes (1: in this one); results come in any order.
 
     Raises:
         UserError: a folder cannot be written, or a worker died.
@@ -115,7 +109,7 @@ def run_local(rows: Sequence[MaterialRow], options: RenderOptions, workers: int)
         return
     # Forked workers need no second import of pymatgen; elsewhere fork is unsafe or absent.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, context, _obey_parent, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),)) as pool:
         try:
             for done in as_completed([pool.submit(render_material, row, options) for row in rows]):
                 yield done.result()
@@ -125,8 +119,8 @@ def run_local(rows: Sequence[MaterialRow], options: RenderOptions, workers: int)
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _obey_parent(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end soon after it is killed instead of waiting for work for ever."""
+def _start_worker(parent: int) -> None:
+    """Worker initialiser: ignore SIGINT; exit when the parent dies."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -144,8 +138,9 @@ def read_journal(images_dir: Path) -> dict[tuple[str, str], Rendered]:
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             content = json.loads(line)
-            rendered = Rendered(**content | {"bond_failures": tuple(content["bond_failures"])})
-        except (KeyError, TypeError, json.JSONDecodeError):
+            files = tuple((size, crc) for size, crc in content["files"])
+            rendered = Rendered(**content | {"files": files, "bond_failures": tuple(content["bond_failures"])})
+        except (KeyError, TypeError, ValueError):  # JSON's own error is a ValueError
             continue
         finished[rendered.split, rendered.material_id] = rendered
     return finished
@@ -166,10 +161,19 @@ def append_journal(images_dir: Path, result: Rendered) -> None:
 
 
 def is_finished(row: MaterialRow, options: RenderOptions, before: Rendered | None) -> bool:
-    """Whether all images of `row` lie there, drawn with these options from this CIF."""
-    if before is None or before.key != material_key(row, options):
+    """Whether all images of `row` exist, rendered with these options from this CIF, and undamaged (size and CRC)."""
+    names = view_names(options)
+    if before is None or before.key != material_key(row, options) or len(before.files) != len(names):
         return False
-    return all((row.folder / image_name(row.material_id, name)).exists() for name in view_names(options))
+    paths = (row.folder / image_name(row.material_id, name) for name in names)
+    return all(_is_whole(path, *recorded) for path, recorded in zip(paths, before.files, strict=True))
+
+
+def _is_whole(path: Path, size: int, crc: int) -> bool:
+    try:
+        return path.stat().st_size == size and zlib.crc32(path.read_bytes()) == crc
+    except OSError:
+        return False
 
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -192,15 +196,15 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) RGB; renamed into place, not synced one by one (that would take longer than the drawing).
+def write_image(path: Path, png: bytes) -> None:
+    """Write an encoded image; renamed into place, not synced one by one (that would take longer than the drawing).
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
     temporary = path.with_name(f".{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(encode_png(image))
+        temporary.write_bytes(png)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -64,7 +64,7 @@ def chemical_symbol(species: Element | Species | DummySpecies) -> str:
 
 def site_color(occupancies: Mapping[str, float]) -> NDArray[np.uint8]:
     """8-bit (R, G, B) of a site: occupancy-weighted mean in which a vacancy counts as black."""
-    mean = sum(share * np.array(element_color(symbol)) for symbol, share in occupancies.items())
+    mean = sum(amount * np.array(element_color(symbol)) for symbol, amount in occupancies.items())
     return to_uint8(np.asarray(mean))
 
 

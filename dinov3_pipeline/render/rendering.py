@@ -1,7 +1,7 @@
-"""Crystal -> pictures: orthographic discs on black, coloured by physics, painted far to near.
+"""Crystal -> images: orthographic discs on black, coloured by physics, painted far to near.
 
-    geometry = prepare(structure, options)                        # once per material: atoms, colours, bonds
-    images = draw_views(geometry, names, material_id, options)    # each view: repeat, rotate, paint
+    geometry = prepare(structure, options)           # once per material: atoms, colours, bonds
+    images = draw_views(geometry, names, options)    # each view: repeat, rotate, paint
 
 Shapes: n atoms of the unit cell, N of a supercell of C cells, K half-bonds of the unit cell, V views,
 H = W = image size.
@@ -12,10 +12,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pymatgen.core import Element, Structure
 from scipy.spatial.transform import Rotation
 
@@ -34,14 +35,19 @@ FARTHEST_BRIGHTNESS = 0.35
 TIE = 1e-4
 # A coordinate of 0.99999 is an atom on the face at 0.
 FACE = 1e-3
+# Steps in which `crystal_digest` reads lengths in Å, angles in degrees and occupancies, and fractional coordinates;
+# the offset keeps round values such as 1/2 off the border between two steps.
+CELL_STEP, COORDINATE_STEP, STEP_OFFSET = 1e-3, 1e-4, 0.123456
 
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """One unit cell ready for drawing; the first site lies at the origin, all others within the cell."""
+    """One unit cell ready for drawing; the first site is at the origin, all others within the cell."""
 
+    digest: str
+    """What the crystal is, see `crystal_digest`; seeds the random rotations."""
     lattice_A: Matrix
     """(3, 3) lattice vectors as rows, Å."""
     positions_A: Matrix
@@ -59,22 +65,18 @@ class Geometry:
 
 
 def views(
-    structure: Structure,
-    *,
-    material_id: str,
-    options: RenderOptions | None = None,
-    names: Sequence[str] | None = None,
+    structure: Structure, *, options: RenderOptions | None = None, names: Sequence[str] | None = None
 ) -> NDArray[np.uint8]:
-    """Draw a structure: (V, H, W, 3) RGB, by default the views of the image files, with the same pixels.
+    """Render a structure: (V, H, W, 3) RGB, by default the views of the image files, with the same pixels.
 
     Args:
-        names: views to draw; any `<supercell>_<a|b|c|r0, r1, …>`, so fresh rotations can be asked for by number.
+        names: views to render; any `<supercell>_<a|b|c|r0, r1, …>`, so fresh rotations can be asked for by number.
 
     Raises:
         CrystalError: the structure has a site that is no element, or is empty or too large.
     """
     options = options or RenderOptions()
-    return draw_views(prepare(structure, options), names or view_names(options), material_id, options)
+    return draw_views(prepare(structure, options), names or view_names(options), options)
 
 
 def prepare(structure: Structure, options: RenderOptions) -> Geometry:
@@ -84,12 +86,14 @@ def prepare(structure: Structure, options: RenderOptions) -> Geometry:
         CrystalError: see `views`.
     """
     check_crystal(structure)
-    sites = [{chemical_symbol(species): share for species, share in site.species.items()} for site in structure]
+    sites = [{chemical_symbol(species): amount for species, amount in site.species.items()} for site in structure]
     bonds = find_bonds(structure, options.bonds)
-    positions_A = _wrapped(structure)
+    fractional = _wrapped(structure)
+    positions_A = fractional @ structure.lattice.matrix
     atoms = np.repeat(positions_A[bonds.center], 2, axis=0)
     atoms[1::2] += bonds.vectors_A(structure) / 2
     return Geometry(
+        digest=crystal_digest(structure, sites, fractional),
         lattice_A=structure.lattice.matrix,
         positions_A=positions_A,
         radii_A=options.radius_scale * np.array([_site_radius_A(site) for site in sites]),
@@ -101,9 +105,20 @@ def prepare(structure: Structure, options: RenderOptions) -> Geometry:
 
 
 def _wrapped(structure: Structure) -> Matrix:
-    """(n, 3) positions in Å, the same for every choice of origin and of periodic images."""
-    fractional = structure.frac_coords - structure.frac_coords[0]
-    return ((fractional + FACE) % 1 - FACE) @ structure.lattice.matrix
+    """(n, 3) fractional coordinates, the same for every choice of origin and of periodic images."""
+    return (structure.frac_coords - structure.frac_coords[0] + FACE) % 1 - FACE
+
+
+def crystal_digest(structure: Structure, sites: Sequence[dict[str, float]], fractional: Matrix) -> str:
+    """Hex digest of lattice, species and coordinates (n, 3), rounded; no name or id counts."""
+
+    def steps(values: ArrayLike, size: float) -> list[Any]:
+        rounded: list[Any] = np.floor(np.asarray(values) / size + STEP_OFFSET).astype(int).tolist()
+        return rounded
+
+    species = [[sorted(site), steps([site[symbol] for symbol in sorted(site)], CELL_STEP)] for site in sites]
+    content = [steps(structure.lattice.parameters, CELL_STEP), species, steps(fractional, COORDINATE_STEP)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def _site_radius_A(occupancies: dict[str, float]) -> float:
@@ -148,17 +163,15 @@ def repeat(geometry: Geometry, repetitions: tuple[int, int, int]) -> Scene:
     )
 
 
-def draw_views(
-    geometry: Geometry, names: Sequence[str], material_id: str, options: RenderOptions
-) -> NDArray[np.uint8]:
-    """Draw the named views of one material: (V, H, W, 3) RGB."""
+def draw_views(geometry: Geometry, names: Sequence[str], options: RenderOptions) -> NDArray[np.uint8]:
+    """Render the named views of one crystal: (V, H, W, 3) RGB."""
     images = np.zeros((len(names), options.image_size, options.image_size, 3), np.uint8)
     scenes: dict[tuple[int, int, int], Scene] = {}
     for image, name in zip(images, names, strict=True):
         repetitions, direction = parse_view(name)
         if repetitions not in scenes:
             scenes[repetitions] = repeat(geometry, repetitions)
-        rotation = view_rotation(geometry.lattice_A, direction, (options.seed, material_id, name))
+        rotation = view_rotation(geometry.lattice_A, direction, (options.seed, geometry.digest, name))
         scene = scenes[repetitions]
         paint(image, scene, place(scene, rotation, options.image_size), depth_cue=options.depth_cue)
     return images
@@ -168,7 +181,7 @@ def view_rotation(lattice_A: Matrix, direction: str, source: tuple[int, str, str
     """(3, 3) proper rotation with rows right, up, towards the viewer.
 
     Along a lattice vector the viewer looks down it, with c up (b for the view along c). A random direction is uniform
-    over rotations, its generator seeded with `source` = (seed, material_id, view) alone.
+    over rotations, its generator seeded with `source` = (seed, crystal's digest, view) alone.
     """
     if direction not in AXES:
         return Rotation.random(None, generator(*source)).as_matrix()
@@ -181,15 +194,15 @@ def view_rotation(lattice_A: Matrix, direction: str, source: tuple[int, str, str
     return np.array([right, y, z])
 
 
-def generator(seed: int, material_id: str, view: str) -> np.random.Generator:
+def generator(seed: int, crystal: str, view: str) -> np.random.Generator:
     """A generator that depends on nothing but its three arguments."""
-    digest = hashlib.sha256(json.dumps([seed, material_id, view]).encode()).digest()
+    digest = hashlib.sha256(json.dumps([seed, crystal, view]).encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, dtype="<u4"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where one view's supercell lands in the picture."""
+    """Where one view's supercell lands in the image."""
 
     points_px: NDArray[np.int32]
     """(N + 2KC, 2) x (right) and y (down) of the atoms, then of their walks along the half-bonds."""
@@ -214,14 +227,16 @@ def place(scene: Scene, rotation: Matrix, image_size: int) -> Placement:
         points_px=points_px,
         radii_px=np.maximum(_round(scene.radii_A * pixels_per_A), 1),
         depth_A=depth_A,
-        far_to_near=np.argsort(np.floor(depth_A / TIE + 0.123456), kind="stable"),  # equal stay equal under round-off
+        far_to_near=np.argsort(
+            np.floor(depth_A / TIE + STEP_OFFSET), kind="stable"
+        ),  # equal stay equal under round-off
     )
 
 
 def _frame(
     scene: Scene, rotation: Matrix, x: NDArray[np.float64], y: NDArray[np.float64], image_size: int
 ) -> tuple[float, float, float]:
-    """Centre (x, y in Å, in the picture's plane) and pixels per Å at which all discs and half-bonds fit.
+    """Centre (x, y in Å, in the image's plane) and pixels per Å at which all discs and half-bonds fit.
 
     The supercell's longest edge must fit too, so that a lone atom is not blown up to fill the frame.
     """

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baselines.models import Predictor
+from baselines.models import Fit, Predictor
 from baselines.pair import fit_pair, grouped_folds, out_of_fold, with_labels
 from baselines.run import run_pair, write_pair
 from tc_common.composition import (
@@ -116,7 +116,7 @@ def test_folds_hold_out_whole_systems_and_predict_every_row_once(splits: dict[st
     assert first == again != other
 
 
-def spy(learned: list[np.ndarray], asked: list[np.ndarray]):
+def spy(learned: list[np.ndarray], asked: list[np.ndarray]) -> Fit:
     """A learner that remembers the compositions it was given."""
 
     def fit(features: np.ndarray, tc_K: np.ndarray, seed: int) -> dict[str, Predictor]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import chosen_structures
 from benchmarks.data_room import OUT, audit_table, family_table
 from data.families import FAMILIES
 from data.retractions import RETRACTIONS
@@ -32,7 +33,7 @@ def test_counts_of_the_card_are_those_of_the_benchmark(card: str) -> None:
         report["materials"],
         report["formulas_with_several_structures"],
         report["doped_structures_listed"],
-        report["doped_structures_used"],
+        report["doped_structures_chosen"],
         report["at_0_K"],
     )
     for count in counts:
@@ -45,6 +46,19 @@ def test_counts_of_the_card_are_those_of_the_benchmark(card: str) -> None:
         found = re.search(share, card)
         assert found is not None
         assert int(found.group(1)) == round(100 * report["neighbourhood"][column])
+
+
+def test_the_card_says_what_the_check_of_chosen_structures_found(card: str) -> None:
+    found = json.loads(chosen_structures.OUT.read_text(encoding="utf-8"))
+    right = found["right_by_rule"]
+    assert list(right) == list(chosen_structures.RULES)
+    text = " ".join(card.split())
+    assert f"{found['compounds_with_a_right_structure']} compounds of the shipped sample" in text
+    assert f"chooses a matching one in {right['oldest entry (in use)']} of them" in text
+    assert f"did in {right['first id as text (before)']} ({found['expected_of_a_random_choice']} are expected" in text
+    assert f"Fewest sites chooses right in {right['fewest sites']}, the smallest volume per atom in" in text
+    assert f"{found['changed_by_the_rule_in_use']:,} of {found['compositions']:,} compositions have another" in text
+    assert right["oldest entry (in use)"] > max(list(right.values())[1:])
 
 
 def test_licences_pictures_and_what_is_wrong_are_told(card: str) -> None:

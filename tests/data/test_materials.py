@@ -16,10 +16,10 @@ from data.materials import (
     one_structure,
     parent_groups,
     several_tc,
-    used,
 )
 from data.reading import Reading
 from data.retractions import drop_retracted, mark_retracted
+from data.tables import included
 from tc_common.composition import fractions, parse_formula
 
 Entry = tuple[str, str, float, str, bool]
@@ -29,7 +29,7 @@ def table(*entries: Entry, found: dict[str, str] | None = None) -> pd.DataFrame:
     """Rows of (id, formula, Tc in K, parent, doped) whose structures were read; `found` names other formulas found."""
     columns = ["material_id", "formula", "tc", "parent", "doped"]
     rows = pd.DataFrame(list(entries), columns=columns)
-    rows = rows.assign(row=range(2, 2 + len(rows)), mp_id=rows["parent"], cif="/x.cif", fate="", reason="")
+    rows = rows.assign(row=range(2, 2 + len(rows)), mp_id=rows["parent"], cif="/x.cif", status="", reason="")
     rows["formula_in_structure"] = False
     readings = {}
     for index, entry in enumerate(entries):
@@ -53,7 +53,7 @@ def facts(formula: str) -> dict[str, object]:
 
 
 def ids(rows: pd.DataFrame) -> list[str]:
-    return sorted(used(rows)["material_id"])
+    return sorted(included(rows)["material_id"])
 
 
 def test_one_structure_is_the_nearest_then_undoped_then_first_id() -> None:
@@ -84,7 +84,7 @@ def test_structures_of_another_formula_are_reported_and_beyond_two_percent_rejec
 
 def test_unreadable_structures_keep_their_reason() -> None:
     rows = table(("a", "Nb", 9.2, "p", False), ("b", "Pb", 7.2, "p", False), found={"b": ""})
-    assert list(rows["fate"]) == ["", "rejected"]
+    assert list(rows["status"]) == ["", "rejected"]
     assert rows["reason"][1] == "broken"
 
 
@@ -101,7 +101,7 @@ def test_one_composition_gets_the_median_of_its_positive_tc_and_its_spread() -> 
     assert list(rows["tc"]) == [17.5, 17.5, 17.5, 0.0]
     (entry,) = several_tc(one_structure(rows))
     assert entry["listed_K"] == [0.0, 17.0, 18.0]
-    assert (entry["spread_K"], entry["used_K"]) == (18.0, [17.5])
+    assert (entry["spread_K"], entry["included_K"]) == (18.0, [17.5])
 
 
 def test_tc_of_a_structure_is_never_merged() -> None:

@@ -21,7 +21,8 @@ from data.prepare import PrepareConfig, main
 from data.splitting import Split
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
-from tc_common.splits import read_splits, splits_sha256
+from tc_common.splits import SPLITS, read_other_structures, read_splits, splits_sha256
+from tc_common.structures import Structures
 from tests.data.conftest import caesium_chloride_type, row, write_3dsc
 
 ROOT = Path(__file__).parents[2]
@@ -113,25 +114,79 @@ def test_the_audit_tells_the_kinds_of_splits_apart(tmp_path: Path, doping_series
     assert random_K < held_out_K / 2
 
 
-def test_all_structures_share_the_weight_of_their_composition(tmp_path: Path) -> None:
-    rows = [row(f"Nb1{x}1", 5.0, f"{x}{n}.cif", f"mp-{n}") for x in ("Sn", "Ge", "Al", "Si") for n in range(2)]
-    texts = {
-        f"{x}{n}.cif": caesium_chloride_type("Nb", {x: 1}, 3.3 + n / 10)
-        for x in ("Sn", "Ge", "Al", "Si")
-        for n in (0, 1)
-    }
-    folder = write_3dsc(tmp_path / "s", rows, texts)
-    main(PrepareConfig(source=str(folder), out=tmp_path / "out", structures="all", workers=1))
-    table = pd.concat(read_splits(tmp_path / "out").values())
-    assert len(table) == 8
-    assert table.groupby("formula")["weight"].sum().tolist() == [1.0] * 4
+def polymorphs(folder: Path) -> Path:
+    """Eight compositions Nb-X with three structures each; the middle number is the oldest Materials Project entry."""
+    entries = ("mp-1077929", "mp-19735", "mp-30000")
+    rows, texts = [], {}
+    for number, element in enumerate(("Sn", "Ge", "Al", "Si", "Ga", "Be", "B", "C")):
+        for step, entry in enumerate(entries):
+            name = f"Nb1{element}1-MP-{entry}.cif"
+            rows.append(row(f"Nb1{element}1", 2.0 * number, name, entry))
+            texts[name] = caesium_chloride_type("Nb", {element: 1}, 3.3 + step / 10)
+    return write_3dsc(folder, rows, texts)
+
+
+def prepared(source: Path, out: Path, structures: Structures, split: Split = "stratified") -> dict[str, pd.DataFrame]:
+    """The split files and `others` of one run."""
+    main(PrepareConfig(source=str(source), out=out, structures=structures, split=split, workers=1))
+    splits = read_splits(out)
+    return {**splits, "others": read_other_structures(out, splits)}
+
+
+@pytest.mark.parametrize("split", KINDS)
+def test_the_division_is_the_same_whichever_structures_are_trained_on(tmp_path: Path, split: Split) -> None:
+    """mp-19735 is chosen before mp-1077929 and mp-30000: numbers, not texts, are compared."""
+    source = polymorphs(tmp_path / "source")
+    if split == "parent":  # of these crystals all are one parent group; give each composition parents of its own
+        table = pd.read_csv(source / "3DSC_MP.csv", comment="#")
+        table["material_id_2"] += (table.index // 3).astype(str)
+        table.to_csv(source / "3DSC_MP.csv", index=False)
+    runs = {kind: prepared(source, tmp_path / kind, kind, split) for kind in ("one", "all", "draw")}
+    for name in SPLITS:
+        formulas = {kind: sorted(set(run[name]["formula"])) for kind, run in runs.items()}
+        assert formulas["one"] == formulas["all"] == formulas["draw"]
+    for name in ("val", "test"):
+        assert runs["one"][name].equals(runs["all"][name])
+        assert runs["one"][name].equals(runs["draw"][name])
+        assert runs["draw"][name]["material_id"].str.endswith("-mp-19735").all()
+    assert runs["one"]["train"].equals(runs["draw"]["train"])
+
+
+def test_train_csv_or_other_structures_csv_has_every_structure(tmp_path: Path) -> None:
+    source = polymorphs(tmp_path / "source")
+    runs = {kind: prepared(source, tmp_path / kind, kind) for kind in ("one", "all", "draw")}
+    drawn = runs["draw"]
+    assert len(drawn["train"]) == 6
+    assert drawn["others"]["split"].value_counts().to_dict() == {"train": 12, "val": 2, "test": 2}
+    chosen = {chosen: set(group) for chosen, group in drawn["others"].groupby("chosen")["material_id"]}
+    assert chosen["Nb1Sn1-MP-mp-19735"] == {"Nb1Sn1-MP-mp-1077929", "Nb1Sn1-MP-mp-30000"}
+    assert len(chosen) == 8
+    tc_K = pd.concat([drawn[name] for name in SPLITS]).set_index("material_id")["tc"]
+    assert (drawn["others"]["tc"] == drawn["others"]["chosen"].map(tc_K)).all()
+    everything = runs["all"]["train"]
+    assert len(everything) == 18
+    assert everything.groupby("formula")["weight"].sum().to_numpy() == pytest.approx(1)
+    assert set(runs["all"]["others"]["split"]) == set(runs["one"]["others"]["split"]) == {"val", "test"}
+    report = json.loads((tmp_path / "draw" / "report.json").read_text())["divisions"]["."]["other_structures"]
+    assert report["train"] == {"compositions": 6, "structures": 12}
+    assert report["test"] == {"compositions": 1, "structures": 2}
+
+
+def test_a_composition_keeps_the_structures_that_agree_with_its_formula(tmp_path: Path) -> None:
+    source = polymorphs(tmp_path / "source")
+    wrong = caesium_chloride_type("Nb", {"Sn": 0.5, "Al": 0.5}, 3.4)
+    (source / "cifs" / "Nb1Sn1-MP-mp-19735.cif").write_text(wrong)
+    run = prepared(source, tmp_path / "out", "draw")
+    everything = pd.concat(run.values())
+    names = everything[everything["formula"] == "Nb1Sn1"]["material_id"].tolist()
+    assert names == ["Nb1Sn1-MP-mp-30000", "Nb1Sn1-MP-mp-1077929"], "chosen, and the other one"
 
 
 def test_tc_zero_can_be_dropped(tmp_path: Path, doping_series: MakeSource) -> None:
     folder = doping_series()
     main(PrepareConfig(source=str(folder), out=tmp_path / "out", tc_zero="drop", workers=1))
     ledger = pd.read_csv(tmp_path / "out" / "ledger.csv")
-    assert (ledger["fate"] == "tc zero").sum() == (ledger["tc"] == 0).sum() == 4
+    assert (ledger["status"] == "tc zero").sum() == (ledger["tc"] == 0).sum() == 4
     assert min(table["tc"].min() for table in read_splits(tmp_path / "out").values()) > 0
 
 
@@ -278,10 +333,10 @@ def test_whatever_is_done_to_a_source_every_row_is_accounted_for(
     ledger = pd.read_csv(out / "ledger.csv", keep_default_na=False)
     report = json.loads((out / "report.json").read_text())
     assert list(ledger["row"]) == list(range(2, 2 + len(table)))
-    assert len(report["rejected"]) == (ledger["fate"] == "rejected").sum()
-    assert set(ledger["fate"]) <= {"used", "rejected", "other structure"}
-    assert ((ledger["reason"] == "") == (ledger["fate"] == "used")).all()
-    used = sorted(ledger["material_id"][ledger["fate"] == "used"])
+    assert len(report["rejected"]) == (ledger["status"] == "rejected").sum()
+    assert set(ledger["status"]) <= {"included", "rejected", "other structure"}
+    assert ((ledger["reason"] == "") == (ledger["status"] == "included")).all()
+    used = sorted(ledger["material_id"][ledger["status"] == "included"])
     assert used == sorted(pd.concat(read_splits(out).values())["material_id"])
     assert not (folder / "x").exists(), "a shell read a file name"
 

@@ -71,13 +71,13 @@ def test_what_is_far_enough_is_kept_and_every_row_is_in_the_ledger(folder: Path,
     ledger = pd.read_csv(tmp_path / "extra_labels_ledger.csv", keep_default_na=False)
     rows = pd.read_csv(folder / "supercon.csv")
     assert ledger["name"].tolist() == rows["name"].tolist()
-    assert (ledger["fate"] == "used").sum() == len(labels) > 300
+    assert (ledger["status"] == "included").sum() == len(labels) > 300
     report = json.loads((tmp_path / "extra_labels.json").read_text(encoding="utf-8"))
-    assert set(report["rows"]) >= {"used", "near held-out", "in splits", "repeated"}
+    assert set(report["rows"]) >= {"included", "near held-out", "in splits", "repeated"}
     assert sum(report["rows"].values()) == len(rows) and report["labels"] == len(labels)
     splits = read_splits(folder / "stratified")
     held_out = [fractions(parse_formula(f)) for name in ("val", "test") for f in splits[name]["formula"]]
-    for name in ledger[ledger["fate"] == "near held-out"]["name"]:
+    for name in ledger[ledger["status"] == "near held-out"]["name"]:
         share = fractions(parse_formula(name))
         assert min(formula_distance(share, other) for other in held_out) <= 0.01 + 1e-9
 
@@ -108,16 +108,16 @@ def checked(rows: list[tuple[str, object]]) -> pd.DataFrame:
 
 def test_rows_that_are_none_are_listed_with_their_reason() -> None:
     rows = checked([("Sm1Ba-1Cu3O6.94", 1), ("Nb3Sn", -1), ("NbN", "x"), ("MgB2", 400), ("Xx2", 1), ("Pb", 7.2)])
-    assert rows["fate"].tolist() == ["rejected"] * 5 + [""]
+    assert rows["status"].tolist() == ["rejected"] * 5 + [""]
     reasons = ["no chemical formula", "below 0 K", "no number", "above 300 K", "no chemical formula"]
     assert all(reason in said for reason, said in zip(reasons, rows["reason"], strict=False))
 
 
 def test_one_composition_has_the_median_of_its_positive_tc() -> None:
     rows = checked([("Nb3Sn", 0), ("Sn1Nb3", 18), ("Nb0.75Sn0.25", 16), ("Nb6Sn2", 18.3), ("MgB2", 0), ("Mg2B4", 0)])
-    kept = rows[rows["fate"] == ""].set_index("name")["tc"]
+    kept = rows[rows["status"] == ""].set_index("name")["tc"]
     assert kept.to_dict() == {"Nb3Sn": 18.0, "MgB2": 0.0}
-    assert (rows["fate"] == "repeated").sum() == 4
+    assert (rows["status"] == "repeated").sum() == 4
 
 
 def test_formulas_leave_out_the_ones_that_chemists_leave_out() -> None:
@@ -184,4 +184,4 @@ def test_supercon_itself_is_read_but_for_eight_rows() -> None:
     assert sha256(path) == supercon.TABLE_SHA256
     table = pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns={"Tc": "tc"})
     rows = one_row_a_composition(check_labels(table.assign(row=range(2, len(table) + 2))))
-    assert rows["fate"].value_counts().to_dict() == {"": 15924, "repeated": 482, "rejected": 8}
+    assert rows["status"].value_counts().to_dict() == {"": 15924, "repeated": 482, "rejected": 8}

@@ -53,16 +53,16 @@ def test_the_rebuilt_and_the_upstream_form_give_the_same_rows(tmp_path: Path) ->
 )
 def test_rows_that_nothing_can_mend_are_rejected(tmp_path: Path, change: dict[str, str], reason: str) -> None:
     rows = check_rows(rows_3dsc(write_3dsc(tmp_path, [GOOD[0], {**GOOD[1], **change}], {})))
-    rejected = rows[rows["fate"] == "rejected"]
+    rejected = rows[rows["status"] == "rejected"]
     assert len(rejected) == 1
     assert reason in rejected["reason"].iloc[0]
 
 
 def test_repeated_ids_are_used_once_if_they_agree_and_never_if_they_do_not(tmp_path: Path) -> None:
     repeated = check_rows(rows_3dsc(write_3dsc(tmp_path / "a", [*GOOD, GOOD[0]], {})))
-    assert sorted(repeated["fate"]) == ["", "", "rejected"]
+    assert sorted(repeated["status"]) == ["", "", "rejected"]
     contradictory = check_rows(rows_3dsc(write_3dsc(tmp_path / "b", [*GOOD, {**GOOD[0], "tc": 17.0}], {})))
-    assert sorted(contradictory["fate"]) == ["", "rejected", "rejected"]
+    assert sorted(contradictory["status"]) == ["", "rejected", "rejected"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_is_no_table_is_told(tmp_path: Path, content: bytes, reason: str) -
 def test_short_rows_are_kept_and_rejected(tmp_path: Path) -> None:
     (tmp_path / "3DSC_MP.csv").write_text("formula_sc,tc,cif\nNb1,9.2,cifs/a.cif\nNb1\n")
     rows = check_rows(rows_3dsc(tmp_path))
-    assert sorted(rows["fate"]) == ["", "rejected"]
+    assert sorted(rows["status"]) == ["", "rejected"]
 
 
 def test_a_missing_table_is_told(tmp_path: Path) -> None:
@@ -117,11 +117,11 @@ def test_every_row_is_listed_once_with_a_fate_whatever_its_order(
     shuffled = random.Random(seed).sample(rows, len(rows))
     first, second = (check_rows(rows_3dsc(write_3dsc(folder, table, {}))) for table in (rows, shuffled))
     assert sorted(first["row"]) == list(range(3, 3 + len(rows)))
-    assert ((first["fate"] == "") == (first["reason"] == "")).all()
-    columns = ["material_id", "formula", "tc", "fate", "reason"]
+    assert ((first["status"] == "") == (first["reason"] == "")).all()
+    columns = ["material_id", "formula", "tc", "status", "reason"]
     as_text = [table[columns].astype(str).sort_values(columns).to_numpy().tolist() for table in (first, second)]
     assert as_text[0] == as_text[1]
-    used = first[first["fate"] == ""]
+    used = first[first["status"] == ""]
     assert used["tc"].between(0, 300).all()
     assert not used["material_id"].duplicated().any()
 
@@ -130,11 +130,11 @@ def test_a_limit_takes_even_steps_through_tc_whatever_the_order(tmp_path: Path) 
     rows = [row(f"Nb{n}Sn", float(n), f"f{n:03d}.cif") for n in range(1, 101)]
     for table in (rows, rows[::-1]):
         limited = limit_rows(check_rows(rows_3dsc(write_3dsc(tmp_path, table, {}))), 12)
-        kept = sorted(limited["tc"][limited["fate"] == ""])
+        kept = sorted(limited["tc"][limited["status"] == ""])
         assert len(kept) == 12
         assert (kept[0], kept[-1]) == (1, 100)
         assert max(pd.Series(kept).diff().dropna()) - min(pd.Series(kept).diff().dropna()) <= 1
-    assert (limit_rows(check_rows(rows_3dsc(tmp_path)), 500)["fate"] == "").all()
+    assert (limit_rows(check_rows(rows_3dsc(tmp_path)), 500)["status"] == "").all()
 
 
 def test_jarvis_tables_hold_their_crystals_as_text(tmp_path: Path) -> None:
@@ -142,4 +142,4 @@ def test_jarvis_tables_hold_their_crystals_as_text(tmp_path: Path) -> None:
     table.to_csv(tmp_path / "t.csv", index=False)
     assert jarvis_texts([tmp_path / "t.csv"]) == {"JVASP-1": "data_a\n1"}
     rows = check_rows(rows_jarvis([tmp_path / "t.csv"], tmp_path / "cifs"))
-    assert dict(zip(rows["material_id"], rows["fate"], strict=True)) == {"JVASP-1": "", "../x": "rejected"}
+    assert dict(zip(rows["material_id"], rows["status"], strict=True)) == {"JVASP-1": "", "../x": "rejected"}

@@ -6,9 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dinov3_pipeline.render.image_index import record_options, write_index
 from dinov3_pipeline.render.jobs import material_rows, render_material
-from dinov3_pipeline.render.options import RenderOptions
+from dinov3_pipeline.render.options import RenderOptions, record_options, write_index
 from tc_common.splits import SPLIT_COLUMNS, write_splits
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "sample.csv"

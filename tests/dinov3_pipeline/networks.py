@@ -19,22 +19,22 @@ SIZE = 32
 
 
 def tiny_model(**options: Any) -> DinoTcModel:
-    """A ViT of 0.3 million random parameters for pictures of 32 pixels."""
+    """A ViT of 0.3 million random parameters for images of 32 pixels."""
     return create_dino_model(**{"backbone": TINY, "image_size": SIZE, "init": "random", **options})
 
 
-def noise(pictures: int = 4, size: int = SIZE, seed: int = 0) -> Tensor:
-    """Random pictures (B, 3, S, S)."""
+def noise(images: int = 4, size: int = SIZE, seed: int = 0) -> Tensor:
+    """Random images (B, 3, S, S)."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (pictures, 3, size, size), dtype=torch.uint8, generator=generator)
+    return torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8, generator=generator)
 
 
-def batch(pictures: int = 4) -> dict[str, Any]:
-    """Random pictures with a Tc each."""
+def batch(images: int = 4) -> dict[str, Any]:
+    """Random images with a Tc each."""
     return {
-        "images": noise(pictures),
-        "tc": torch.arange(pictures).float(),
-        "material_id": list("abcdefgh"[:pictures]),
+        "images": noise(images),
+        "tc": torch.arange(images).float(),
+        "material_id": list("abcdefgh"[:images]),
     }
 
 
@@ -47,7 +47,7 @@ def save_whole(path: Path, init: str = "random", **shape: Any) -> DinoTcModel:
     model.render_options = UNIT_CELLS
     model.standardise(torch.randn(8, len(model.feature_mean)))
     settings = VisionConfig(
-        init="random", tune="full", backbone=TINY, image_size=SIZE, target="kelvin", **shape
+        init="random", tune="full", backbone=TINY, image_size=SIZE, target="kelvin", shape=Shape(**shape)
     ).plain()
     parts = dict.fromkeys(("optimizer_state_dict", "scheduler_state_dict", "rng_state"), None)
     content = {"epoch": 1, "val_loss": 1.0, **parts, "config": settings, "init": init}

@@ -1,6 +1,8 @@
 """Where weights come from is known, and what does not fit is refused; no test touches the network."""
 
 import pickle
+import socket
+import time
 from pathlib import Path
 
 import huggingface_hub
@@ -23,9 +25,9 @@ def weights_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def output(network: nn.Module, size: int = SIZE) -> Tensor:
-    pictures = torch.linspace(-1, 1, 3 * size * size).reshape(1, 3, size, size)
+    images = torch.linspace(-1, 1, 3 * size * size).reshape(1, 3, size, size)
     with torch.inference_mode():
-        return network.eval()(pictures)
+        return network.eval()(images)
 
 
 @pytest.fixture
@@ -116,13 +118,32 @@ def test_offline_with_an_empty_cache_names_every_way_out(tmp_path: Path, monkeyp
 
 
 def test_a_refusing_hub_is_an_error_and_no_random_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> str:
+    def refuse(*_: object, **__: object) -> str:
         raise ConnectionError("403 Forbidden")
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
     with pytest.raises(UserError, match="cannot be downloaded"):
         create_backbone(DINO, SIZE, "pretrained")
+
+
+@pytest.mark.parametrize("answer", ["nobody listens", "silence"])
+def test_an_unreachable_hub_is_named_within_5_s(answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed port refuses at once; a socket that accepts and never answers is met by the time limit."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if answer == "silence":
+            server.listen()
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", constants.ENDPOINT + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        begin = time.monotonic()
+        with pytest.raises(UserError, match="cannot be downloaded .*Connect|cannot be downloaded .*Timeout"):
+            download(DINO)
+        assert time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize(

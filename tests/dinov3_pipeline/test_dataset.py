@@ -1,4 +1,4 @@
-"""Samples depend on (seed, epoch, index) alone, and moving a picture never touches a colour."""
+"""Samples depend on (seed, epoch, index) alone, and moving an image never touches a colour."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dinov3_pipeline.dataset import Augmentation, FeatureDataset, ViewDataset, collate
-from dinov3_pipeline.pictures import DrawnPictures, Picture, StoredPictures
+from dinov3_pipeline.images import ImageArray, RenderedImages, StoredImages
 from tests.dinov3_pipeline.conftest import OPTIONS, Rendered
 
 SIZE = 64
@@ -21,25 +21,25 @@ def train(rendered: Rendered) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def pictures(rendered: Rendered, train: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> StoredPictures:
+def images(rendered: Rendered, train: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> StoredImages:
     cache: Path = tmp_path_factory.mktemp("cache")
-    return StoredPictures(rendered.images_dir, train["material_id"].tolist(), SIZE, cache)
+    return StoredImages(rendered.images_dir, train["material_id"].tolist(), SIZE, cache)
 
 
-def colours(picture: Picture) -> set[tuple[int, ...]]:
-    return {tuple(pixel) for pixel in picture.reshape(-1, 3).tolist()}
+def colours(image: ImageArray) -> set[tuple[int, ...]]:
+    return {tuple(pixel) for pixel in image.reshape(-1, 3).tolist()}
 
 
-def test_without_options_every_view_comes_once_in_order(train: pd.DataFrame, pictures: StoredPictures) -> None:
-    dataset = ViewDataset(train, pictures)
+def test_without_options_every_view_comes_once_in_order(train: pd.DataFrame, images: StoredImages) -> None:
+    dataset = ViewDataset(train, images)
     assert len(dataset) == 16 * 18
     sample = dataset[5 * 18 + 7]
-    assert np.array_equal(sample["picture"], pictures.picture(5, 7))
+    assert np.array_equal(sample["image"], images.image(5, 7))
     assert (sample["material_id"], sample["tc"]) == (train["material_id"][5], np.float32(train["tc"][5]))
 
 
-def test_an_epoch_shows_different_views_of_each_material(train: pd.DataFrame, pictures: StoredPictures) -> None:
-    dataset = ViewDataset(train, pictures, per_epoch=6, seed=3)
+def test_an_epoch_shows_different_views_of_each_material(train: pd.DataFrame, images: StoredImages) -> None:
+    dataset = ViewDataset(train, images, per_epoch=6, seed=3)
     shown: list[set[int]] = []
     for epoch in range(30):
         dataset.set_epoch(epoch)
@@ -49,21 +49,21 @@ def test_an_epoch_shows_different_views_of_each_material(train: pd.DataFrame, pi
     assert len({frozenset(views) for views in shown}) > 20
 
 
-def test_more_views_than_there_are_come_round_again(train: pd.DataFrame, pictures: StoredPictures) -> None:
-    dataset = ViewDataset(train, pictures, per_epoch=40)
+def test_more_views_than_there_are_come_round_again(train: pd.DataFrame, images: StoredImages) -> None:
+    dataset = ViewDataset(train, images, per_epoch=40)
     counts = np.bincount([dataset.view(0, slot) for slot in range(40)])
     assert set(counts.tolist()) == {2, 3}
 
 
 def samples(dataset: ViewDataset, epoch: int) -> list[bytes]:
     dataset.set_epoch(epoch)
-    return [dataset[index]["picture"].tobytes() for index in range(len(dataset))]
+    return [dataset[index]["image"].tobytes() for index in range(len(dataset))]
 
 
-def test_samples_depend_on_seed_and_epoch_alone(train: pd.DataFrame, pictures: StoredPictures) -> None:
-    first = ViewDataset(train, pictures, per_epoch=2, augmentation=Augmentation(), seed=1)
-    again = ViewDataset(train, pictures, per_epoch=2, augmentation=Augmentation(), seed=1)
-    other = ViewDataset(train, pictures, per_epoch=2, augmentation=Augmentation(), seed=2)
+def test_samples_depend_on_seed_and_epoch_alone(train: pd.DataFrame, images: StoredImages) -> None:
+    first = ViewDataset(train, images, per_epoch=2, augmentation=Augmentation(), seed=1)
+    again = ViewDataset(train, images, per_epoch=2, augmentation=Augmentation(), seed=1)
+    other = ViewDataset(train, images, per_epoch=2, augmentation=Augmentation(), seed=2)
     epochs = [samples(first, 0), samples(first, 1)]
     np.random.seed(0)  # noqa: NPY002 - must not matter
     assert samples(again, 1) == epochs[1]
@@ -71,29 +71,29 @@ def test_samples_depend_on_seed_and_epoch_alone(train: pd.DataFrame, pictures: S
     assert samples(other, 1) != epochs[1]
 
 
-def test_workers_give_the_same_batches(train: pd.DataFrame, pictures: StoredPictures) -> None:
-    dataset = ViewDataset(train, pictures, per_epoch=1, augmentation=Augmentation(), seed=1)
+def test_workers_give_the_same_batches(train: pd.DataFrame, images: StoredImages) -> None:
+    dataset = ViewDataset(train, images, per_epoch=1, augmentation=Augmentation(), seed=1)
     dataset.set_epoch(3)
     alone, helped = (list(DataLoader(dataset, 8, num_workers=workers, collate_fn=collate)) for workers in (0, 1))
     assert len(alone) == 2
     assert all(torch.equal(one["images"], two["images"]) for one, two in zip(alone, helped, strict=True))
 
 
-def test_moving_keeps_every_colour(pictures: StoredPictures) -> None:
+def test_moving_keeps_every_colour(images: StoredImages) -> None:
     random = np.random.default_rng(0)
     for material in range(16):
-        original = pictures.picture(material, 0)
+        original = images.image(material, 0)
         moved = Augmentation().apply(original, random)
         assert not np.array_equal(moved, original)
         assert colours(moved) <= colours(original) | {(0, 0, 0)}
 
 
 def test_moving_keeps_what_is_where() -> None:
-    picture = np.zeros((65, 65, 3), np.uint8)
-    picture[32, 32:60] = (229, 234, 108)  # an arm to the right
+    image = np.zeros((65, 65, 3), np.uint8)
+    image[32, 32:60] = (229, 234, 108)  # an arm to the right
     nowhere = Augmentation(rotation_degrees=0, scale=0, shift=0, flips=False)
-    assert np.array_equal(nowhere.apply(picture, np.random.default_rng(0)), picture)
-    turned = [Augmentation(scale=0, shift=0).apply(picture, np.random.default_rng(n)) for n in range(40)]
+    assert np.array_equal(nowhere.apply(image, np.random.default_rng(0)), image)
+    turned = [Augmentation(scale=0, shift=0).apply(image, np.random.default_rng(n)) for n in range(40)]
     lit = np.array([(arm[..., 0] > 0).sum() for arm in turned])
     assert (np.abs(lit - 28) <= 12).all(), "the arm keeps its length (in pixels: up to sqrt 2)"
     assert all((arm[30:35, 30:35, 0] > 0).any() for arm in turned), "it keeps its foot in the middle"
@@ -101,34 +101,34 @@ def test_moving_keeps_what_is_where() -> None:
 
 
 def test_scale_and_shift_stay_in_their_bounds() -> None:
-    picture = np.zeros((100, 100, 3), np.uint8)
-    picture[30:70, 30:70] = 255
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[30:70, 30:70] = 255
     random = np.random.default_rng(0)
     stretch = Augmentation(rotation_degrees=0, shift=0.05, scale=0.1)
     for _ in range(100):
-        rows = np.flatnonzero(stretch.apply(picture, random).any((1, 2)))
+        rows = np.flatnonzero(stretch.apply(image, random).any((1, 2)))
         assert 35 <= len(rows) <= 45
         assert abs(rows.mean() - 49.5) <= 5.5
 
 
 def test_fresh_views_differ_between_epochs_and_only_there(train: pd.DataFrame) -> None:
-    dataset = ViewDataset(train.head(2), DrawnPictures(train.head(2), SIZE, OPTIONS), per_epoch=3, fresh=True, seed=1)
+    dataset = ViewDataset(train.head(2), RenderedImages(train.head(2), SIZE, OPTIONS), per_epoch=3, fresh=True, seed=1)
     first, second, again = samples(dataset, 0), samples(dataset, 1), samples(dataset, 0)
     assert first == again
     assert not set(first[:3]) & set(second[:3])
 
 
-def test_a_batch_is_uint8_and_channels_first(train: pd.DataFrame, pictures: StoredPictures) -> None:
-    dataset = ViewDataset(train, pictures)
+def test_a_batch_is_uint8_and_channels_first(train: pd.DataFrame, images: StoredImages) -> None:
+    dataset = ViewDataset(train, images)
     batch = collate([dataset[0], dataset[20]])
     assert (batch["images"].dtype, tuple(batch["images"].shape)) == (torch.uint8, (2, 3, SIZE, SIZE))
-    assert np.array_equal(batch["images"][1, 2].numpy(), pictures.picture(1, 2)[..., 2])
+    assert np.array_equal(batch["images"][1, 2].numpy(), images.image(1, 2)[..., 2])
     assert batch["tc"].tolist() == pytest.approx(train["tc"][:2].tolist())
 
 
-def test_features_stand_in_for_views(train: pd.DataFrame) -> None:
-    features = np.arange(16 * 3 * 5, dtype=np.float32).reshape(48, 5)
-    dataset = FeatureDataset(train, features, views=3)
-    batch = collate([dataset[index] for index in (0, 2, 3)])
+def test_features_replace_views(train: pd.DataFrame, images: StoredImages) -> None:
+    features = np.arange(16 * 18 * 5, dtype=np.float32).reshape(-1, 5)
+    dataset = FeatureDataset(ViewDataset(train, images), features)
+    batch = collate([dataset[index] for index in (0, 17, 18)])
     assert batch["material_id"] == [train["material_id"][number] for number in (0, 0, 1)]
-    assert torch.equal(batch["features"], torch.from_numpy(features[[0, 2, 3]]))
+    assert torch.equal(batch["features"], torch.from_numpy(features[[0, 17, 18]]))

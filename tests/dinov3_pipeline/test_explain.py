@@ -17,21 +17,24 @@ from dinov3_pipeline.attribution import (
     BOND,
     attention_rollout,
     by_site,
+    converged_gradients,
     integrated_gradients,
     site_maps,
 )
 from dinov3_pipeline.explain import ExplainConfig, attribution_table, main
-from dinov3_pipeline.model import DinoTcModel, as_images
+from dinov3_pipeline.model import DinoTcModel, as_images, load_model
 from dinov3_pipeline.render.options import RenderOptions
 from dinov3_pipeline.render.physics_colors import site_color
 from dinov3_pipeline.render.rendering import views
 from dinov3_pipeline.train import VisionConfig
 from dinov3_pipeline.train import main as train
 from tc_common.cli import parse
+from tc_common.crystals import read_crystal
 from tests.dinov3_pipeline.conftest import Rendered
 from tests.dinov3_pipeline.crystals import cuprate, rock_salt
 from tests.dinov3_pipeline.networks import SIZE, noise, tiny_model
 
+ROOT = Path(__file__).parents[2]
 OPTIONS = RenderOptions(image_size=64, supercells=("1x1x1", "2x2x1"), random_views=1)
 
 
@@ -53,6 +56,23 @@ def test_gradients_add_up_to_the_prediction_less_that_of_black(tune: str) -> Non
     assert model.tune == tune
 
 
+def test_steps_double_until_the_sum_is_right_and_not_beyond() -> None:
+    """The shipped network reads Fourier features, along which the prediction swings: 16 steps are off by 200 K."""
+    model = load_model(ROOT / "models/3dsc/dinov3.safetensors")
+    cif = ROOT / "data/sample/cifs/MgB2-AlB2.cif"
+    images = as_images(views(read_crystal(cif), options=model.render_options, names=["1x1x1_a"]), model.image_size)
+    few, gap_of_few_K = converged_gradients(model, images, 16, 64)
+    many, gap_of_many_K = converged_gradients(model, images, 256, 64)
+    with torch.inference_mode():
+        explained_K = float(model({"images": images}) - model({"images": torch.zeros_like(images)}))
+    assert gap_of_few_K == pytest.approx(abs(float(few.sum()) - explained_K), abs=0.01) and gap_of_few_K > 20
+    assert many.sum() == pytest.approx(explained_K, rel=0.1)
+    smooth = awake(tiny_model())
+    assert converged_gradients(smooth, noise(1), 256, 16)[0] == pytest.approx(
+        integrated_gradients(smooth, noise(1), 16, 16), abs=1e-6
+    )
+
+
 def test_black_pixels_add_nothing() -> None:
     images = noise(2)
     images[:, :, :, :16] = 0
@@ -62,7 +82,7 @@ def test_black_pixels_add_nothing() -> None:
 
 
 def rolled_by_hand(model: DinoTcModel, images: Tensor) -> NDArray[np.float64]:
-    """Rollout of the class token, one picture and one head at a time, from the layers' own weights."""
+    """Rollout of the class token, one image and one head at a time, from the layers' own weights."""
     backbone, result = model.backbone, []
     for image in images:
         x = (image[None].float() - model.mean) / model.std
@@ -103,18 +123,18 @@ def test_dinov3_rolls_out_over_its_patches() -> None:
 
 @pytest.mark.parametrize("structure", [rock_salt(), cuprate(0.15)], ids=["NaCl", "LSCO"])
 def test_every_pixel_is_named_after_the_atom_that_colours_it(structure: Structure) -> None:
-    pictures = views(structure, material_id="x", options=OPTIONS)
-    sites = site_maps(structure, "x", OPTIONS, OPTIONS.image_size)
+    images = views(structure, options=OPTIONS)
+    sites = site_maps(structure, OPTIONS, OPTIONS.image_size)
     for number, site in enumerate(structure):
         colour = site_color({element.symbol: share for element, share in site.species.items()})
         assert (sites == number).any(), "seen in some view"
-        assert (pictures[sites == number] == colour).all()
-    assert (pictures[sites == BOND] == 80).all()
-    assert (pictures[sites == BACKGROUND] == 0).all()
+        assert (images[sites == number] == colour).all()
+    assert (images[sites == BOND] == 80).all()
+    assert (images[sites == BACKGROUND] == 0).all()
 
 
 def test_dimming_by_depth_does_not_change_who_is_where() -> None:
-    plain, dimmed = (site_maps(rock_salt(), "x", replace(OPTIONS, depth_cue=cue), 64) for cue in (False, True))
+    plain, dimmed = (site_maps(rock_salt(), replace(OPTIONS, depth_cue=cue), 64) for cue in (False, True))
     assert np.array_equal(plain, dimmed)
 
 
@@ -127,22 +147,36 @@ def test_sums_by_site_lose_nothing() -> None:
 def test_the_table_shares_out_everything() -> None:
     structure, model = cuprate(0.15), awake(tiny_model())
     model.render_options = OPTIONS
-    images = as_images(views(structure, material_id="x", options=OPTIONS), SIZE)
+    images = as_images(views(structure, options=OPTIONS), SIZE)
     added_K = integrated_gradients(model, images, steps=32, batch_size=16)
-    table = attribution_table(structure, "x", model, attention_rollout(model, images), added_K)
+    table = attribution_table(structure, model, attention_rollout(model, images), added_K)
     assert table["element"].tolist()[-3:] == [structure[-1].species_string, "bonds", "background"]
-    assert table["attention_share"].sum() == pytest.approx(1)
-    assert table["gradient_share"].sum() == pytest.approx(1)
+    assert table["attention_fraction"].sum() == pytest.approx(1)
+    assert table["gradient_fraction"].sum() == pytest.approx(1)
     assert table["gradient_K"].sum() == pytest.approx(added_K.sum((1, 2)).mean(), abs=1e-5)
-    like_atoms = table.groupby("element")["gradient_share"].sum()
+    like_atoms = table.groupby("element")["gradient_fraction"].sum()
     assert like_atoms["bonds"] + like_atoms["background"] < 0.9
+
+
+def test_the_shipped_network_is_explained(tmp_path: Path) -> None:
+    cif, shipped = ROOT / "data/sample/cifs/MgB2-AlB2.cif", ROOT / "models/3dsc/dinov3.safetensors"
+    flags = [str(cif), "--checkpoint", str(shipped), "--out", str(tmp_path), "--steps", "2"]
+    main(parse(ExplainConfig, prog="explain", description="", args=flags))
+    table = pd.read_csv(tmp_path / "MgB2-AlB2_atoms.csv")
+    assert table["element"].tolist() == ["Mg", "B", "B", "bonds", "background"]
+    assert table["attention_fraction"].sum() == pytest.approx(1)
+    sheet = cv2.imread(str(tmp_path / "MgB2-AlB2_views.png"))
+    assert sheet is not None and sheet.shape == (6 * 224, 3 * 224, 3)
+    image = cv2.resize(sheet[:224, :224], (32, 32), interpolation=cv2.INTER_NEAREST)[..., ::-1]
+    model_options = load_model(shipped).render_options
+    assert np.array_equal(image, views(read_crystal(cif), options=model_options)[0])
 
 
 def flags_of(settings: dict[str, object]) -> list[str]:
     return [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def test_the_command_writes_a_table_and_a_picture(
+def test_the_command_writes_a_table_and_an_image(
     rendered: Rendered, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = {"models_dir": tmp_path / "m", "results_dir": tmp_path / "r", "cache_dir": tmp_path / "c"}
@@ -153,8 +187,8 @@ def test_the_command_writes_a_table_and_a_picture(
     flags = [cif, "--checkpoint", str(tmp_path / "m" / "dino_best.pth"), "--out", str(tmp_path / "x"), "--steps", "2"]
     main(parse(ExplainConfig, prog="explain", description="", args=flags))
     table = pd.read_csv(tmp_path / "x" / f"{Path(cif).stem}_atoms.csv")
-    picture = cv2.imread(str(tmp_path / "x" / f"{Path(cif).stem}_views.png"))
-    assert list(table) == ["element", "site", "attention_share", "gradient_share", "gradient_K"]
-    assert picture is not None
-    assert picture.shape == (18 * 32, 3 * 32, 3)
+    image = cv2.imread(str(tmp_path / "x" / f"{Path(cif).stem}_views.png"))
+    assert list(table) == ["element", "site", "attention_fraction", "gradient_fraction", "gradient_K"]
+    assert image is not None
+    assert image.shape == (18 * 224, 3 * 224, 3)
     assert " K\n" in capsys.readouterr().out

@@ -38,8 +38,6 @@ SETTINGS: dict[str, Any] = {
     "lora_alpha": 8.0,
     "lora_dropout": 0.0,
     "lora_targets": ["attn.qkv", "attn.proj"],
-    "lora_rank_stabilised": True,
-    "lora_dora": False,
 }
 FEW_VIEWS = RenderOptions(image_size=64, bonds="none", supercells=("1x1x1",))
 
@@ -106,13 +104,21 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
 def test_prediction_is_the_mean_over_the_rendered_views(cif: Path) -> None:
     model = tiny_model().train()
     model.render_options = FEW_VIEWS
-    pictures = views(read_crystal(cif), material_id="NaCl", options=FEW_VIEWS)
-    one_by_one = [model.eval()({"images": as_images(picture[None], SIZE)}).item() for picture in pictures]
+    images = views(read_crystal(cif), options=FEW_VIEWS)
+    one_by_one = [model.eval()({"images": as_images(image[None], SIZE)}).item() for image in images]
     model.train()
     assert len(one_by_one) == 6
     assert np.std(one_by_one) > 0
     assert model.predict(cif) == pytest.approx(np.mean(one_by_one), abs=1e-5)
     assert model.training, "a prediction in the midst of training leaves the model training"
+
+
+def test_a_file_by_another_name_is_the_same_crystal(cif: Path, tmp_path: Path) -> None:
+    model = tiny_model()
+    model.render_options = FEW_VIEWS
+    (tmp_path / "copy of it.cif").write_bytes(cif.read_bytes())
+    assert torch.equal(model.predict_views(tmp_path / "copy of it.cif"), model.predict_views(cif))
+    assert model.predict_views(cif).std() > 0
 
 
 def test_a_broken_cif_is_named(tmp_path: Path) -> None:
@@ -137,7 +143,7 @@ def saved(model: DinoTcModel, path: Path, config: dict[str, Any]) -> Path:
 def trained(init: str = "random") -> DinoTcModel:
     """A network as `SETTINGS` describe it, whose adapters and views are no longer those of the start."""
     target = TargetTransform("log1p", torch.tensor([1.0, 40.0, 90.0]))
-    lora = Lora(rank=4, alpha=8.0, dropout=0.0, targets=("attn.qkv", "attn.proj"), rank_stabilised=True)
+    lora = Lora(rank=4, alpha=8.0, dropout=0.0, targets=("attn.qkv", "attn.proj"))
     model = tiny_model(lora=lora, target=target, seed=5, init=init)
     model.render_options = FEW_VIEWS
     for _, layer in adapters(model.backbone):

@@ -79,6 +79,12 @@ def test_values_on_a_half_go_down_whatever_the_round_off() -> None:
     assert to_uint8(halves + 1e-6).tolist() == list(range(1, 256))
 
 
+def test_what_exceeds_the_scale_is_its_end_and_never_wraps_around() -> None:
+    """Occupancies may add up to 1.02 (rounded in the CIF): Zn's red would be 260, which as a byte is 4."""
+    assert site_color({"Zn": 1.02}).tolist()[:2] == [255, 255]
+    assert to_uint8(np.array([-0.5, 2.0])).tolist() == [0, 255]
+
+
 def test_charges_do_not_matter_and_placeholders_are_refused() -> None:
     assert chemical_symbol(Species("Cu", 2)) == "Cu"
     with pytest.raises(CrystalError, match="no element"):

@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,15 +16,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dinov3_pipeline.render import jobs as render_jobs
-from dinov3_pipeline.render.image_index import (
+from dinov3_pipeline.render.jobs import MaterialRow, Rendered, encode_png, is_finished, render_material, run_local
+from dinov3_pipeline.render.options import (
+    VIEW,
+    RenderOptions,
     image_name,
     read_image_index,
     read_render_options,
     record_options,
     write_index,
 )
-from dinov3_pipeline.render.jobs import MaterialRow, Rendered, is_finished, render_material, run_local, write_png
-from dinov3_pipeline.render.options import VIEW, RenderOptions
 from dinov3_pipeline.render.rendering import views
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
@@ -44,7 +47,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_files_hold_the_pixels_of_the_library_call_in_rgb(tmp_path: Path) -> None:
     [row] = rows(tmp_path, IDS[2:3])
     render_material(row, RenderOptions())
-    drawn = views(read_crystal(row.cif), material_id=row.material_id)
+    drawn = views(read_crystal(row.cif))
     with Image.open(tmp_path / f"{row.material_id}_1x1x1_a.png") as image:
         assert image.mode == "RGB"
         assert (np.asarray(image) == drawn[0]).all()
@@ -55,7 +58,7 @@ def test_files_hold_the_pixels_of_the_library_call_in_rgb(tmp_path: Path) -> Non
 
 def test_any_shape_of_picture_comes_back(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (5, 301, 3), np.uint8)
-    write_png(tmp_path / "x.png", noise)
+    (tmp_path / "x.png").write_bytes(encode_png(noise))
     with Image.open(tmp_path / "x.png") as image:
         image.verify()
     with Image.open(tmp_path / "x.png") as image:
@@ -126,7 +129,9 @@ def _die(row: MaterialRow, options: RenderOptions) -> Rendered:
 
 
 def test_the_journal_survives_a_torn_line(tmp_path: Path) -> None:
-    first, second = (Rendered(material_id=i, split="train", key="k", bond_failures=("site 0",)) for i in "ab")
+    first, second = (
+        Rendered(material_id=i, split="train", key="k", files=((7, 9),), bond_failures=("site 0",)) for i in "ab"
+    )
     render_jobs.append_journal(tmp_path, first)
     journal = tmp_path / "render_journal.jsonl"
     with journal.open("a") as stream:
@@ -153,17 +158,49 @@ def test_finished_means_same_options_same_crystal_and_all_files(tmp_path: Path) 
     assert not is_finished(row, FAST, done)
 
 
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def another_image(path: Path) -> None:
+    path.write_bytes(encode_png(np.zeros((8, 8, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut, another_image])
+def test_a_damaged_image_is_not_finished(damage: Callable[[Path], None], tmp_path: Path) -> None:
+    [row] = rows(tmp_path, IDS[1:2])
+    done = render_material(row, FAST)
+    assert is_finished(row, FAST, done)
+    damage(tmp_path / "MgB2-AlB2_2x2x2_b.png")
+    assert not is_finished(row, FAST, done)
+
+
+def test_a_copy_of_a_cif_under_another_name_has_the_same_images(tmp_path: Path) -> None:
+    (tmp_path / "other.cif").write_bytes((SAMPLE / "MgB2-AlB2.cif").read_bytes())
+    folder = tmp_path / "images"
+    [row] = rows(folder, IDS[1:2])
+    render_material(row, FAST)
+    render_material(replace(row, material_id="a", cif=tmp_path / "other.cif"), FAST)
+    found = digests(folder)
+    assert len(found) == 36
+    assert all(found[name] == found[name.replace("MgB2-AlB2", "a")] for name in found)
+
+
 def test_the_index_knows_the_options_it_was_drawn_with(tmp_path: Path) -> None:
     splits = {"train": pd.DataFrame({"material_id": ["007", "1e5"], "tc": [1.5, 0.0]})}
     record_options(tmp_path, FAST)
     write_index(tmp_path, splits, {("train", "1e5")}, FAST)
-    index = read_image_index(tmp_path, FAST)
+    index = read_image_index(tmp_path)
     assert list(index.columns) == ["image_path", "material_id", "split", "tc", "view", "supercell"]
     assert len(index) == 18
     assert set(index["material_id"]) == {"1e5"}
     assert read_render_options(tmp_path) == FAST
-    with pytest.raises(UserError, match="image_size 224 instead of 112"):
-        read_image_index(tmp_path, RenderOptions(bonds="covalent", image_size=112))
     record_options(tmp_path, FAST)
     assert (tmp_path / "image_metadata.csv").exists()
     record_options(tmp_path, RenderOptions())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.train import VisionConfig, main
 from tc_common import task
 from tc_common.checkpoints import load_checkpoint
@@ -36,7 +37,7 @@ def config(rendered: Rendered, folder: Path, **changes: Any) -> VisionConfig:
         "image_size": SIZE,
         "init": "random",
         "views_per_epoch": 2,
-        "lora_rank": 4,
+        "lora": Lora(rank=4),
     }
     # a rate that overshoots, so that validation stalls and the plateau schedule (patience 0, below) halves it
     rates: dict[str, Any] = {

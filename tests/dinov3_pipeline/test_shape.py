@@ -1,12 +1,13 @@
 """A random start may be smaller than the published network: its size, its way back from a checkpoint, its refusals."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from dinov3_pipeline.backbones import ColorWaves, Shape, build, create_backbone
+from dinov3_pipeline.backbones import FourierFeatures, Shape, build, create_backbone
 from dinov3_pipeline.model import count_parameters, create_dino_model, load_model
 from dinov3_pipeline.train import VisionConfig, main
 from tc_common.checkpoints import load_checkpoint, save_checkpoint
@@ -19,7 +20,7 @@ from tests.dinov3_pipeline.networks import SIZE, noise
 DINO = "vit_small_patch16_dinov3"
 SMALL = Shape(patch_size=8, width=48, depth=2, heads=3)
 FLAGS = ["--init", "random", "--patch-size", "8", "--width", "48", "--depth", "2", "--heads", "3"]
-FEW_WAVES = ["--color-waves", "4"]
+FEW_FEATURES = ["--fourier-features", "4"]
 
 
 def test_the_size_is_what_the_flags_say() -> None:
@@ -53,20 +54,20 @@ def test_average_pooling_forgets_where_the_class_token_remembers() -> None:
 
 def test_a_run_is_rebuilt_from_its_checkpoint_and_predicts_the_same(rendered: Rendered, tmp_path: Path) -> None:
     folders = {name: tmp_path / name for name in ("models_dir", "results_dir", "cache_dir")}
-    config = parse(VisionConfig, prog="train", description="", args=[*FLAGS, *FEW_WAVES, "--backbone", DINO])
+    config = parse(VisionConfig, prog="train", description="", args=[*FLAGS, *FEW_FEATURES, "--backbone", DINO])
     settings: dict[str, Any] = {**vars(config), **folders, "tune": "full", "image_size": SIZE, "epochs": 1}
     settings |= {"data_dir": rendered.data_dir, "images_dir": rendered.images_dir, "precision": "fp32"}
     main(VisionConfig(**settings))
     path = folders["models_dir"] / "dino_best.pth"
     model = load_model(path)
     expected = create_dino_model(
-        backbone=DINO, image_size=SIZE, tune="full", init="random", shape=Shape(**{**vars(SMALL), "color_waves": 4})
+        backbone=DINO, image_size=SIZE, tune="full", init="random", shape=replace(SMALL, fourier_features=4)
     )
     assert count_parameters(model) == count_parameters(expected)
     assert model.backbone.get_submodule("patch_embed.proj.1").in_channels == 3 + 4
     predicted = read_predictions(folders["results_dir"] / "dinov3_predictions.csv")
     for row, cif in zip(predicted.itertuples(), rendered.splits["test"]["cif"], strict=True):
-        assert model.predict(cif, row.material_id) == pytest.approx(row.tc_pred, abs=1e-4)
+        assert model.predict(cif) == pytest.approx(row.tc_pred, abs=1e-4)
 
 
 @pytest.mark.parametrize("change", [{"width": 60}, {"depth": 3}, {"patch_size": 16}, {"patch_size": None}])
@@ -92,12 +93,15 @@ def test_weights_of_the_published_shape_fit_no_other() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--patch-size", "8"], "--pool, --color-waves need --init random: --init pretrained has the published shape"),
+        (
+            ["--patch-size", "8"],
+            "--fourier-features need --init random: --init pretrained has the published shape",
+        ),
         (["--init", "weights.pth", "--depth", "4"], "need --init random: --init weights.pth"),
         (["--init", "random", "--width", "64"], "--width and --heads go together"),
         (["--init", "random", "--width", "64", "--heads", "3"], "--width 64: a multiple of 4 x --heads, 12"),
-        (["--color-waves", "8"], "--color-waves need --init random"),
-        (["--init", "random", "--color-waves", "0"], "--color-waves must be at least 1, got 0"),
+        (["--fourier-features", "8"], "--fourier-features need --init random"),
+        (["--init", "random", "--fourier-features", "0"], "--fourier-features must be at least 1, got 0"),
         (["--init", "random", "--depth", "0"], "--depth must be at least 1, got 0"),
         (["--init", "random", "--pool", "max"], "max"),
     ],
@@ -113,20 +117,20 @@ def test_a_patch_that_does_not_divide_the_picture_is_named() -> None:
 
 
 def flat(color: tuple[int, int, int]) -> torch.Tensor:
-    """A picture (1, 3, 2, 2) of one colour, as the network sees it."""
+    """An image (1, 3, 2, 2) of one colour, as the network sees it."""
     return torch.tensor(color).view(1, 3, 1, 1).expand(1, 3, 2, 2) / 255 / 0.25
 
 
-def test_waves_keep_black_at_zero_and_the_pixel_as_it_is() -> None:
-    waves = ColorWaves(64)
+def test_fourier_features_keep_black_at_zero_and_the_pixel_as_it_is() -> None:
+    waves = FourierFeatures(64)
     assert torch.equal(waves(flat((0, 0, 0))), torch.zeros(1, 67, 2, 2))
     pixel = flat((230, 234, 107))
     assert torch.equal(waves(pixel)[:, :3], pixel)
 
 
-def test_waves_tell_neighbouring_elements_apart_as_well_as_distant_ones() -> None:
+def test_fourier_features_tell_neighbouring_elements_apart_as_well_as_distant_ones() -> None:
     """Ni and Cu are 26 levels of red and 21 of green apart; as plain colours that is a tenth of the way to black."""
-    waves = ColorWaves(2000)
+    waves = FourierFeatures(2000)
     nickel, copper, black = (waves(flat(color)) for color in ((204, 213, 111), (230, 234, 107), (0, 0, 0)))
 
     def apart(one: torch.Tensor, other: torch.Tensor, channels: slice) -> float:
@@ -137,8 +141,8 @@ def test_waves_tell_neighbouring_elements_apart_as_well_as_distant_ones() -> Non
     assert apart(nickel, copper, waved) > 0.8 * apart(black, copper, waved)
 
 
-def test_waves_are_exact_in_bf16_too() -> None:
-    waves, pixel = ColorWaves(64), flat((204, 213, 111))
+def test_fourier_features_are_exact_in_bf16_too() -> None:
+    waves, pixel = FourierFeatures(64), flat((204, 213, 111))
     exact = waves(pixel)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(waves(pixel), exact)

@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from dinov3_pipeline import dataset as features_module
+from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.model import load_model
-from dinov3_pipeline.train import VisionConfig, build_model, load_pictures, main, make_dataset, make_task
+from dinov3_pipeline.train import VisionConfig, build_model, load_images, main, make_dataset, make_task, prepare
 from tc_common.checkpoints import load_checkpoint
 from tc_common.cli import parse
 from tc_common.errors import UserError
 from tc_common.predictions import read_predictions
 from tc_common.runs import run_training
 from tc_common.task import Task
-from tests.dinov3_pipeline.conftest import Rendered
+from tests.dinov3_pipeline.conftest import OPTIONS, Rendered
 from tests.tc_common.runs import after_step, differences, run_interrupted
 
 REPO = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ REPO = Path(__file__).parents[2]
 
 @pytest.fixture
 def config(rendered: Rendered, tmp_path: Path) -> VisionConfig:
-    """Two epochs of a tiny ViT on 32 pictures."""
+    """Two epochs of a tiny ViT on 32 images."""
     return VisionConfig(
         data_dir=rendered.data_dir,
         images_dir=rendered.images_dir,
@@ -49,19 +50,23 @@ def config(rendered: Rendered, tmp_path: Path) -> VisionConfig:
 
 
 def task_of(config: VisionConfig, splits: dict[str, pd.DataFrame]) -> Task:
-    model = build_model(config, splits["train"]["tc"])
-    datasets: dict[str, Any] = {}
-    for name, table in splits.items():
-        pictures = load_pictures(config, table)
-        model.render_options = pictures.options
-        datasets[name] = make_dataset(config, name, table, pictures)
+    images = {name: load_images(config, table) for name, table in splits.items()}
+    model = build_model(config, splits["train"]["tc"], images["train"].options)
+    datasets: dict[str, Any] = {name: make_dataset(config, name, splits[name], images[name]) for name in splits}
     return make_task(config, model, datasets, splits)
 
 
 def test_it_overfits_16_materials_to_less_than_1_kelvin(rendered: Rendered, config: VisionConfig) -> None:
     train = rendered.splits["train"]
     eager = replace(
-        config, views_per_epoch=None, augment=False, epochs=30, batch_size=32, lr=1e-3, lora_dropout=0, head_dropout=0
+        config,
+        views_per_epoch=None,
+        augment=False,
+        epochs=30,
+        batch_size=32,
+        lr=1e-3,
+        lora=Lora(dropout=0),
+        head_dropout=0,
     )
     metrics = run_training(task_of(eager, dict.fromkeys(("train", "val", "test"), train)), eager)
     assert metrics["median_mae_K"] > 8
@@ -79,7 +84,7 @@ def test_a_run_writes_predictions_metrics_and_a_model_that_repeats_them(
     assert (metrics["init"], metrics["trainable_parameters"]) == ("random", 189_441)
     model = load_model(config.models_dir / "dino_best.pth")
     for row, cif in zip(predictions.itertuples(), rendered.splits["test"]["cif"], strict=True):
-        views_K = model.predict_views(cif, row.material_id)
+        views_K = model.predict_views(cif)
         assert views_K.mean().item() == pytest.approx(row.tc_pred, abs=1e-4)
         assert views_K.std(correction=0).item() == pytest.approx(row.tc_std, abs=1e-4)
 
@@ -112,7 +117,18 @@ def test_the_linear_probe_sees_each_picture_once_ever(
     pd.testing.assert_frame_equal(first, again)
     model = load_model(config.models_dir / "dino_best.pth")
     test = rendered.splits["test"]
-    assert model.predict(test["cif"][0], test["material_id"][0]) == pytest.approx(first["tc_pred"][0], abs=1e-4)
+    assert model.predict(test["cif"][0]) == pytest.approx(first["tc_pred"][0], abs=1e-4)
+
+
+def test_the_linear_probe_reads_standardised_features_whatever_the_order_of_the_splits(config: VisionConfig) -> None:
+    probe = replace(config, tune="head", views_per_epoch=None)
+    models = [prepare(probe, parts).model for parts in (("train", "val"), ("val", "train"))]
+    features = torch.from_numpy(prepare(probe, ("train",)).datasets["train"].features)  # type: ignore[attr-defined]
+    for model in models:
+        mean, std = model.get_buffer("feature_mean"), model.get_buffer("feature_std")
+        standardised = (features - mean) / std
+        assert torch.allclose(standardised.mean(0), torch.zeros(64), atol=1e-4)
+        assert torch.allclose(standardised.std(0), torch.ones(64), atol=1e-4)
 
 
 def test_features_of_other_weights_are_computed_anew(rendered: Rendered, config: VisionConfig) -> None:
@@ -128,7 +144,7 @@ def test_online_views_need_no_image_files(config: VisionConfig, tmp_path: Path) 
 
 
 def test_adapters_and_head_alone_change_in_a_run(config: VisionConfig) -> None:
-    start = build_model(config, pd.Series([1.0, 2.0, 3.0])).state_dict()
+    start = build_model(config, pd.Series([1.0, 2.0, 3.0]), OPTIONS).state_dict()
     main(config)
     for name, value in load_checkpoint(config.models_dir / "dino_last.pth")["model_state_dict"].items():
         if isinstance(value, Tensor) and not name.startswith("target."):
@@ -143,7 +159,7 @@ def test_the_loss_does_not_care_how_a_batch_is_cut(rendered: Rendered, config: V
             config,
             batch_size=size,
             grad_accumulation=pieces,
-            lora_dropout=0.0,
+            lora=Lora(dropout=0.0),
             head_dropout=0.0,
             models_dir=config.models_dir / str(size),
         )
@@ -172,7 +188,8 @@ def test_missing_images_end_in_one_line(rendered: Rendered, tmp_path: Path) -> N
     [
         (["--lora-rank", "0"], "--lora-rank must be at least 1"),
         (["--lora-dropout", "1"], "--lora-dropout must be from 0 to below 1"),
-        (["--lr", "0"], "--lr and --lora-alpha must be > 0"),
+        (["--lr", "0"], "--lr must be > 0"),
+        (["--lora-alpha", "0"], "--lora-alpha must be > 0"),
         (["--tune", "head", "--online-views"], "--tune head uses features of the standard views"),
         (["--tune", "everything"], "everything"),
         (["--imagesize", "224"], "did you mean --image-size"),

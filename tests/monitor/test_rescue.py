@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dinov3_pipeline.render.image_index import record_options, write_index
 from dinov3_pipeline.render.jobs import material_rows, render_material
+from dinov3_pipeline.render.options import record_options, write_index
 from tc_common.checkpoints import load_checkpoint
 from tc_common.splits import write_splits
 from tests.dinov3_pipeline.conftest import OPTIONS, sample_splits

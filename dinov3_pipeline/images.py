@@ -1,10 +1,10 @@
-"""The views of every material by number: decoded once into a file of plain bytes, or drawn on demand.
+"""The views of every material by number: decoded once into a memory-mapped file, or rendered on demand.
 
-Legend: M materials, V standard views of each, S side of a picture in pixels.
+Legend: M materials, V standard views of each, S side of an image in pixels.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -13,19 +13,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+from pymatgen.core import Structure
 from tqdm import tqdm
 
-from dinov3_pipeline.render.image_index import MADE_BY, read_image_index, read_render_options
-from dinov3_pipeline.render.options import RenderOptions, view_names
+from dinov3_pipeline.render.options import MADE_BY, RenderOptions, read_image_index, read_render_options, view_names
 from dinov3_pipeline.render.rendering import Geometry, draw_views, prepare
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import atomic_write
 
-Picture: TypeAlias = NDArray[np.uint8]
+ImageArray: TypeAlias = NDArray[np.uint8]
+Change: TypeAlias = Callable[[Structure], Structure]
+"""A crystal to a changed one (`tc_common.augmentation`), or to itself."""
 
 
-class Pictures(Protocol):
+class ImageSource(Protocol):
     """Views of M materials."""
 
     options: RenderOptions
@@ -34,14 +36,14 @@ class Pictures(Protocol):
     views: int
     """V, the standard views."""
     endless: bool
-    """Whether numbers from V on are fresh random views."""
+    """Whether numbers from V on are further random views."""
 
-    def picture(self, material: int, view: int) -> Picture:
-        """View number `view` of material number `material`: (S, S, 3) RGB."""
+    def image(self, material: int, view: int, change: Change | None = None) -> ImageArray:
+        """View number `view` of material number `material`: (S, S, 3) RGB; `change` is made of its crystal first."""
         ...
 
 
-class StoredPictures:
+class StoredImages:
     """PNG files, decoded once into a memory-mapped file (M, V, S, S, 3) that costs no memory of its own.
 
     Args:
@@ -60,30 +62,31 @@ class StoredPictures:
         self.views = len(view_names(self.options))
         paths = _paths(index, ids, self.options, images_dir)
         self.fingerprint = _stamp(paths, self.options, image_size)
-        file = cache_dir / f"pictures_{image_size}px_{self.fingerprint}.npy"
+        file = cache_dir / f"images_{image_size}px_{self.fingerprint}.npy"
         if not file.exists():
             _decode_all(paths, self.options.image_size, image_size, file)
         self._file, self._shape = file, (len(ids), self.views, image_size, image_size, 3)
-        self._pictures = _open(self._file, self._shape)
+        self._images = _open(self._file, self._shape)
 
-    def picture(self, material: int, view: int) -> Picture:
-        """See `Pictures.picture`."""
-        return np.asarray(self._pictures[material, view])
+    def image(self, material: int, view: int, change: Change | None = None) -> ImageArray:
+        """See `ImageSource.image`; what is stored cannot be changed."""
+        assert change is None, "stored images show the crystal as it is"
+        return np.asarray(self._images[material, view])
 
     def __getstate__(self) -> dict[str, Any]:
-        """What goes to another process: the file's name, not its gigabytes."""
-        return {name: value for name, value in vars(self).items() if name != "_pictures"}
+        """Pickle the file's name, not its gigabytes."""
+        return {name: value for name, value in vars(self).items() if name != "_images"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._pictures = _open(self._file, self._shape)
+        self._images = _open(self._file, self._shape)
 
 
-class DrawnPictures:
-    """Views drawn when asked for; the geometry of each crystal is computed once, here.
+class RenderedImages:
+    """Views rendered on demand; the geometry of each crystal is computed once, here.
 
     Raises:
-        CrystalError: a CIF that cannot be read or drawn.
+        CrystalError: a CIF that cannot be read or rendered.
     """
 
     endless = True
@@ -92,28 +95,31 @@ class DrawnPictures:
         self.options, self.image_size = options, image_size
         self.names = view_names(options)
         self.views = len(self.names)
-        self.ids: list[str] = materials["material_id"].tolist()
         rows = tqdm(materials["cif"], "bonds", leave=False, disable=None)
-        self.geometries: list[Geometry] = [prepare(read_crystal(Path(cif)), options) for cif in rows]
+        self.crystals = [read_crystal(Path(cif)) for cif in rows]
+        self.geometries: list[Geometry] = [prepare(crystal, options) for crystal in self.crystals]
         self.fingerprint = f"{options.fingerprint()}-{image_size}"
 
-    def picture(self, material: int, view: int) -> Picture:
-        """See `Pictures.picture`; number n >= V is a random rotation of its own, in one supercell after the other."""
+    def image(self, material: int, view: int, change: Change | None = None) -> ImageArray:
+        """See `ImageSource.image`; number n >= V is a random rotation of its own, in one supercell after the other."""
         supercells = self.options.supercells
         name = self.names[view] if view < self.views else f"{supercells[view % len(supercells)]}_r{view}"
-        pictures = draw_views(self.geometries[material], [name], self.ids[material], self.options)
-        return resized(pictures[0], self.image_size)
+        crystal, geometry = self.crystals[material], self.geometries[material]
+        if change is not None and (changed := change(crystal)) is not crystal:
+            geometry = prepare(changed, self.options)
+        images = draw_views(geometry, [name], self.options)
+        return resized(images[0], self.image_size)
 
 
-def resized(picture: Picture, side: int) -> Picture:
-    """Shrink or enlarge a square picture to `side` pixels (shrinking averages the pixels that fall together)."""
-    if len(picture) == side:
-        return picture
-    how = cv2.INTER_AREA if side < len(picture) else cv2.INTER_NEAREST
-    return np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.uint8)
+def resized(image: ImageArray, side: int) -> ImageArray:
+    """Shrink or enlarge a square image to `side` pixels (shrinking averages the pixels that fall together)."""
+    if len(image) == side:
+        return image
+    how = cv2.INTER_AREA if side < len(image) else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(image, (side, side), interpolation=how), np.uint8)
 
 
-def read_picture(path: Path, side: int) -> Picture:
+def read_image(path: Path, side: int) -> ImageArray:
     """Read (side, side, 3) RGB.
 
     Raises:
@@ -122,9 +128,9 @@ def read_picture(path: Path, side: int) -> Picture:
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError is Pillow's word for a broken PNG
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for a broken PNG
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-        raise UserError(f"image {path} {reason}; draw it again with: {MADE_BY}") from error
+        raise UserError(f"image {path} {reason}; render it again with: {MADE_BY}") from error
     if pixels.shape != (side, side, 3) or pixels.dtype != np.uint8:
         raise UserError(f"image {path} is {pixels.shape} {pixels.dtype}, not {side} x {side} RGB; run {MADE_BY} again")
     return pixels
@@ -137,37 +143,37 @@ def _paths(index: pd.DataFrame, ids: Sequence[str], options: RenderOptions, imag
     for material_id in ids:
         for name in names:
             if (material_id, name) not in by_key:
-                raise UserError(f"{images_dir} has no view {name} of {material_id}; draw it with: {MADE_BY}")
+                raise UserError(f"{images_dir} has no view {name} of {material_id}; render it with: {MADE_BY}")
     return [[Path(by_key[material_id, name]) for name in names] for material_id in ids]
 
 
 def _stamp(paths: list[list[Path]], options: RenderOptions, image_size: int) -> str:
-    """Digest of which files there are, as long and as old as they are now."""
+    """Digest of the files' names, sizes and times of modification."""
     digest = hashlib.sha256(f"{options.fingerprint()} {image_size}\n".encode())
     for path in (path for row in paths for path in row):
         try:
-            facts = path.stat()
+            status = path.stat()
         except OSError as error:
-            raise UserError(f"image {path} is missing; draw it again with: {MADE_BY}") from error
-        digest.update(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+            raise UserError(f"image {path} is missing; render it again with: {MADE_BY}") from error
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def _decode_all(paths: list[list[Path]], side: int, image_size: int, file: Path) -> None:
     shape = (len(paths), len(paths[0]), image_size, image_size, 3)
     with atomic_write(file) as temporary:
-        pictures = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
         for material, row in enumerate(tqdm(paths, "decoding images", leave=False, disable=None)):
             for view, path in enumerate(row):
-                pictures[material, view] = resized(read_picture(path, side), image_size)
-        pictures.flush()
+                images[material, view] = resized(read_image(path, side), image_size)
+        images.flush()
 
 
 def _open(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
-        pictures: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+        images: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({error}); delete it, it will be made again") from error
-    if pictures.shape != shape or pictures.dtype != np.uint8:
-        raise UserError(f"{file} holds {pictures.shape} {pictures.dtype}, not {shape} bytes; delete it")
-    return pictures
+    if images.shape != shape or images.dtype != np.uint8:
+        raise UserError(f"{file} holds {images.shape} {images.dtype}, not {shape} bytes; delete it")
+    return images

@@ -1,0 +1,232 @@
+"""The network: images of a crystal to its Tc by a DINOv3 vision transformer, low-rank adapters and a small head.
+
+Legend: B images in a batch, V views of one material, S side of an image in pixels, D width of the backbone.
+"""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, create_backbone, normalisation
+from dinov3_pipeline.images import ImageArray, resized
+from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
+from dinov3_pipeline.render.options import RenderOptions
+from dinov3_pipeline.render.rendering import views
+from tc_common.crystals import read_crystal
+from tc_common.devices import Placement
+from tc_common.targets import TargetTransform
+
+Tune: TypeAlias = Literal["lora", "head", "full"]
+HEAD_WIDTHS = (512, 256)
+Normalisation: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
+DEFAULT_BACKBONE = "vit_base_patch16_dinov3"
+# From scratch black is 0, so that "no atom" carries no signal. With ImageNet's statistics 90 % of the pixels would
+# have the same large negative value, and training would not get past the median within hundreds of steps.
+RANDOM_NORMALISATION = ((0.0,) * 3, (0.25,) * 3)
+
+
+class DinoTcModel(nn.Module):
+    """ViT and head, from uint8 images to kelvin.
+
+    Args:
+        backbone: images (B, 3, S, S) to features (B, D).
+        normalise: mean and SD of the RGB channels (0 to 1), as in pretraining if there was one.
+        image_size: S.
+
+    `init` says where the backbone's weights came from.
+    `render_options`, with which the training images were rendered, are part of its state.
+    """
+
+    mean: Tensor
+    std: Tensor
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        target: TargetTransform,
+        normalise: Normalisation,
+        image_size: int,
+        tune: Tune,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.head, self.target = backbone, head, target
+        self.image_size, self.tune, self.init = image_size, tune, "random"
+        self.render_options = RenderOptions()
+        self.bf16 = self.rounded = False
+        for name, values in zip(("mean", "std"), normalise, strict=True):
+            self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1))
+        width: int = backbone.num_features  # type: ignore[assignment]
+        self.register_buffer("feature_mean", torch.zeros(width))
+        self.register_buffer("feature_std", torch.ones(width))
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """Kelvin (B,) of `batch["images"]` uint8 (B, 3, S, S), or of their `batch["features"]` (B, D)."""
+        return self.kelvin(batch["features"] if "features" in batch else self.features(batch["images"]))
+
+    def kelvin(self, features: Tensor) -> Tensor:
+        """Features (B, D) to kelvin (B,), in fp32: rounded to the 8 bits of bf16 they would be off by 0.4 %."""
+        with torch.autocast(features.device.type, enabled=False):
+            standardised = (features.float() - self.feature_mean) / self.feature_std
+            return self.target.decode(self.head(standardised).squeeze(1))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Feature extraction, uint8 (B, 3, S, S) to (B, D); without gradients where only the head is trained."""
+        assert images.dtype == torch.uint8 and images.ndim == 4, f"images are {images.dtype} {tuple(images.shape)}"
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "head"):
+            return self.forward_backbone(images.float())
+
+    def forward_backbone(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, S, S) as numbers from 0 to 255 to features (B, D)."""
+        with torch.autocast(pixels.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+            features: Tensor = self.backbone((pixels - self.mean) / self.std)
+        return features
+
+    def standardise(self, features: Tensor) -> None:
+        """Scale the head's input by the mean and SD of these features (M, D), as linear probes are (arXiv:2111.06377).
+
+        A frozen backbone's features differ little between crystals, compared with their common mean.
+        """
+        self.feature_mean.copy_(features.mean(0))
+        self.feature_std.copy_(features.std(0).clamp(min=1e-6))
+
+    def adapt_to(self, placement: Placement) -> None:
+        """Prepare for bf16 or fp32 on a device.
+
+        In bf16 frozen matrices are stored in bf16: half the memory, and nothing to convert. On a CPU in bf16 plain
+        products are faster than the fused attention kernel, the backward pass above all.
+        """
+        self.bf16 = placement.bf16
+        if placement.bf16:
+            self.round_frozen()
+        fused = not (placement.bf16 and placement.device.type == "cpu")
+        for module in self.backbone.modules():
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = fused  # type: ignore[assignment]
+
+    def round_frozen(self) -> None:
+        """Turn frozen matrices into bf16."""
+        self.rounded = True
+        for parameter in self.backbone.parameters():
+            if not parameter.requires_grad and parameter.ndim > 1:
+                parameter.data = parameter.data.bfloat16()
+
+    def predict(self, cif_path: Path | str) -> float:
+        """Tc in kelvin, the mean over the standard views.
+
+        Raises:
+            CrystalError: a CIF that cannot be used.
+        """
+        return float(self.predict_views(cif_path).mean())
+
+    def predict_views(self, cif_path: Path | str) -> Tensor:
+        """Tc in kelvin (V,) from each of the standard views; see `predict`."""
+        rendered = views(read_crystal(Path(cif_path)), options=self.render_options)
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            kelvin = self({"images": as_images(rendered, self.image_size).to(self.mean.device)})
+        self.train(was_training)
+        return kelvin.cpu()
+
+    def frozen(self) -> list[str]:
+        """Names in the state of weights that never change and that `init` brings back."""
+        if self.init == "random":
+            return []
+        return [f"backbone.{name}" for name, p in self.backbone.named_parameters() if not p.requires_grad]
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """For the checkpoint: render options, and whether frozen matrices are in bf16."""
+        options = asdict(self.render_options)
+        return {"render_options": {**options, "supercells": list(options["supercells"])}, "rounded": self.rounded}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what `get_extra_state` gave."""
+        options = state["render_options"]
+        self.render_options = RenderOptions(**{**options, "supercells": tuple(options["supercells"])})
+
+
+def create_dino_model(
+    *,
+    backbone: str = DEFAULT_BACKBONE,
+    image_size: int = 224,
+    tune: Tune = "lora",
+    init: str = "pretrained",
+    shape: Shape = AS_PUBLISHED,
+    lora: Lora = Lora(),  # noqa: B008 - frozen
+    head_dropout: float = 0.1,
+    target: TargetTransform | None = None,
+    gradient_checkpointing: bool = False,
+    seed: int = 42,
+) -> DinoTcModel:
+    """Build the network: backbone with its weights, adapters, head.
+
+    Args:
+        backbone: a timm ViT; image_size: pixels, a multiple of its patch.
+        tune: what is trained: adapters and head (`lora`), `head`, or `full`.
+        init: `pretrained`, `random`, or a file of weights.
+        shape: of a network from scratch.
+        target: what is regressed (default: kelvin).
+        gradient_checkpointing: compute activations twice instead of keeping them.
+        seed: of the random weights.
+
+    Raises:
+        UserError: see `create_backbone`, `add_adapters`, `check_adapters_act`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vit, origin = create_backbone(backbone, image_size, init, shape)
+        normalise = RANDOM_NORMALISATION if origin == "random" else normalisation(backbone)
+        model = assemble(vit, tune, lora, head_dropout, target or TargetTransform("kelvin"), normalise, image_size)
+    model.init = origin
+    if tune == "lora":
+        check_adapters_act(vit, image_size, lora)
+    if gradient_checkpointing:
+        vit.set_grad_checkpointing(True)  # type: ignore[operator]
+    return model
+
+
+def assemble(
+    vit: nn.Module,
+    tune: Tune,
+    lora: Lora,
+    head_dropout: float,
+    target: TargetTransform,
+    normalise: Normalisation,
+    image_size: int,
+) -> DinoTcModel:
+    """Backbone, adapters and head in one network."""
+    vit.requires_grad_(tune == "full")
+    if tune == "lora":
+        add_adapters(vit, lora)
+    head = _head(int(vit.num_features), head_dropout)  # type: ignore[arg-type]
+    return DinoTcModel(vit, head, target, normalise, image_size, tune)
+
+
+def _head(width: int, dropout: float) -> nn.Sequential:
+    """D -> 512 -> 256 -> 1."""
+    layers: list[nn.Module] = []
+    for narrower in HEAD_WIDTHS:
+        layers += [nn.Linear(width, narrower), nn.GELU(), nn.Dropout(dropout)]
+        width = narrower
+    return nn.Sequential(*layers, nn.Linear(width, 1))
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Trainable parameters, and all of them."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, trainable in sizes if trainable), sum(size for size, _ in sizes)
+
+
+def as_images(images: ImageArray, image_size: int) -> Tensor:
+    """Rendered views (V, H, H, 3) as input of the network, (V, 3, S, S)."""
+    sized = np.stack([resized(image, image_size) for image in images])
+    return torch.from_numpy(np.ascontiguousarray(sized.transpose(0, 3, 1, 2)))

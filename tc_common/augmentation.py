@@ -1,0 +1,122 @@
+"""Changes of a crystal that leave its Tc as it is, to the accuracy of the data: for training only.
+
+A structure file is one estimate of a crystal. Lattice constants of density functional theory and of diffraction at
+another temperature differ by up to 2 %, free coordinates by some 0.03 Å, and compositions are known to about 0.5 %.
+A model that must not tell such files apart is shown the crystal within these limits, drawn anew every epoch.
+"""
+
+import warnings
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from tc_common.crystals import CrystalError, check_crystal
+
+LARGEST = {"strain": 0.05, "shear": 0.05, "displacement_A": 0.2, "symmetrise": 1.0, "occupancy": 0.05}
+# Displacements beyond this many SD are cut: a Gaussian has no limit, a bond has.
+FARTHEST_SD = 3.0
+SYMMETRY_TOLERANCE_A = 0.1
+# An occupancy loses at most this part of itself to noise, so that no element leaves its site.
+LARGEST_LOSS = 0.5
+FULL = 1 - 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureAugmentation:
+    """Which changes are made, and how large they are; 0 everywhere changes nothing."""
+
+    strain: float = 0.0
+    """Largest relative change of all lengths, either way (0 to 0.05): temperature, density functional."""
+    shear: float = 0.0
+    """Largest shear of the cell in each plane, either way (0 to 0.05)."""
+    displacement_A: float = 0.0
+    """SD of each site's displacement along x, y and z in angstrom (0 to 0.2), cut at three SD."""
+    symmetrise: float = 0.0
+    """Probability (0 to 1) of taking the crystal with the symmetry that it has within 0.1 Å."""
+    occupancy: float = 0.0
+    """Largest change of an occupancy on sites with several elements or vacancies (0 to 0.05)."""
+
+    def __post_init__(self) -> None:
+        for name, largest in LARGEST.items():
+            if not 0 <= getattr(self, name) <= largest:  # NaN is not
+                flag = f"--augment-structure.{name.replace('_', '-')}"
+                raise ValueError(f"{flag} must be from 0 to {largest:g}, got {getattr(self, name)}")
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is changed at all."""
+        return any(getattr(self, field.name) > 0 for field in fields(self))
+
+    def apply(self, structure: Structure, random: np.random.Generator) -> Structure:
+        """A changed copy with the same elements on the same sites, or the structure itself.
+
+        It is the structure itself where the copy would be no crystal (`tc_common.crystals.check_crystal`), as where
+        split positions 0.5 Å apart come closer. Without `occupancy` the composition stays what it is.
+        """
+        symmetrise = random.random() < self.symmetrise
+        changed = symmetrised(structure) if symmetrise else structure.copy()
+        changed = displaced(deformed(changed, self.strain, self.shear, random), self.displacement_A, random)
+        changed = with_occupancy_noise(changed, self.occupancy, random)
+        try:
+            check_crystal(changed)
+        except CrystalError:
+            return structure
+        return changed
+
+
+def symmetrised(structure: Structure) -> Structure:
+    """Primitive cell with the symmetry found within `SYMMETRY_TOLERANCE_A`; a copy where spglib finds none.
+
+    Sites are alike only if they hold the same elements in the same amounts.
+    """
+    with warnings.catch_warnings():  # pymatgen calls spglib in a way that spglib deprecates
+        warnings.simplefilter("ignore")
+        try:
+            return SpacegroupAnalyzer(structure, symprec=SYMMETRY_TOLERANCE_A).find_primitive()
+        except ValueError:
+            return structure.copy()
+
+
+def deformed(structure: Structure, strain: float, shear: float, random: np.random.Generator) -> Structure:
+    """All lengths scaled by one factor, and each pair of axes sheared (a symmetric deformation, no rotation)."""
+    deformation = np.eye(3) * (1 + random.uniform(-strain, strain))
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        deformation[first, second] = deformation[second, first] = random.uniform(-shear, shear)
+    lattice = Lattice(structure.lattice.matrix @ deformation)
+    return Structure(lattice, structure.species_and_occu, structure.frac_coords)
+
+
+def displaced(structure: Structure, sd_A: float, random: np.random.Generator) -> Structure:
+    """Every site moved by Gaussian noise of this SD along each axis."""
+    moves_A = sd_A * random.normal(size=(len(structure), 3)).clip(-FARTHEST_SD, FARTHEST_SD)
+    coordinates_A = structure.cart_coords + moves_A
+    return Structure(structure.lattice, structure.species_and_occu, coordinates_A, coords_are_cartesian=True)
+
+
+def with_occupancy_noise(structure: Structure, largest: float, random: np.random.Generator) -> Structure:
+    """Occupancies of shared and partly empty sites changed by at most `largest`; alike sites change alike."""
+    noisy: dict[Composition, Composition] = {}
+    for species in structure.species_and_occu:
+        if largest and species not in noisy:
+            noisy[species] = _noisy(species, largest, random)
+    changed = [noisy.get(species, species) for species in structure.species_and_occu]
+    return Structure(structure.lattice, changed, structure.frac_coords)
+
+
+def _noisy(species: Composition, largest: float, random: np.random.Generator) -> Composition:
+    """Move occupancy between the elements of a site, its vacancy being one more; their sum stays 1."""
+    amounts = np.array([*species.values(), 1 - species.num_atoms])
+    amounts = amounts if species.num_atoms < FULL else amounts[:-1]
+    if len(amounts) == 1:
+        return species
+    moves = _balanced(random.uniform(-largest / 2, largest / 2, len(amounts)))
+    losses = -moves / amounts
+    moves *= min(1.0, LARGEST_LOSS / max(losses.max(), LARGEST_LOSS))
+    return Composition(dict(zip(species, amounts + moves, strict=False)))
+
+
+def _balanced(moves: NDArray[np.float64]) -> NDArray[np.float64]:
+    return moves - moves.mean()
