@@ -75,9 +75,13 @@ def main(config: BenchmarkConfig) -> None:
     if not table.is_file() or not (config.materials / "materials.csv").is_file():
         print("skipped: set SUPERVISION_DATA or --supercon, and --materials to a folder of data.prepare")
         return
+    columns = ("formula", "tc", "chemical_system")
+    materials = read_csv(config.materials / "materials.csv", columns, "data.prepare")
+    rows = read_table(table, ("name", "Tc")).rename(columns={"Tc": "tc"})[["row", "name", "tc"]]
+    rows = one_row_a_composition(check_labels(rows))
     if not config.report_only:
-        fit_missing(config, table)
-    report = report_on(config)
+        fit_missing(config, materials, rows)
+    report = {"supercon": counts(rows, materials), **report_on(config)}
     write_json(RESULT, {"command": "python -m benchmarks.labels_and_features", **report})
     for kind, rows in report["splits"].items():
         for name, row in rows["models"].items():
@@ -85,15 +89,19 @@ def main(config: BenchmarkConfig) -> None:
             print(f"{kind:<16} {name:<28} {len(row['mae_K']):>2} splits  {errors}")
 
 
-def fit_missing(config: BenchmarkConfig, table: Path) -> None:
+def counts(rows: pd.DataFrame, materials: pd.DataFrame) -> dict[str, int]:
+    """What became of SuperCon's rows beside all of 3DSC, before any is excluded."""
+    known = drop_known(rows, dict.fromkeys(SPLITS, materials))
+    left = labels_of(known)
+    statuses = known["status"].replace("", "left").value_counts().sort_index()
+    return {"rows": len(rows), **statuses.to_dict(), "left_at_0_K": int((left["tc"] == 0).sum())}
+
+
+def fit_missing(config: BenchmarkConfig, materials: pd.DataFrame, rows: pd.DataFrame) -> None:
     """Fit every model on every split that `--work` does not hold yet."""
-    materials = read_csv(config.materials / "materials.csv", ("formula", "tc", "chemical_system"), "data.prepare")
     keys = [composition_key(fractions(parse_formula(formula))) for formula in materials["formula"]]
-    rows = read_table(table, ("name", "Tc")).rename(columns={"Tc": "tc"})[["row", "name", "tc"]]
-    rows = one_row_a_composition(check_labels(rows))
-    runs = [
-        (seed, kind, name) for kind in SEEDS for seed in SEEDS[kind][: config.seeds] for name in (PUBLISHED, *LABELS)
-    ]
+    names = (PUBLISHED, *LABELS)
+    runs = [(seed, kind, name) for kind in SEEDS for seed in SEEDS[kind][: config.seeds] for name in names]
     for seed, kind, name in sorted(runs, key=lambda each: each[0]):
         path = config.work / kind / f"seed_{seed}" / f"{name}.csv"
         if not path.is_file():
