@@ -23,6 +23,7 @@ from baselines.pair import KIND, fit_pair, with_labels
 from data.splitting import Split, divide
 from data.supercon import (
     TABLE,
+    audit,
     check_labels,
     drop_known,
     exclude_held_out,
@@ -125,7 +126,7 @@ def fit_one(path: Path, name: str, rows: pd.DataFrame, splits: Splits, kind: Spl
     predictors = fit_pair(_features(learned), learned["tc"].to_numpy(float), seed)
     predicted = {model: predictors[model](_features(test))[0] for model in MODELS}
     if labels is not None:
-        facts = report_of(rows, labels.table, splits)
+        facts = report_of(rows, labels.table, splits, audit(labels.table, splits))
         write_json(
             path.with_suffix(".json"), {"labels": facts["labels"], "distance_of_test": facts["distance_of_test"]}
         )

@@ -6,7 +6,8 @@ python -m data.supercon --source download --splits runs/splits --out runs/splits
 Writes `extra_labels.csv` for one set of split files, without any composition of the splits, without those near a
 validation or test composition (`--exclude`), and, where chemical systems are held out, without theirs.
 `extra_labels.json` says from what it was made and how far the test compositions are from it;
-`extra_labels_ledger.csv` says of every row of SuperCon what became of it.
+`extra_labels_ledger.csv` says of every row of SuperCon what became of it, `extra_labels_audit.csv` of every test
+composition how near a label is.
 """
 
 import json
@@ -60,7 +61,7 @@ class SuperconConfig:
     splits: Path = Path("data/processed")
     """Folder with train.csv, val.csv, test.csv and their report.json."""
     out: Path = Path("data/processed")
-    """Folder for extra_labels.csv, extra_labels.json and extra_labels_ledger.csv."""
+    """Folder for extra_labels.csv, its report, ledger and audit."""
     exclude: float = 0.01
     """No label within this fraction of the atoms of a validation or test composition (0 to 1)."""
 
@@ -84,7 +85,9 @@ def main(config: SuperconConfig) -> None:
     labels = labels_of(rows)
     write_csv(path, labels)
     write_csv(config.out / "extra_labels_ledger.csv", ledger(rows))
-    report = report_of(rows, labels, splits) | {"exclude": config.exclude, "split": kind}
+    audited = audit(labels, splits)
+    write_csv(config.out / "extra_labels_audit.csv", audited)
+    report = report_of(rows, labels, splits, audited) | {"exclude": config.exclude, "split": kind}
     origin = {**ORIGIN, "table": relative(source), "table_sha256": sha256(source)}
     write_json(report_path(path), {"source": origin, "labels_sha256": sha256(path), **report})
     show(report, path)
@@ -211,17 +214,24 @@ def ledger(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values("row")[["row", "name", "tc", "status", "reason"]].replace({"status": {"": "included"}})
 
 
-def report_of(rows: pd.DataFrame, labels: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """Counts, and how far the test compositions are from the nearest label, with the extra ones and without."""
-    train, test, extra = splits["train"]["formula"].tolist(), splits["test"]["formula"].tolist(), labels["formula"]
+def audit(labels: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Fraction of the atoms between each test composition and the nearest label, with the extra ones and without."""
+    test, train = splits["test"]["formula"].tolist(), splits["train"]["formula"].tolist()
     without = nearest_distance(test, train)
-    added = np.minimum(without, nearest_distance(test, extra.tolist()))
+    added = np.minimum(without, nearest_distance(test, labels["formula"].tolist()))
+    return pd.DataFrame({"formula": test, "without": without, "with": added})
+
+
+def report_of(
+    rows: pd.DataFrame, labels: pd.DataFrame, splits: dict[str, pd.DataFrame], audited: pd.DataFrame
+) -> dict[str, Any]:
+    """Counts, and `audit` in short."""
     return {
         "rows": rows["status"].replace("", "included").value_counts().sort_index().to_dict(),
         "labels": len(labels),
         "labels_at_0_K": int((labels["tc"] == 0).sum()),
         "splits_sha256": splits_sha256(splits),
-        "distance_of_test": {"without": _distances(without), "with": _distances(added)},
+        "distance_of_test": {name: _distances(audited[name].to_numpy(float)) for name in ("without", "with")},
     }
 
 

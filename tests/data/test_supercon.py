@@ -95,6 +95,8 @@ def test_the_report_says_from_what_and_how_near_the_test_compositions_are(folder
     shares = {formula: fractions(parse_formula(formula)) for formula in [*test, *train, *labels["formula"]]}
     for name, known in (("without", train), ("with", [*train, *labels["formula"]])):
         nearest = np.array([min(formula_distance(shares[a], shares[b]) for b in known) for a in test])
+        listed = pd.read_csv(tmp_path / "extra_labels_audit.csv")
+        assert listed["formula"].tolist() == test and listed[name].to_numpy() == pytest.approx(nearest, abs=1e-9)
         found = report["distance_of_test"][name]
         assert found["median"] == pytest.approx(np.median(nearest), abs=1e-4)
         assert found["within_5%"] == pytest.approx((nearest <= 0.05).mean(), abs=1e-3)
