@@ -1,17 +1,22 @@
 """Composition baselines: predict Tc from the chemical formula alone.
 
     python -m baselines --data-dir data/processed --results-dir results
+    python -m baselines --pair --extra-labels data/processed/extra_labels.csv
 
 fits baselines (median, nearest composition, extremely randomized trees with the mean or the median of their votes,
 gradient boosting), writes each of them to `results/baselines/` and the best kind of trees, by validation MAE, as
-`results/composition_*`.
+`results/composition_*`. `--pair` adds `results/pair_*` (trees and boosted trees on features of doping);
+`--extra-labels` adds the pair and the trees fitted on SuperCon's labels besides (`python -m data.supercon`), as
+`results/pair_with_labels_*` and `results/composition_with_labels_*`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from baselines.run import best_candidate, run_baselines, write_baselines
+from baselines.run import best_candidate, run_baselines, run_pair, write_baselines, write_pair
 from tc_common.cli import parse, run
+from tc_common.labels import read_extra_labels
 from tc_common.splits import read_splits
 
 
@@ -25,6 +30,10 @@ class BaselineConfig:
     """Folder for predictions and metrics."""
     seed: int = 42
     """Seed of the trees (>= 0)."""
+    pair: bool = False
+    """Fit the pair on the labels of the split files, about a minute of processor time."""
+    extra_labels: Path | None = None
+    """Labels of `python -m data.supercon` for these split files: fit the pair and the trees with them too."""
     limit: int | None = None
     """Use only N materials of each split, drawn once and for all (>= 1)."""
 
@@ -38,17 +47,27 @@ class BaselineConfig:
 def main() -> None:
     """Read the splits, fit, write, print one line per baseline."""
     config = parse(BaselineConfig, prog="python -m baselines", description="Tc from the chemical formula alone.")
-    outcome = run_baselines(read_splits(config.data_dir, config.limit), config.seed)
+    splits = read_splits(config.data_dir, config.limit)
+    labels = None if config.extra_labels is None else read_extra_labels(config.extra_labels, config.data_dir)
+    outcome = run_baselines(splits, config.seed)
+    more = run_pair(splits, config.seed) if config.pair else {}
+    more |= run_pair(splits, config.seed, labels) if labels else {}
     write_baselines(config.results_dir, outcome)
-    for name, entry in outcome.items():
-        metrics = entry["metrics"]
-        print(
-            f"{name:<20} val MAE {metrics['val_mae_K']:6.2f} K   test MAE {metrics['mae_K']:6.2f} K   "
-            f"R² {metrics['r2']:6.3f}   skill {metrics['skill']:5.2f}   {metrics['train_seconds']:6.1f} s"
-        )
+    write_pair(config.results_dir, more)
+    show(outcome | more)
     print(
         f"wrote {config.results_dir}/composition_*.csv ({best_candidate(outcome)}) and {config.results_dir}/baselines/"
     )
+
+
+def show(outcome: dict[str, dict[str, Any]]) -> None:
+    """One line per baseline."""
+    for name, entry in outcome.items():
+        metrics = entry["metrics"]
+        print(
+            f"{name:<30} val MAE {metrics['val_mae_K']:6.2f} K   test MAE {metrics['mae_K']:6.2f} K   "
+            f"R² {metrics['r2']:6.3f}   skill {metrics['skill']:5.2f}   {metrics['train_seconds']:6.1f} s"
+        )
 
 
 if __name__ == "__main__":

@@ -6,14 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from baselines.models import FITS, Predictor
-from tc_common.composition import Array, composition_features
+from baselines.models import FITS, Fit, Predictor, fit_extra_trees
+from baselines.pair import KIND, fit_pair, with_labels
+from tc_common.composition import FeatureKind, composition_features
+from tc_common.elements import Array
 from tc_common.environment import peak_rss_MB
+from tc_common.labels import ExtraLabels
 from tc_common.results import metrics_of, with_intervals, write_results
 
 # The best of these on validation materials enters the comparison as `composition`.
 CANDIDATES = ("extra_trees", "extra_trees_median", "gradient_boosting")
 NAME = "composition"
+WITH_LABELS = "_with_labels"
 
 
 def run_baselines(splits: dict[str, pd.DataFrame], seed: int) -> dict[str, dict[str, Any]]:
@@ -29,6 +33,29 @@ def run_baselines(splits: dict[str, pd.DataFrame], seed: int) -> dict[str, dict[
         for name, predictor in predictors.items():
             outcome[name] = _predict(name, predictor, features, splits, seed)
             outcome[name]["metrics"]["train_seconds"] = round(train_seconds, 2)
+    return outcome
+
+
+def run_pair(
+    splits: dict[str, pd.DataFrame], seed: int, labels: ExtraLabels | None = None
+) -> dict[str, dict[str, Any]]:
+    """As `run_baselines`, of the pair; with extra labels also of the published trees, all named `…_with_labels`."""
+    outcome: dict[str, dict[str, Any]] = {}
+    learners: list[tuple[Fit, FeatureKind]] = [(fit_pair, KIND)]
+    learners += [(fit_extra_trees, "statistics")] if labels else []
+    for fit, kind in learners:
+        started = time.monotonic()
+        learned = with_labels(splits["train"], labels)
+        features = {
+            split: composition_features(table["formula"].tolist(), kind)
+            for split, table in {**splits, "train": learned}.items()
+        }
+        predictors = fit(features["train"], learned["tc"].to_numpy(float), seed)
+        train_seconds = round(time.monotonic() - started, 2)
+        for kind_of_model, predictor in predictors.items():
+            name = kind_of_model + (WITH_LABELS if labels else "")
+            outcome[name] = _predict(name, predictor, features, splits, seed)
+            outcome[name]["metrics"] |= {"train_seconds": train_seconds, **(labels.metadata() if labels else {})}
     return outcome
 
 
@@ -69,3 +96,17 @@ def write_baselines(results_dir: Path, outcome: dict[str, dict[str, Any]]) -> No
     candidates = {name: entry["metrics"] for name, entry in outcome.items()}
     chosen = outcome[best]["metrics"] | {"model": NAME, "chosen": best, "baselines": candidates}
     write_results(results_dir, NAME, outcome[best], chosen)
+
+
+def write_pair(results_dir: Path, outcome: dict[str, dict[str, Any]]) -> None:
+    """Write each model of `run_pair` under `baselines/`; the pair, and the better trees with labels, as models too."""
+    for name, entry in outcome.items():
+        write_results(results_dir / "baselines", name, entry, entry["metrics"])
+    for name in ("pair", f"pair{WITH_LABELS}"):
+        if name in outcome:
+            write_results(results_dir, name, outcome[name], outcome[name]["metrics"])
+    trees = [name for name in outcome if name.startswith("extra_trees")]
+    if trees:
+        best = min(trees, key=lambda name: outcome[name]["metrics"]["val_mae_K"])
+        named = {"model": f"{NAME}{WITH_LABELS}", "chosen": best}
+        write_results(results_dir, named["model"], outcome[best], outcome[best]["metrics"] | named)

@@ -127,9 +127,7 @@ def layers_mae_K(features: dict[str, Array], tc_K: dict[str, Array], config: Pro
     fit(tower, end, inputs["train"], target.encode(wanted["train"]), config.epochs)
     tower.eval()
     with torch.inference_mode():
-        predicted = {
-            name: target.decode(end(tower({"composition_features": inputs[name]})).squeeze(1)) for name in SPLITS
-        }
+        predicted = {name: target.decode(end(tower({"statistics": inputs[name]})).squeeze(1)) for name in SPLITS}
     return {name: float((predicted[name] - wanted[name]).abs().mean()) for name in SPLITS}
 
 
@@ -140,7 +138,7 @@ def fit(tower: CompositionBranch, end: nn.Linear, inputs: Tensor, encoded: Tenso
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=1 + epochs * -(-len(inputs) // 64))
     for _ in range(epochs):
         for batch in torch.randperm(len(inputs)).split(64):
-            loss = (end(tower({"composition_features": inputs[batch]})).squeeze(1) - encoded[batch]).abs().mean()
+            loss = (end(tower({"statistics": inputs[batch]})).squeeze(1) - encoded[batch]).abs().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

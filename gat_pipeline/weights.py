@@ -5,10 +5,11 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
+from gat_pipeline.composition import KINDS, HeadFeatures
 from gat_pipeline.graphs import GraphOptions
 from gat_pipeline.network import NetworkShape, shape_of
 from gat_pipeline.published import PUBLISHED, fetch
@@ -38,6 +39,8 @@ class Weights:
     """Kind, mean and SD of the target transform (`kelvin` where nothing is stated)."""
     composition_branch: dict[str, Tensor] = field(default_factory=dict)
     """Empty where there is none."""
+    head_features: HeadFeatures = "none"
+    """What that branch reads."""
     retrieval: dict[str, Tensor] = field(default_factory=dict)
     """Empty where there is none."""
     training: dict[str, Any] | None = None
@@ -92,8 +95,11 @@ def _from_safetensors(path: Path, origin: str) -> Weights:
     tensors, card = read_tensors(path), read_card(path)
     if missing := [name for name in ("graph", "target", "training") if not isinstance(card.get(name), dict)]:
         raise UserError(f"{path.with_suffix('.json')} is no card of {path.name}: it lacks {', '.join(missing)}")
-    options = GraphOptions.from_plain(card["graph"], str(path))
-    return Weights(origin, **_parts(tensors, path), options=options, target=card["target"], training=card["training"])
+    options, parts = GraphOptions.from_plain(card["graph"], str(path)), _parts(tensors, path)
+    reads = _head_features(card, parts, origin)
+    return Weights(
+        origin, **parts, head_features=reads, options=options, target=card["target"], training=card["training"]
+    )
 
 
 def _from_checkpoint(content: dict[str, Any], path: Path, origin: str) -> Weights:
@@ -104,8 +110,23 @@ def _from_checkpoint(content: dict[str, Any], path: Path, origin: str) -> Weight
     if set(target) != {"mean", "std"}:
         raise UserError(f"{path} is no checkpoint of the graph pipeline: it lacks target.mean or target.std")
     rest = {name: value for name, value in tensors.items() if not name.startswith("target.")}
-    options = GraphOptions.from_plain(config["graph"], str(path))
-    return Weights(origin, **_parts(rest, path), options=options, target={"kind": config["target"], **target})
+    options, parts = GraphOptions.from_plain(config["graph"], str(path)), _parts(rest, path)
+    reads = _head_features(config, parts, origin)
+    return Weights(origin, **parts, head_features=reads, options=options, target={"kind": config["target"], **target})
+
+
+def _head_features(stated: dict[str, Any], parts: dict[str, dict[str, Tensor]], origin: str) -> HeadFeatures:
+    """What the composition branch reads; where nothing states it, the only kind that there was then.
+
+    Raises:
+        UserError: there is a branch of an unknown kind.
+    """
+    if not parts["composition_branch"]:
+        return "none"
+    found = stated.get("head_features", "composition")
+    if found not in KINDS:
+        raise UserError(f"{origin}: head features {found!r} are none of {', '.join(KINDS)}")
+    return cast(HeadFeatures, found)
 
 
 PARTS = ("backbone", "head", "composition_branch", "retrieval")

@@ -1,12 +1,15 @@
 """Small splits whose Tc follows the composition."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tc_common.splits import SPLITS, read_splits, write_splits
+from tc_common.files import sha256
+from tc_common.splits import SPLITS, read_splits, splits_sha256, write_splits
 
+LABELS_TEXT = "name,formula,tc,chemical_system\nNb3Sn1,Nb3Sn,18.0,Nb-Sn\nPb1,Pb,7.2,Pb\n"
 METALS = ("Nb", "V", "Ta", "Mo", "Zr", "Ti", "Re", "Hf")
 
 
@@ -25,3 +28,13 @@ def make_splits(folder: Path, counts: tuple[int, int, int] = (160, 40, 40), seed
     parts = {name: table[low:high] for name, low, high in zip(SPLITS, edges, edges[1:], strict=False)}
     write_splits(folder, parts)
     return read_splits(folder)
+
+
+def write_labels(folder: Path, text: str = LABELS_TEXT, **other: object) -> Path:
+    """Labels and their report for splits made in `folder`."""
+    splits = make_splits(folder, counts=(20, 10, 10))
+    path = folder / "extra_labels.csv"
+    path.write_text(text, encoding="utf-8")
+    facts = {"labels_sha256": sha256(path), "splits_sha256": splits_sha256(splits), "exclude": 0.05}
+    path.with_suffix(".json").write_text(json.dumps({**facts, "split": "stratified", **other}), encoding="utf-8")
+    return path

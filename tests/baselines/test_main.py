@@ -19,7 +19,7 @@ from data.sources import open_source
 from data.splitting import divide
 from tc_common.cli import run
 from tc_common.splits import SPLITS
-from tests.baselines.made import make_splits
+from tests.baselines.made import make_splits, write_labels
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,6 +90,42 @@ def test_mistakes_are_one_line(
 ) -> None:
     assert message in mistake(monkeypatch, capsys, *arguments, "--results-dir", tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_extra_labels_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = write_labels(tmp_path / "splits")
+    arguments = [
+        "--data-dir",
+        tmp_path / "splits",
+        "--results-dir",
+        tmp_path / "out",
+        "--pair",
+        "--extra-labels",
+        labels,
+    ]
+    monkeypatch.setattr(sys, "argv", ["python -m baselines", *map(str, arguments)])
+    run(baselines_command.main)
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"extra_trees", "pair", "pair_with_labels", "extra_trees_median_with_labels"} < set(rows)
+    named = {path.name.removesuffix("_metrics.json") for path in (tmp_path / "out").glob("*_metrics.json")}
+    assert named == {"composition", "pair", "pair_with_labels", "composition_with_labels"}
+    with_labels, without = (
+        json.loads((tmp_path / f"out/{name}_metrics.json").read_text(encoding="utf-8"))
+        for name in ("composition_with_labels", "composition")
+    )
+    assert with_labels["extra_labels"] == 2 and with_labels["extra_labels_exclude"] == 0.05
+    assert "extra_labels" not in without, "the bar is fitted on the split files alone"
+
+
+def test_labels_of_other_splits_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = write_labels(tmp_path / "splits")
+    make_splits(tmp_path / "others", counts=(20, 10, 10), seed=1)
+    said = mistake(monkeypatch, capsys, "--data-dir", tmp_path / "others", "--extra-labels", labels)
+    assert "other splits than" in said and "python -m data.supercon --splits" in said
 
 
 def test_a_formula_that_is_none_is_named(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tc_common.composition import composition_key, formula_distance, fractions, parse_formula
+from tc_common.composition import composition_key, formula_distance, fractions, nearest_distance, parse_formula
 from tc_common.errors import UserError
 
 shares = st.dictionaries(st.sampled_from(["Cu", "O", "La", "Sr", "Fe", "As"]), st.floats(0.01, 1), min_size=1).map(
@@ -54,3 +54,10 @@ def test_any_text_is_a_formula_or_refused(text: str) -> None:
         assert sum(fractions(parse_formula(text)).values()) == pytest.approx(1)
     except UserError as error:
         assert "no chemical formula" in str(error)
+
+
+def test_distances_agree_with_those_of_formulas() -> None:
+    some, others = ["MgB2", "Mg0.9Al0.1B2", "NbTi"], ["MgB2", "Nb0.6Ti0.4", "La2CuO4"]
+    by_hand = [min(formula_distance(*(fractions(parse_formula(f)) for f in (a, b))) for b in others) for a in some]
+    assert nearest_distance(some, others) == pytest.approx(by_hand)
+    assert nearest_distance(some, []).tolist() == [1, 1, 1] and len(nearest_distance([], others)) == 0
