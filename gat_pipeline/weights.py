@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from gat_pipeline.graphs import GraphOptions
 from gat_pipeline.network import NetworkShape, shape_of
 from gat_pipeline.published import PUBLISHED, fetch
+from tc_common.checkpoints import load_plain
 from tc_common.errors import UserError
 from tc_common.files import sha256
 
@@ -117,7 +117,7 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _load(source: Path | io.BytesIO, path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(source, map_location="cpu", weights_only=True)
+        content = load_plain(source)
     except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path} cannot be read as weights: {reason}") from error

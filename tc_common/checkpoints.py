@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import random
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any, cast
@@ -65,6 +66,16 @@ def _forget_cached(path: Path) -> None:
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def load_plain(source: Path | IO[bytes], device: str = "cpu") -> Any:
+    """`torch.load` of tensors and plain values, never code; raises what torch raises.
+
+    Torch warns of a pickle of another protocol before it reads or refuses it; one of the two is enough.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        return torch.load(source, map_location=device, weights_only=True)
+
+
 def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     """Read a checkpoint of ours: tensors and plain values, never code.
 
@@ -72,7 +83,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
         UserError: missing, cut or foreign file, or one that would need to run code to be read.
     """
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = load_plain(path, device)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; train first, or name another checkpoint") from error
     except pickle.UnpicklingError as error:
