@@ -39,6 +39,7 @@ def holder(folder: Path, kind: str = "alone") -> Iterator[subprocess.Popen[str]]
     finally:
         process.kill()
         process.wait()
+        process.stdout.close()
 
 
 def never(*_: object) -> None:
