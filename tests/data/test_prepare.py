@@ -30,7 +30,7 @@ MakeSource = Callable[[], Path]
 
 
 def prepare(*flags: object, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "data.prepare", *map(str, flags)]
+    command = [sys.executable, "-W", "error", "-m", "data.prepare", *map(str, flags)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=200)
 
