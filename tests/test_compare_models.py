@@ -34,7 +34,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_one_folder_with_an_ensemble(tmp_path: Path) -> None:
     make_results(tmp_path, {"alignn": 3.0, "dinov3": 4.0})
     ran = command("--results-dir", tmp_path, "--data-dir", tmp_path / "splits", "--ensemble", *QUICK)
-    assert ran.returncode == 0, ran.stderr
+    assert (ran.returncode, ran.stderr) == (0, "")
     comparison = read_json(tmp_path / "comparison.json")
     assert set(comparison["models"]) == {"alignn", "dinov3", "ensemble"}
     for model in comparison["models"].values():

@@ -55,7 +55,7 @@ def tar_of(folder: Path, path: Path) -> Path:
 
 def test_the_sample_is_prepared_by_one_command(tmp_path: Path) -> None:
     done = prepare("--limit", 40, "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert "rows: " in done.stdout
     assert "copying the nearest composition's Tc: MAE" in done.stdout
     splits = read_splits(tmp_path / "out")
