@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data.download import COMMIT, Remote, fetch
+from data.download import COMMIT
 from data.leakage import NEAR
 from data.sources import DOWNLOAD_DIR, relative
 from data.tables import LARGEST_TC_K, read_table, reject
@@ -32,9 +32,10 @@ from tc_common.composition import (
     nearest_distance,
     parse_formula,
 )
+from tc_common.download import Remote, download
 from tc_common.elements import LAST_Z, Array
 from tc_common.errors import UserError
-from tc_common.files import sha256, sync, write_csv, write_json
+from tc_common.files import sha256, write_csv, write_json
 from tc_common.labels import LABEL_COLUMNS, LABELS_FILE, report_path
 from tc_common.splits import SPLITS, read_splits, splits_sha256
 
@@ -137,12 +138,12 @@ def source_path(source: str, url: str = URL, digest: str = TABLE_SHA256, folder:
     target = folder / TABLE
     if target.is_file():
         return target
-    partial = fetch(Remote(url=url), folder / f".{TABLE}.part")
-    if sha256(partial) != digest:
-        partial.unlink()
-        raise UserError(f"{url}: its sha256 is not {digest}; fetch the table by hand and give --source PATH")
-    sync(partial)
-    return partial.replace(target)
+
+    def check(path: Path) -> None:
+        if sha256(path) != digest:
+            raise UserError(f"{url}: its sha256 is not {digest}; fetch the table by hand and give --source PATH")
+
+    return download(Remote(url=url), target, check=check)
 
 
 def check_labels(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,6 @@ The DINOv3 names are `vit_{small,small_plus,base,large}_patch16_dinov3`; their w
 
 import functools
 import importlib.util
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,14 +13,14 @@ from typing import Any, Literal, TypeAlias, cast
 
 import httpx2
 import huggingface_hub
-import safetensors.torch
 import torch
 from huggingface_hub import constants
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from tc_common.checkpoints import load_torch
 from tc_common.errors import UserError
 from tc_common.files import sha256
+from tc_common.model_files import read_tensors
 
 WEIGHTS_FILE = "model.safetensors"
 HUB_TIMEOUT_S = 4.0
@@ -146,12 +145,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: unreadable file, or one that holds anything but tensors.
     """
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    weights = load_torch(path, path)
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"{path} is no file of weights by name; save the state_dict() of the timm model alone")
     return weights

@@ -81,10 +81,11 @@ class Child:
 
     def _read(self, echo: TextIO | None) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
-            if echo is not None:
-                print(line, end="", file=echo, flush=True)
+        with self.process.stdout as lines:
+            for line in lines:
+                self.lines.append(line.rstrip())
+                if echo is not None:
+                    print(line, end="", file=echo, flush=True)
 
 
 # Both end by themselves when the monitor ends, however it ends.

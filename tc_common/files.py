@@ -148,7 +148,7 @@ def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> pd.DataFrame
             dtype=dict.fromkeys(TEXT_COLUMNS, str),
             keep_default_na=False,
             na_values=["", "nan"],
-            float_precision="round_trip",
+            **EXACT_FLOATS,
         )
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; make it with: {made_by}") from error
@@ -167,6 +167,8 @@ def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> pd.DataFrame
     return table
 
 
+# pandas 3 reads every float to the last bit and deprecates the option, pandas 2 needs it.
+EXACT_FLOATS: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
 # Formulas and ids such as "1e5", "NaN" or "007" must not become numbers.
 TEXT_COLUMNS = (
     "material_id",

@@ -30,14 +30,14 @@ def mistake(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, str(ROOT / "compare_models.py"), *map(str, arguments)]
+    words = [sys.executable, "-W", "error", str(ROOT / "compare_models.py"), *map(str, arguments)]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_one_folder_with_an_ensemble(tmp_path: Path) -> None:
     make_results(tmp_path, {"alignn": 3.0, "dinov3": 4.0})
     ran = command("--results-dir", tmp_path, "--data-dir", tmp_path / "splits", "--ensemble", *QUICK)
-    assert ran.returncode == 0, ran.stderr
+    assert (ran.returncode, ran.stderr) == (0, "")
     comparison = read_json(tmp_path / "comparison.json")
     assert set(comparison["models"]) == {"alignn", "dinov3", "ensemble"}
     for model in comparison["models"].values():

@@ -196,7 +196,9 @@ class Operation:
 def orbits(structure: Structure) -> list[list[Operation]]:
     """Every site once: lists of operations that take one site of each symmetry-distinct kind to all of its kind."""
     try:
-        dataset = SpacegroupAnalyzer(structure, symprec=TOLERANCE_A).get_symmetry_dataset()
+        with warnings.catch_warnings():  # pymatgen calls spglib in a way that spglib deprecates
+            warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+            dataset = SpacegroupAnalyzer(structure, symprec=TOLERANCE_A).get_symmetry_dataset()
     except SymmetryUndeterminedError:  # atoms on top of each other; every site is then its own kind
         return [[Operation(site, site, np.eye(3), np.zeros(3))] for site in range(len(structure))]
     kinds: dict[int, list[Operation]] = {}

@@ -36,14 +36,14 @@ def mistake(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "baselines", *map(str, arguments)]
+    words = [sys.executable, "-W", "error", "-m", "baselines", *map(str, arguments)]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_from_splits_to_files(tmp_path: Path) -> None:
     make_splits(tmp_path / "splits")
     ran = command("--data-dir", tmp_path / "splits", "--results-dir", tmp_path / "results", "--limit", 30)
-    assert ran.returncode == 0, ran.stderr
+    assert (ran.returncode, ran.stderr) == (0, "")
     assert [line.split()[0] for line in ran.stdout.splitlines()[:5]] == [
         "median", "nearest_composition", "extra_trees", "extra_trees_median", "gradient_boosting"
     ]  # fmt: skip

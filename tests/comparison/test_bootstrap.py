@@ -136,7 +136,7 @@ def test_five_models_and_900_materials_take_little_processor_time() -> None:
             difference = found["mae_K"].minus(a, b)
             difference.interval(0.95)
             difference.p_value()
-    assert time.process_time() - started < 2.0
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.slow

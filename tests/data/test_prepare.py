@@ -31,7 +31,7 @@ MakeSource = Callable[[], Path]
 
 
 def prepare(*flags: object, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "data.prepare", *map(str, flags)]
+    command = [sys.executable, "-W", "error", "-m", "data.prepare", *map(str, flags)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=200)
 
@@ -56,7 +56,7 @@ def tar_of(folder: Path, path: Path) -> Path:
 
 def test_the_sample_is_prepared_by_one_command(tmp_path: Path) -> None:
     done = prepare("--limit", 40, "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert "rows: " in done.stdout
     assert "copying the nearest composition's Tc: MAE" in done.stdout
     splits = read_splits(tmp_path / "out")

@@ -1,6 +1,5 @@
 """Parallel reading: limits are kept, nothing gets lost, the number of workers makes no difference."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -63,9 +62,8 @@ def test_hostile_files_are_rejected_and_their_neighbours_read(tmp_path: Path) ->
     for name, content in HOSTILE.items():
         (tmp_path / name).write_bytes(content)
         paths.insert(2, tmp_path / name)
-    start = time.monotonic()
     readings = read_all(paths, workers=2)
-    assert time.monotonic() - start < 9, "none of them needs the time limit"
+    assert not [reading.reason for reading in readings if "not read within" in reading.reason]
     outcome = {path.name: bool(reading.facts) for path, reading in zip(paths, readings, strict=True)}
     assert outcome == {path.name: path.name not in HOSTILE for path in paths}
     assert all(reading.facts or reading.reason for reading in readings)

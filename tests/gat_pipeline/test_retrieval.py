@@ -63,6 +63,14 @@ def test_a_training_material_retrieves_itself_and_a_small_bandwidth_leaves_out_t
     assert (middle[:, 0] - 1e-4 <= median).all() and (median <= middle[:, 1] + 1e-4).all()
 
 
+def test_a_crystal_far_from_all_is_given_the_tc_of_its_nearest_materials() -> None:
+    """All distances are many bandwidths; no material may lose its weight to rounding, or the lowest Tc would win."""
+    train_set = seen(400, 1)
+    far = 100 * train_set.features[train_set.tc_K.argmax()][None]  # in the direction of the cluster of the highest Tc
+    estimated_K = fit(train_set, seen(100, 2)).estimate(far)
+    assert estimated_K.tolist() == pytest.approx([76.0])
+
+
 def test_principal_axes_keep_distances_and_leave_out_what_varies_least() -> None:
     random = torch.Generator().manual_seed(0)
     features = torch.randn(200, 100, generator=random) * torch.cat([torch.ones(60), torch.zeros(40)]) + 3

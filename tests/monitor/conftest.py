@@ -1,7 +1,8 @@
 """Trainings to look after."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,17 @@ def fake_command(folder: Path, *words: str) -> Command:
 
 
 @pytest.fixture
-def supervisor(tmp_path: Path) -> Callable[..., Supervisor]:
+def supervisor(tmp_path: Path) -> Iterator[Callable[..., Supervisor]]:
     """Makes a supervisor of a fake trainer whose files lie in tmp_path."""
 
     def make(*words: str, **options: Any) -> Supervisor:
         fast = {"interval_seconds": 0.05, "back_off_seconds": 0.01, "stop_seconds": 10.0, "min_available_MB": 0.0}
         config = MonitorConfig(log_file=tmp_path / "monitor.jsonl", keep_awake=False, **{**fast, **options})
-        return Supervisor(fake_command(tmp_path, *words), config, EventLog(config.log_file), StopRequest())
+        log = logs.enter_context(closing(EventLog(config.log_file)))
+        return Supervisor(fake_command(tmp_path, *words), config, log, StopRequest())
 
-    return make
+    with ExitStack() as logs:
+        yield make
 
 
 def starts(folder: Path) -> list[str]:

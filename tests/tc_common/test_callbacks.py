@@ -1,5 +1,6 @@
 """Callbacks: TensorBoard, the status file, the console."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def test_a_disk_that_is_full_is_one_line(tmp_path: Path) -> None:
         shown.end_epoch({"train_loss": 1.0, "val_loss": 1.0, "val_mae_K": 1.0}, best_val_mae_K=1.0)
     with pytest.raises(UserError, match="cannot write /proc/t"):
         TensorBoardCallback(Path("/proc/t"), steps_done=0)
+    with suppress(OSError):  # what it could not write is still in its buffer
+        shown.stream.close()
 
 
 def step(number: int, **changes: Any) -> Step:

@@ -127,7 +127,7 @@ def test_a_million_atoms_are_refused_before_they_are_made() -> None:
     start = time.process_time()
     with pytest.raises(CrystalError, match="1000000 atoms"):
         parse_crystal(cell(atoms) + "\n" + operations)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 10
 
 
 def test_the_most_atoms_that_are_unfolded_take_seconds() -> None:

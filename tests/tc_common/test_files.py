@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -71,6 +72,12 @@ def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
     write_csv(path, table)
     assert path.read_bytes().count(b"\r") == 0
     pd.testing.assert_frame_equal(read_csv(path, ("material_id", "tc"), "make it"), table, check_dtype=False)
+
+
+def test_numbers_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).integers(0, 0x7FE0 << 48, 10_000).view(float)  # all magnitudes alike
+    write_csv(tmp_path / "x.csv", pd.DataFrame({"tc": numbers}))
+    assert (read_csv(tmp_path / "x.csv", ("tc",), "make it")["tc"].to_numpy() == numbers).all()
 
 
 def test_a_compressed_table_is_the_same_bytes_every_time(tmp_path: Path) -> None:

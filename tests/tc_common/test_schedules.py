@@ -35,6 +35,18 @@ def test_one_cycle_rises_then_falls() -> None:
     assert seen[: top + 1] == sorted(seen[: top + 1]) and seen[top:] == sorted(seen[top:], reverse=True)
 
 
+def test_one_cycle_ends_with_the_training_at_its_lowest_rate() -> None:
+    """A 250,000th of its highest rate (torch's 25 x 10,000), after the last of 30 steps and not before or after."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule, after = Schedule("onecycle", optimizer, steps=30), []
+    for _ in range(30):
+        optimizer.step()
+        schedule.after_step()
+        after.append(optimizer.param_groups[0]["lr"])
+    assert after[-1] == pytest.approx(1 / 250_000, rel=1e-6)
+    assert after[-2] > 100 * after[-1]
+
+
 def test_plateau_halves_after_its_patience() -> None:
     stalled = PLATEAU_PATIENCE + 1
     seen = rates("plateau", 3 + stalled, maes_K=[5.0, 4.0, *[4.5] * stalled, 3.0])

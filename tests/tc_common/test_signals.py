@@ -55,7 +55,7 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) ->
     first = start_toy(tmp_path / "killed", **settings)
     wait_for_step(tmp_path / "killed", 1)
     first.kill()
-    first.wait()
+    first.communicate()
     second = start_toy(tmp_path / "killed", **settings)
     _, said = second.communicate(timeout=60)
     assert second.returncode == 0 and "resumed" in said, said
