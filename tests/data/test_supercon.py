@@ -164,11 +164,10 @@ def test_close_relatives_of_held_out_parents_are_refused(folder: Path, tmp_path:
 
 
 def test_a_download_that_is_not_the_release_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetched(remote: object, partial: Path) -> Path:
+    def fetched(remote: object, partial: Path, largest_bytes: int) -> None:
         partial.write_text("name,Tc\nNb,9.2\n", encoding="utf-8")
-        return partial
 
-    monkeypatch.setattr(supercon, "fetch", fetched)
+    monkeypatch.setattr("tc_common.download._fetch", fetched)
     with pytest.raises(UserError, match="its sha256 is not"):
         source_path("download", folder=tmp_path)
     assert not list(tmp_path.iterdir())
