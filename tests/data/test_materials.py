@@ -13,9 +13,9 @@ from data.materials import (
     drop_tc_zero,
     materials_of,
     merge_tc,
+    multiple_tc,
     one_structure,
     parent_groups,
-    multiple_tc,
 )
 from data.reading import Reading
 from data.retractions import drop_retracted, mark_retracted
