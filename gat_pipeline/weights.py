@@ -76,7 +76,7 @@ def read_weights(path: Path, origin: str) -> Weights:
         UserError: a missing, damaged or foreign file, or a removed setting that this version cannot honour.
     """
     if not path.is_file():
-        raise UserError(f"{path} is missing; make it with python -m gat_pipeline.pretrain, or use another --init")
+        raise UserError(f"{path} is missing; train first, run python -m gat_pipeline.pretrain, or name another file")
     named = f"{origin}@{sha256(path)[:12]}"
     if path.suffix == ".safetensors":
         return _from_safetensors(path, named)

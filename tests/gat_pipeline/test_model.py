@@ -13,6 +13,7 @@ from torch import nn
 from gat_pipeline.composition import CompositionBranch
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
+from gat_pipeline.inference import infer
 from gat_pipeline.model import AlignnTc, create_alignn_model, load_model
 from gat_pipeline.network import NetworkShape
 from tc_common.checkpoints import save_checkpoint
@@ -180,6 +181,18 @@ def test_predict_reads_a_cif(model: AlignnTc, tmp_path: Path) -> None:
     CifWriter(lonely).write_file(tmp_path / "lonely.cif")
     with pytest.raises(UserError, match=r"lonely\.cif"):
         model.predict(tmp_path / "lonely.cif")
+
+
+@torch.no_grad()
+def test_inference_keeps_the_order_of_the_graphs_whatever_their_sizes() -> None:
+    model, graphs = create_alignn_model(shape=SMALL, head_features="composition").eval(), sample_graphs()[:8]
+    sizes = [graph.angles for graph in graphs]
+    assert sizes != sorted(sizes), "else nothing is reordered"
+    tc_K, features = infer(model, graphs, batch_size=3)
+    for graph, kelvin, row in zip(graphs, tc_K, features, strict=True):
+        alone = model.features(join([graph]))
+        torch.testing.assert_close(row, alone[0], rtol=1e-4, atol=1e-5)
+        assert kelvin == pytest.approx(float(model.read_out(alone)), abs=SAME_K)
 
 
 def test_a_checkpoint_alone_rebuilds_the_model(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_signal_to_everyone_saves_and_leaves(number: int, settings: dict[str, 
         _, said = process.communicate(timeout=30)
         assert time.monotonic() - asked < 10
         assert process.returncode == 128 + number
-        assert said.splitlines()[-1] == f"stopped by signal {number}; the same command goes on from here"
+        assert said.splitlines()[-1] == f"stopped by signal {number}; the same command resumes from here"
     finally:
         process.kill()
     assert not any((tmp_path / "models").glob("*.tmp")) and read_status(tmp_path / "models") == {}
