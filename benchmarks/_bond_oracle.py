@@ -12,7 +12,7 @@ from pymatgen.analysis.local_env import CrystalNN
 from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 from pymatgen.core import Structure
 
-from dinov3_pipeline.render.bonds import BondMode, dominant, find_bonds
+from dinov3_pipeline.render.atoms import BondMode, dominant, find_bonds
 
 Lengths = Counter[tuple[str, str, float]]  # (element, element, length in Å) -> directed bonds
 MOST_SITES = 12

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._real_crystals import machine, sample_3dsc, unpack_3dsc
-from dinov3_pipeline.render.bonds import BondMode
+from dinov3_pipeline.render.atoms import BondMode
 from dinov3_pipeline.render.jobs import MaterialRow, render_material, run_local
 from dinov3_pipeline.render.options import RenderOptions, view_names
 from dinov3_pipeline.render.rendering import draw_views, prepare

@@ -3,6 +3,7 @@
 Legend: B images in a batch, V views of one material, S side of an image in pixels, D width of the backbone.
 """
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -11,15 +12,20 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, create_backbone, normalisation
-from dinov3_pipeline.images import ImageArray, resized
+from dinov3_pipeline.dataset import ImageArray, ViewDataset, collate, read_cached, resized
 from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
 from dinov3_pipeline.render.options import RenderOptions
 from dinov3_pipeline.render.rendering import views
 from tc_common.crystals import read_crystal
-from tc_common.devices import Placement
+from tc_common.devices import Placement, to_device
+from tc_common.files import atomic_write
 from tc_common.targets import TargetTransform
 
 Tune: TypeAlias = Literal["lora", "head", "full"]
@@ -230,3 +236,40 @@ def as_images(images: ImageArray, image_size: int) -> Tensor:
     """Rendered views (V, H, H, 3) as input of the network, (V, 3, S, S)."""
     sized = np.stack([resized(image, image_size) for image in images])
     return torch.from_numpy(np.ascontiguousarray(sized.transpose(0, 3, 1, 2)))
+
+
+def cached_features(
+    model: DinoTcModel, dataset: ViewDataset, placement: Placement, batch_size: int, num_workers: int, cache_dir: Path
+) -> NDArray[np.float32]:
+    """Features (M V, D) of the standard views in order, cached on disk.
+
+    The file's name holds the digest of the images, of the weights and of the number format.
+    """
+    kind = "bf16" if placement.bf16 else "fp32"
+    file = cache_dir / f"features_{_digest(f'{dataset.images.fingerprint} {kind}', model)}.npy"
+    with PartialState().main_process_first():
+        if not file.exists():
+            features = _compute(model.to(placement.device), dataset, placement, batch_size, num_workers)
+            with atomic_write(file) as temporary, temporary.open("wb") as stream:
+                np.save(stream, features, allow_pickle=False)
+    return read_cached(file, (len(dataset), len(model.feature_mean)), np.float32)
+
+
+def _digest(images: str, model: DinoTcModel) -> str:
+    digest = hashlib.sha256(f"{images} {model.image_size}\n".encode())
+    for name, value in sorted(model.backbone.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@torch.inference_mode()
+def _compute(
+    model: DinoTcModel, dataset: ViewDataset, placement: Placement, batch_size: int, num_workers: int
+) -> NDArray[np.float32]:
+    model.eval()
+    loader = DataLoader(dataset, batch_size, num_workers=num_workers, collate_fn=collate)
+    rows = []
+    with placement.autocast():
+        for batch in tqdm(loader, "features", leave=False, disable=None):
+            rows.append(model.features(to_device(batch, placement.device)["images"]).float().cpu().numpy())
+    return np.concatenate(rows)

@@ -19,10 +19,24 @@ import torch
 from tyro.conf import OmitArgPrefixes
 
 from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Shape
-from dinov3_pipeline.dataset import Augmentation, FeatureDataset, ViewDataset, cached_features, collate
-from dinov3_pipeline.images import ImageSource, RenderedImages, StoredImages
+from dinov3_pipeline.dataset import (
+    Augmentation,
+    FeatureDataset,
+    ImageSource,
+    RenderedImages,
+    StoredImages,
+    ViewDataset,
+    collate,
+)
 from dinov3_pipeline.lora import Lora
-from dinov3_pipeline.network import DEFAULT_BACKBONE, DinoTcModel, Tune, count_parameters, create_dino_model
+from dinov3_pipeline.network import (
+    DEFAULT_BACKBONE,
+    DinoTcModel,
+    Tune,
+    cached_features,
+    count_parameters,
+    create_dino_model,
+)
 from dinov3_pipeline.render.options import RenderOptions, read_render_options
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import Placement, place

@@ -1,4 +1,4 @@
-"""What may be searched: one table a pipeline, its names the fields of the trainer's own settings."""
+"""What may be searched: one table a pipeline, its names those of the trainer's flags."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

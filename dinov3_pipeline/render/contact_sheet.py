@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from PIL import Image, ImageDraw, ImageFont
 from pymatgen.core import Structure
 
+from dinov3_pipeline.render.atoms import MOST_D_ELECTRONS, MOST_VALENCE_ELECTRONS, site_color
 from dinov3_pipeline.render.options import RenderOptions, view_names
-from dinov3_pipeline.render.physics_colors import MOST_D_ELECTRONS, MOST_VALENCE_ELECTRONS, site_color
 from dinov3_pipeline.render.rendering import views
 
 THUMBNAIL_PX = 112

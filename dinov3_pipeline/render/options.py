@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from dinov3_pipeline.render.bonds import BondMode
+from dinov3_pipeline.render.atoms import BondMode
 from tc_common.errors import UserError
 from tc_common.files import read_csv, write_csv, write_json
 

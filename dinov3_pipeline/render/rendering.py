@@ -20,9 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from pymatgen.core import Element, Structure
 from scipy.spatial.transform import Rotation
 
-from dinov3_pipeline.render.bonds import find_bonds
+from dinov3_pipeline.render.atoms import chemical_symbol, find_bonds, site_color
 from dinov3_pipeline.render.options import AXES, RenderOptions, parse_view, view_names
-from dinov3_pipeline.render.physics_colors import chemical_symbol, site_color
 from tc_common.crystals import check_crystal
 
 BOND_GREY = 80
@@ -227,9 +226,8 @@ def place(scene: Scene, rotation: Matrix, image_size: int) -> Placement:
         points_px=points_px,
         radii_px=np.maximum(_round(scene.radii_A * pixels_per_A), 1),
         depth_A=depth_A,
-        far_to_near=np.argsort(
-            np.floor(depth_A / TIE + STEP_OFFSET), kind="stable"
-        ),  # equal stay equal under round-off
+        # equal depths stay equal under round-off
+        far_to_near=np.argsort(np.floor(depth_A / TIE + STEP_OFFSET), kind="stable"),
     )
 
 

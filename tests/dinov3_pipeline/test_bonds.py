@@ -9,7 +9,7 @@ import pytest
 from pymatgen.analysis.local_env import CrystalNN
 from pymatgen.core import Composition, Lattice, Structure
 
-from dinov3_pipeline.render.bonds import (
+from dinov3_pipeline.render.atoms import (
     COVALENT_TOLERANCE_A,
     BondMode,
     Bonds,

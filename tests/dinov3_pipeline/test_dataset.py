@@ -8,8 +8,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dinov3_pipeline.dataset import Augmentation, FeatureDataset, ViewDataset, collate
-from dinov3_pipeline.images import ImageArray, RenderedImages, StoredImages
+from dinov3_pipeline.dataset import (
+    Augmentation,
+    FeatureDataset,
+    ImageArray,
+    RenderedImages,
+    StoredImages,
+    ViewDataset,
+    collate,
+)
 from tests.dinov3_pipeline.conftest import OPTIONS, Rendered
 
 SIZE = 64

@@ -23,8 +23,8 @@ from dinov3_pipeline.attribution import (
 )
 from dinov3_pipeline.explain import ExplainConfig, attribution_table, main
 from dinov3_pipeline.model import DinoTcModel, as_images, load_model
+from dinov3_pipeline.render.atoms import site_color
 from dinov3_pipeline.render.options import RenderOptions
-from dinov3_pipeline.render.physics_colors import site_color
 from dinov3_pipeline.render.rendering import views
 from dinov3_pipeline.train import VisionConfig
 from dinov3_pipeline.train import main as train
@@ -69,7 +69,7 @@ def test_steps_double_until_the_sum_is_right_and_not_beyond() -> None:
     assert many.sum() == pytest.approx(explained_K, rel=0.1)
     smooth = awake(tiny_model())
     assert converged_gradients(smooth, noise(1), 256, 16)[0] == pytest.approx(
-        integrated_gradients(smooth, noise(1), 16, 16), abs=1e-6
+        integrated_gradients(smooth, noise(1), 32, 16), abs=1e-6
     )
 
 

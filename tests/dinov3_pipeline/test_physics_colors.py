@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pymatgen.core import DummySpecies, Element, Species
 
-from dinov3_pipeline.render.physics_colors import (
+from dinov3_pipeline.render.atoms import (
     D_ELECTRONS,
     chemical_symbol,
     element_color,

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from pymatgen.core import Composition, DummySpecies, Lattice, Structure
 
-from dinov3_pipeline.render.bonds import BondMode
+from dinov3_pipeline.render.atoms import BondMode
 from dinov3_pipeline.render.options import RenderOptions, parse_view, view_names
 from dinov3_pipeline.render.rendering import draw_views, paint, place, prepare, repeat, view_rotation, views
 from tc_common.crystals import CrystalError, read_crystal

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from pymatgen.io.cif import CifWriter
 
-from dinov3_pipeline.dataset import FeatureDataset, ViewDataset
-from dinov3_pipeline.images import RenderedImages
+from dinov3_pipeline.dataset import FeatureDataset, RenderedImages, ViewDataset
 from dinov3_pipeline.render.options import RenderOptions, read_image_index
 from dinov3_pipeline.train import VisionConfig, prepare
 from render_images import RenderConfig
