@@ -244,14 +244,19 @@ def unfold(atoms: Atoms, operations: Operations, matrix: Floats) -> Images:
     if size > MOST_IMAGES:
         raise CrystalError(f"up to {size} atoms in the cell; at most {MOST_IMAGES} are unfolded")
     frac, stabilisers, moved_A = _special_positions(atoms.frac, operations, matrix)
-    images = (np.einsum("oij,aj->aoi", operations.rotations, frac) + operations.translations) % 1.0
-    images[images > 1 - 1e-9] = 0.0
+    images = wrapped(np.einsum("oij,aj->aoi", operations.rotations, frac) + operations.translations)
     expected = len(operations.rotations) / stabilisers
     distinct = [_distinct(each, size, matrix) for each, size in zip(images, expected, strict=True)]
     count = np.array([len(each) for each in distinct])
     if count.sum() > LARGEST_CELL_SITES:
         raise CrystalError(f"{count.sum()} sites; between 1 and {LARGEST_CELL_SITES} can be used")
     return Images(np.concatenate(distinct), np.repeat(np.arange(len(count)), count), count, moved_A)
+
+
+def wrapped(frac: Floats) -> Floats:
+    """Coordinates in [0, 1), free of rounding at the border."""
+    frac = frac % 1.0
+    return np.where(frac > 1 - 1e-9, 0.0, frac)
 
 
 def _special_positions(

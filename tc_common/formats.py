@@ -81,7 +81,7 @@ def load(name: str, stream: IO[bytes]) -> str | Structure:
     kind = kind_of_name(name)
     if (not kind or kind == "cif") and (foreign := _signature(content)):
         raise CrystalError(f"no CIF: it looks like {foreign}")
-    text = decode(content)
+    text = decode(content).replace("\r\n", "\n").replace("\r", "\n")
     kind = kind or _kind_of_text(text)
     if kind == "cif":
         if not HAS_BLOCK.search(text):
@@ -103,7 +103,7 @@ def _kind_of_text(text: str) -> str:
         return "cif"
     if text.lstrip()[:1] == "{":
         return "json"
-    head = text[:4096].replace("\r\n", "\n")
+    head = text[:4096]
     if XYZ.match(head) and "lattice=" in head.lower():
         return "xyz"
     return "poscar" if POSCAR.match(head) else "cif"
@@ -117,7 +117,7 @@ def _no_cif(text: str) -> str:
     """Why a text without data block is no CIF."""
     if not text.strip():
         return "an empty file; no CIF"
-    head = text[:4096].replace("\r\n", "\n").replace("\r", "\n")
+    head = text[:4096]
     if "\0" in head:
         return "holds NUL characters; not a CIF"
     what = next((what for pattern, what in TEXTS if pattern.match(head)), "")
@@ -189,6 +189,7 @@ def _from_poscar(text: str) -> Structure:
 
 
 def _from_xyz(text: str) -> Structure:
+    import ase
     import ase.io
     from pymatgen.io.ase import AseAtomsAdaptor
 
@@ -200,7 +201,7 @@ def _from_xyz(text: str) -> Structure:
     if any(line.strip() for line in lines[2 + int(lines[0]) :]):
         raise CrystalError("holds several structures; keep one")
     atoms = ase.io.read(io.StringIO(text), format="extxyz", index=0)
-    if not atoms.pbc.all():
+    if not isinstance(atoms, ase.Atoms) or not atoms.pbc.all():
         raise CrystalError("an XYZ file that is not periodic in all directions (pbc=) is no crystal")
     return AseAtomsAdaptor.get_structure(atoms)
 

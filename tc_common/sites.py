@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from tc_common.atoms import OCCUPANCY_TOLERANCE, SAME_ATOM_A, SHORTEST_DISTANCE_A, Atoms, Images
+from tc_common.atoms import OCCUPANCY_TOLERANCE, SAME_ATOM_A, SHORTEST_DISTANCE_A, Atoms, Images, wrapped
 from tc_common.cif import CrystalError
 
 Floats = NDArray[np.float64]
@@ -89,7 +89,7 @@ def merge(
         mean = weights @ np.array([offsets[n] for n in group]) / weights.sum()
         if np.linalg.norm(np.array([offsets[n] for n in group]) @ matrix, axis=1).max() > SAME_ATOM_A:
             remarks.add(MERGED)
-        frac[group[0]] = (frac[group[0]] + mean) % 1.0
+        frac[group[0]] = wrapped(frac[group[0]] + mean)
         species[group[0]] = _sum([species[n] for n in group], max(total, 1.0))
         if total > 1 + 1e-6:
             remarks.add(SCALED)

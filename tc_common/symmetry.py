@@ -6,6 +6,7 @@ ambiguous: every setting that fits the cell is given, and the reader takes the o
 """
 
 import re
+import warnings
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -124,7 +125,7 @@ def _operation(text: str) -> tuple[list[list[int]], list[float]]:
     if len(parts) != 3 or len(text) > LONGEST_VALUE:
         raise CrystalError(f"symmetry operation {text[:40]!r} is not of the form x, y, z")
     rows = [_row(part, text) for part in parts]
-    return [row[:3] for row in rows], [row[3] for row in rows]  # type: ignore[misc]
+    return [row[:3] for row in rows], [row[3] for row in rows]
 
 
 def _row(part: str, text: str) -> list[Any]:
@@ -203,7 +204,9 @@ def _number(rotations: NDArray[Any], translations: Floats) -> int:
     if (rotations == np.eye(3)).all():
         return 1
     for shifts in (translations, np.round(translations * 24) / 24):
-        found = spglib.get_spacegroup_type_from_symmetry(rotations.astype(np.intc), shifts)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of spglib about itself
+            found = spglib.get_spacegroup_type_from_symmetry(rotations.astype(np.intc), shifts)
         if found is not None and found.number > 1:  # 1 is spglib's answer to translations that are not exact
             return int(found.number)
     return 0
