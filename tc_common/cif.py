@@ -79,7 +79,7 @@ class Block:
     tags: frozenset[str]
     """All tags of the block, significant or not."""
     values: dict[str, list[str]] = field(repr=False)
-    """Without quotes; one value for what is no loop."""
+    """Without quotes (operations with them); one value for what is no loop."""
     loops: dict[str, int] = field(repr=False)
     """Which loop a column belongs to; -1 for a pair."""
 
@@ -214,7 +214,7 @@ def _block(source: cif.Block, text: str) -> Block:
                 raise CrystalError(f"line {item.line_number}: {name} is given twice; keep one")
             tags.add(name)
             if name in SIGNIFICANT:
-                values[name] = [_unquoted(value) for value in column]
+                values[name] = column if name in OPERATION_TAGS else [_unquoted(value) for value in column]
                 loops[name] = -1 if loop is None else position
                 _check_ascii(name, values[name], item.line_number, text)
             elif "<u+" in name:

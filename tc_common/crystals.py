@@ -129,9 +129,10 @@ def _build(block: Block, lattice: Lattice, atoms: Atoms, operations: Operations)
     structure = Structure(lattice, [_composition(each) for each in occupants], frac)
     if any(name == "D" for each in occupants for name, _ in each):
         remarks.append("deuterium or tritium was read as hydrogen")
-    _check_physics(matrix, frac, structure.species_and_occu)
-    remarks = atoms.remarks + remarks + check_formula(block, _amounts(structure.species_and_occu))
-    _check_cell_volume(block, lattice.volume)
+    species_of_sites = structure.species_and_occu
+    volume_A3 = _check_physics(matrix, species_of_sites)
+    remarks = atoms.remarks + remarks + check_formula(block, _amounts(species_of_sites))
+    _check_cell_volume(block, volume_A3)
     structure.properties = {"remarks": remarks}
     return structure
 
@@ -215,7 +216,7 @@ def check_crystal(structure: Structure) -> None:
         raise CrystalError(f"{len(structure)} sites; between 1 and {LARGEST_CELL_SITES} can be used")
     matrix, frac = structure.lattice.matrix, structure.frac_coords
     _check_finite(matrix, frac)
-    _check_physics(matrix, frac, structure.species_and_occu)
+    _check_physics(matrix, structure.species_and_occu)
     pairs, vectors = close_pairs(frac, matrix, SHORTEST_DISTANCE_A)
     if len(pairs):
         names = " and ".join(structure[int(n)].species_string for n in pairs[0])
@@ -230,8 +231,8 @@ def _check_finite(matrix: Floats, frac: Floats) -> None:
         raise CrystalError("a coordinate is far outside the cell, or the cell has no volume")
 
 
-def _check_physics(matrix: Floats, frac: Floats, species: list[Composition]) -> None:
-    """Occupancies, volume, planes and density of a cell."""
+def _check_physics(matrix: Floats, species: list[Composition]) -> float:
+    """Check occupancies, volume, planes and density of a cell; its volume in Å³."""
     filled = [each.num_atoms for each in species]
     if not 0 < min(filled) <= max(filled) <= 1 + 1e-6:
         raise CrystalError("a site has an occupancy outside (0, 1]")
@@ -248,6 +249,7 @@ def _check_physics(matrix: Floats, frac: Floats, species: list[Composition]) -> 
             f"a density of {density:.3g} g/cm³; no crystal exceeds {LARGEST_DENSITY_G_CM3:g}: check the cell "
             "(_cell_length_, _cell_angle_) and the setting of the space group"
         )
+    return volume_A3
 
 
 @lru_cache(maxsize=256)
