@@ -19,9 +19,8 @@ import numpy as np
 from pymatgen.core import Structure
 
 from benchmarks._pymatgen_reading import read_with_pymatgen
-from benchmarks._real_crystals import archive_3dsc
+from benchmarks._real_crystals import unpack_3dsc
 from benchmarks.data_room import machine
-from data.sources import open_source
 from tc_common.cli import run
 from tc_common.crystals import CrystalError, check_crystal, parse_crystal, read_crystal
 from tc_common.files import write_json
@@ -36,11 +35,10 @@ TOKENS = ("loop_", "data_", "_cell_length_a", "'", ";\n", "0.333", "1e9", "-1", 
 
 def benchmark() -> None:
     """Run everything once and write the numbers."""
-    archive = archive_3dsc()
-    if archive is None:
-        return
     with tempfile.TemporaryDirectory() as scratch:
-        folder = open_source(str(archive), Path(scratch) / "unpacked").folder
+        folder = unpack_3dsc(Path(scratch) / "unpacked")
+        if folder is None:
+            return
         files = sorted(folder.rglob("*.cif")) + sorted(SAMPLE.glob("*.cif"))
         report = {"machine": machine(), "parity": parity(files), "mutants": mutants(files)}
     write_json(OUT, report)

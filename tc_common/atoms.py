@@ -26,6 +26,7 @@ SNAPPED_A = 5e-4  # what is moved further than this is mentioned
 # The H2 molecule, the shortest bond there is, measures 0.74 Å.
 SHORTEST_DISTANCE_A = 0.5
 LARGEST_COORDINATE = 10.0
+LIST_ALL = "give the right space group or all its operations"
 
 Amounts = tuple[tuple[str, float], ...]
 
@@ -44,6 +45,8 @@ class Atoms:
     """Declared number of images of each atom; empty if not given."""
     order: list[int]
     """Declared order of each site's symmetry; empty if not given."""
+    wyckoff: list[str]
+    """Declared letters of the Wyckoff positions; empty if not given."""
     remarks: list[str]
 
 
@@ -100,6 +103,7 @@ def listed_atoms(block: Block) -> Atoms:
         order=[found[row] for row in kept]
         if (found := _whole(block, ("_atom_site_site_symmetry_order",), rows))
         else [],
+        wyckoff=_texts(block, "_atom_site_wyckoff_symbol", rows),
         remarks=remarks + _label_remarks(block, rows),
     )
 
@@ -296,24 +300,23 @@ def _distinct(images: Floats, expected: float, matrix: Floats) -> Floats:
 
 
 def check_multiplicity(atoms: Atoms, images: Images, operations: Operations) -> None:
-    """Refuse other numbers of images than the file declares.
+    """Refuse other numbers of images, or other site symmetries, than the file declares.
 
     Some programs write the order of the site's symmetry under the name of the multiplicity; both are understood.
 
     Raises:
-        CrystalError: an atom has another number of images.
+        CrystalError: an atom has another number of images, or lies on a Wyckoff position that P 1 does not have.
     """
-    total = len(operations.rotations)
-    if (
-        atoms.multiplicity
-        and not _agree(atoms.multiplicity, images.count)
-        and not _agree(atoms.multiplicity, total // images.count)
-    ):
-        row = next(n for n, said in enumerate(atoms.multiplicity) if said != images.count[n])
-        raise CrystalError(
-            f"_atom_site_symmetry_multiplicity of atom {row + 1} is {atoms.multiplicity[row]}, but "
-            f"its symmetry gives it {images.count[row]} images; give the right space group or all its operations"
-        )
+    orders = len(operations.rotations) // images.count
+    said = atoms.multiplicity
+    if said and not _agree(said, images.count) and not _agree(said, orders):
+        row = next(n for n, each in enumerate(said) if each != images.count[n])
+        reason = f"_atom_site_symmetry_multiplicity of atom {row + 1} is {said[row]}, but"
+        raise CrystalError(f"{reason} its symmetry gives it {images.count[row]} images; {LIST_ALL}")
+    if atoms.order and not _agree(atoms.order, orders):
+        raise CrystalError(f"_atom_site_site_symmetry_order is not that of the symmetry given; {LIST_ALL}")
+    if len(operations.rotations) == 1 and any(letter not in ("a", "1a", ".", "?") for letter in atoms.wyckoff):
+        raise CrystalError(f"_atom_site_Wyckoff_symbol names positions that P 1 does not have; {LIST_ALL}")
 
 
 def _agree(said: list[int], found: Any) -> bool:

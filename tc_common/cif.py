@@ -56,6 +56,7 @@ SIGNIFICANT = frozenset(
         "_atom_site_calc_flag",
         "_atom_site_attached_hydrogens",
         "_atom_site_disorder_group",
+        "_atom_site_wyckoff_symbol",
         "_atom_site_site_symmetry_order",
     )
 )
@@ -114,6 +115,7 @@ def number(text: str, tag: str) -> float:
     Raises:
         CrystalError: it is none, or not finite.
     """
+    text = text.strip()
     if len(text) > LONGEST_VALUE or not NUMBER.fullmatch(text):
         raise CrystalError(f"{tag} is {text[:20]!r}, not a number")
     value = float(text.partition("(")[0])
@@ -218,7 +220,7 @@ def _block(source: cif.Block, text: str) -> Block:
                 loops[name] = -1 if loop is None else position
                 _check_ascii(name, values[name], item.line_number, text)
             elif "<u+" in name:
-                _check_ascii(name, [name.upper()], item.line_number, text)
+                _check_ascii("a tag", [name.upper()], item.line_number, text)
     return Block(source.name, frozenset(tags), values, loops)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.core import Composition, Element, Lattice, Species, Structure
+from pymatgen.core import Composition, DummySpecies, Element, Lattice, Species, Structure
 
 from tc_common.atoms import (
     LARGEST_CELL_SITES,
@@ -54,8 +54,14 @@ def read_crystal(path: Path) -> Structure:
         CrystalError: the file is missing, too large, of another kind, says two things, or fails `check_crystal`.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise CrystalError(f"{path}: not a plain file")
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise CrystalError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise CrystalError(f"{str(path)!r}: no file name ({error})") from error
+    if not is_file:
+        raise CrystalError(f"{path}: not a plain file")
+    try:
         with path.open("rb") as stream:
             found = load(path.name, stream)
         return parse_crystal(found) if isinstance(found, str) else checked_structure(found)
@@ -63,8 +69,6 @@ def read_crystal(path: Path) -> Structure:
         raise CrystalError(f"{path}: cannot be read ({error.strerror or error})") from error
     except CrystalError as error:
         raise CrystalError(f"{path}: {error}") from error
-    except ValueError as error:
-        raise CrystalError(f"{str(path)!r}: no file name ({error})") from error
 
 
 def parse_crystal(text: str) -> Structure:
@@ -195,8 +199,8 @@ def _plain(species: Composition) -> dict[str, float]:
     """Occupancies by element, without oxidation states."""
     amounts: dict[str, float] = {}
     for each, amount in species.items():
-        if not isinstance(each, Element | Species):
-            raise CrystalError(f"{each} is no element")
+        if isinstance(each, DummySpecies) or not isinstance(each, Element | Species):
+            raise CrystalError(f"{each} is no element; name the element of every site")
         name = "D" if each.symbol in ("D", "T") else each.symbol
         amounts[name] = amounts.get(name, 0.0) + amount
     return amounts

@@ -127,6 +127,8 @@ def _label_elements(label: str) -> list[str]:
         element = head.capitalize()
         if len(head) < length or not head[0].isupper() or (element not in ELEMENTS and head != "D"):
             continue
+        if length == 2 and head.isupper() and tail[:1].isalpha():
+            continue  # three capitals are a word, such as `TET`
         if _is_site_name(tail):
             found.append(element)
         if length == 2 and head[1].islower():

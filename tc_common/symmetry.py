@@ -465,9 +465,9 @@ def raise_lost(block: Block) -> None:
         raise CrystalError(
             f"space group {names[0][1][:40]!r} ({names[0][0]}) is not known; list the symmetry operations"
         )
-    system = block.one(SYSTEM_TAGS)[1].lower()
+    tag, system = block.one(SYSTEM_TAGS)
     declared = [tag for tag in (*NAME_TAGS, *NUMBER_TAGS, *OPERATION_TAGS, *HALL_TAGS) if tag in block.tags]
     declared += [tag for tag in block.tags if tag.startswith(("_symmetry_equiv", "_space_group_symop"))]
-    if declared or system not in ("", "triclinic"):
-        what = declared[0] if declared else SYSTEM_TAGS[0]
+    if declared or system.lower() not in ("", "triclinic"):
+        what = declared[0] if declared else tag
         raise CrystalError(f"its symmetry is missing ({what} says no group); give the space group or its operations")
