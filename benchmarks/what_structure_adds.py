@@ -64,7 +64,7 @@ def main(config: ProbeConfig) -> None:
     started, splits = time.monotonic(), read_splits(config.data_dir)
     sets = {name: GraphDataset(splits[name], GraphOptions(), config.cache_dir) for name in SPLITS}
     tc_K = {name: sets[name].tc_K for name in SPLITS}
-    composition = {name: sets[name].statistics().astype(float) for name in SPLITS}
+    composition = {name: sets[name].composition_features().astype(float) for name in SPLITS}
     structure = {name: np.array([graph_statistics(graph) for graph in sets[name].graphs]) for name in SPLITS}
     both = {name: np.hstack([composition[name], structure[name]]) for name in SPLITS}
     choices = {"composition": composition, "structure": structure, "composition and structure": both}
@@ -127,7 +127,9 @@ def layers_mae_K(features: dict[str, Array], tc_K: dict[str, Array], config: Pro
     fit(tower, end, inputs["train"], target.encode(wanted["train"]), config.epochs)
     tower.eval()
     with torch.inference_mode():
-        predicted = {name: target.decode(end(tower({"statistics": inputs[name]})).squeeze(1)) for name in SPLITS}
+        predicted = {
+            name: target.decode(end(tower({"composition_features": inputs[name]})).squeeze(1)) for name in SPLITS
+        }
     return {name: float((predicted[name] - wanted[name]).abs().mean()) for name in SPLITS}
 
 
@@ -138,7 +140,7 @@ def fit(tower: CompositionBranch, end: nn.Linear, inputs: Tensor, encoded: Tenso
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=1 + epochs * -(-len(inputs) // 64))
     for _ in range(epochs):
         for batch in torch.randperm(len(inputs)).split(64):
-            loss = (end(tower({"statistics": inputs[batch]})).squeeze(1) - encoded[batch]).abs().mean()
+            loss = (end(tower({"composition_features": inputs[batch]})).squeeze(1) - encoded[batch]).abs().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -23,15 +23,12 @@ from dinov3_pipeline.model import DEFAULT_BACKBONE, DinoTcModel, Tune, count_par
 from dinov3_pipeline.pictures import DrawnPictures, Pictures, StoredPictures
 from dinov3_pipeline.render.image_index import read_render_options
 from dinov3_pipeline.render.options import RenderOptions
-from tc_common.cli import parse, run
-from tc_common.config import TrainConfig
+from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import Placement, place
-from tc_common.logs import log, set_up_log
 from tc_common.runs import run_training
-from tc_common.schedules import ScheduleKind
 from tc_common.splits import SPLITS, read_splits
 from tc_common.targets import TargetTransform
-from tc_common.task import MaterialDataset, Task, chunked, shuffled_groups
+from tc_common.task import MaterialDataset, ScheduleKind, Task, TrainConfig, chunked, shuffled_batches
 
 SIZES = ("patch_size", "width", "depth", "heads", "color_waves")
 
@@ -233,7 +230,7 @@ def make_task(
         schedule=config.schedule,
         init=model.init,
         fingerprint=f"{model.render_options.fingerprint()}-{config.image_size}",
-        groups=shuffled_groups(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
+        batches=shuffled_batches(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
         micro_batches=chunked(config.batch_size),
         frozen=model.frozen(),
     )

@@ -1,11 +1,11 @@
-"""Let a trained network look up its neighbours: the training materials that it finds most alike, and their Tc.
+"""Add k-nearest-neighbour retrieval of training materials to a trained network.
 
     python -m gat_pipeline.add_retrieval                                    # models/alignn_best.pth
     python -m gat_pipeline.add_retrieval --checkpoint runs/a/alignn_best.pth --models-dir runs/a --results-dir out/a
 
-Nothing is trained: the training materials' vectors are kept, and two numbers (how fast a neighbour's word fades, the
-neighbours' share) are chosen on the validation materials. Writes `<models-dir>/<name>_best.pth`, which every command
-takes that takes a checkpoint, and into `<results-dir>` predictions, metrics and settings as a trainer does.
+Nothing is trained: the training materials' features are stored, and two numbers (kernel bandwidth and mixing weight)
+are chosen on the validation materials. Writes `<models-dir>/<name>_best.pth`, a checkpoint like any other, and into
+`<results-dir>` predictions, metrics and settings as a trainer does.
 """
 
 import time
@@ -13,27 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.dataset import GraphDataset
-from gat_pipeline.inference import batches, predict_all, tested
+from gat_pipeline.inference import infer, predict_all, tested
 from gat_pipeline.model import AlignnTc, load_model
-from gat_pipeline.retrieval import NEIGHBOURS, FeatureSet, fit
+from gat_pipeline.retrieval import RETRIEVED, FeatureSet, fit
+from gat_pipeline.weights import current_names
 from tc_common.checkpoints import load_checkpoint, save_checkpoint
-from tc_common.cli import parse, run
+from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_json
-from tc_common.logs import log, set_up_log
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name, write_predictions
 from tc_common.splits import read_splits, splits_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
-class RememberConfig:
+class RetrievalConfig:
     """Settings."""
 
     checkpoint: Path = Path("models/alignn_best.pth")
@@ -41,7 +39,7 @@ class RememberConfig:
     data_dir: Path = Path("data/processed")
     """Folder with the train.csv, val.csv and test.csv it was trained with (Tc in K)."""
     models_dir: Path = Path("models")
-    """Folder for the network with its neighbours."""
+    """Folder for the network with retrieval."""
     results_dir: Path = Path("results")
     """Folder for predictions, metrics and settings."""
     name: str = "alignn_neighbours"
@@ -63,7 +61,7 @@ class RememberConfig:
 
     @property
     def path(self) -> Path:
-        """The network with its neighbours."""
+        """Checkpoint of the network with retrieval."""
         return self.models_dir / f"{self.name}_best.pth"
 
 
@@ -71,14 +69,14 @@ def require_free(path: Path) -> None:
     """Refuse to overwrite a training.
 
     Raises:
-        UserError: `path` is a checkpoint without neighbours.
+        UserError: `path` is a checkpoint without retrieval.
     """
-    if path.exists() and "neighbours.tc_K" not in load_checkpoint(path)["model_state_dict"]:
+    if path.exists() and "retrieval.tc_K" not in current_names(load_checkpoint(path)["model_state_dict"]):
         raise UserError(f"{path} holds a training, which would be lost; take another --name or --models-dir")
 
 
-def main(config: RememberConfig) -> None:
-    """Look at training and validation materials, choose, predict, write."""
+def main(config: RetrievalConfig) -> None:
+    """Extract features of training and validation materials, fit, predict, write."""
     set_up_log(None)
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
@@ -86,8 +84,8 @@ def main(config: RememberConfig) -> None:
     content = checkpoint_of(config, splits)
     device = place(config.device, "fp32").device
     model = load_model(config.checkpoint).to(device)
-    model.neighbours = None  # it may have some already
-    model.neighbours = fit(*(see(config, model, splits[split]) for split in ("train", "val")))
+    model.retrieval = None  # it may have one already
+    model.retrieval = fit(*(extract_features(config, model, splits[split]) for split in ("train", "val")))
     model.to(device)
     tables, seconds = predict(config, model, splits)
     settings = content["config"] | {"name": config.name}
@@ -101,8 +99,8 @@ def main(config: RememberConfig) -> None:
     log.info(f"{metrics['neighbours']}: validation MAE {metrics['val_mae_K']:.3f} K, test {metrics['mae_K']:.3f} K")
 
 
-def checkpoint_of(config: RememberConfig, splits: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """Content of the checkpoint.
+def checkpoint_of(config: RetrievalConfig, splits: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """Content of the network's checkpoint.
 
     Raises:
         UserError: it was trained on other materials, so that some of its own might be tested.
@@ -118,21 +116,15 @@ def checkpoint_of(config: RememberConfig, splits: dict[str, pd.DataFrame]) -> di
     return content
 
 
-@torch.no_grad()
-def see(config: RememberConfig, model: AlignnTc, materials: pd.DataFrame) -> FeatureSet:
-    """What the network makes of materials."""
+def extract_features(config: RetrievalConfig, model: AlignnTc, materials: pd.DataFrame) -> FeatureSet:
+    """Features and predictions of materials, with their measured Tc."""
     dataset = GraphDataset(materials, model.options, config.cache_dir)
-    network_K, places, features = np.empty(len(dataset)), [], []
-    for piece, batch in batches(model, dataset, config.batch_size):
-        given = model.features(batch).float()
-        network_K[piece] = model.read_out(given).double().cpu().numpy()
-        places += piece
-        features.append(given.cpu())
-    return FeatureSet(torch.cat(features)[np.argsort(places)], network_K, dataset.tc_K)
+    network_K, features = infer(model, dataset.graphs, config.batch_size)
+    return FeatureSet(features, network_K, dataset.tc_K)
 
 
 def predict(
-    config: RememberConfig, model: AlignnTc, splits: dict[str, pd.DataFrame]
+    config: RetrievalConfig, model: AlignnTc, splits: dict[str, pd.DataFrame]
 ) -> tuple[dict[str, pd.DataFrame], float]:
     """Predictions of validation and test materials, written; and the seconds that the latter took."""
     tables, seconds = {}, 0.0
@@ -147,7 +139,7 @@ def predict(
 
 
 def metrics_of(
-    config: RememberConfig,
+    config: RetrievalConfig,
     content: dict[str, Any],
     model: AlignnTc,
     splits: dict[str, pd.DataFrame],
@@ -155,7 +147,7 @@ def metrics_of(
     seconds: float,
 ) -> dict[str, Any]:
     """The metrics file that every model has; `train_seconds` are the training's, up to this checkpoint."""
-    assert model.neighbours is not None
+    assert model.retrieval is not None
     val = tables["val"]
     return {
         **tested(config.name, tables["test"], splits, seconds),
@@ -166,12 +158,12 @@ def metrics_of(
         "val_mae_K": float((val["tc_pred"] - val["tc"]).abs().mean()),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "neighbours": {
-            "count": NEIGHBOURS,
-            "share": round(float(model.neighbours.share), 3),
-            "reach": float(model.neighbours.reach),
+            "count": RETRIEVED,
+            "share": round(float(model.retrieval.mixing_weight), 3),
+            "reach": float(model.retrieval.bandwidth),
         },
     }
 
 
 if __name__ == "__main__":
-    run(lambda: main(parse(RememberConfig, prog="python -m gat_pipeline.add_retrieval", description=__doc__ or "")))
+    run(lambda: main(parse(RetrievalConfig, prog="python -m gat_pipeline.add_retrieval", description=__doc__ or "")))

@@ -1,7 +1,7 @@
 """Graphs of a table of materials: built once by several processes, then read from one file.
 
 The file's name is a digest of every CIF's bytes, the graph options and the recipe's version, so a changed crystal or
-option never meets an old graph. It is written whole or not at all, so trainers that start together may share a folder.
+option never reads an old graph. It is written atomically, so trainers that start together may use the same folder.
 """
 
 import hashlib
@@ -19,15 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gat_pipeline.graphs import RECIPE, CrystalGraph, GraphOptions, build_graph
+from tc_common.cli import log
 from tc_common.crystals import read_crystal
+from tc_common.environment import usable_cores
 from tc_common.errors import UserError
 from tc_common.files import atomic_write
-from tc_common.logs import log
 
-# Below this, starting processes costs more than they save.
+# Below this number of CIFs, starting processes costs more than they save.
 WORTH_PROCESSES = 64
 CHUNK = 16
-COMPLAINTS_SHOWN = 5
+REASONS_SHOWN = 5
 
 
 def graphs_of(cifs: Sequence[Path], options: GraphOptions, cache_dir: Path | None) -> list[CrystalGraph]:
@@ -51,14 +52,14 @@ def _build(cifs: Sequence[Path], options: GraphOptions) -> list[CrystalGraph]:
     results = list(_in_processes(cifs, options))
     refused = [result for result in results if isinstance(result, str)]
     if refused:
-        shown = "; ".join(refused[:COMPLAINTS_SHOWN])
-        more = f"; and {len(refused) - COMPLAINTS_SHOWN} more" if len(refused) > COMPLAINTS_SHOWN else ""
+        shown = "; ".join(refused[:REASONS_SHOWN])
+        more = f"; and {len(refused) - REASONS_SHOWN} more" if len(refused) > REASONS_SHOWN else ""
         raise UserError(f"{len(refused)} crystals have no graph: {shown}{more}; take them out of the split files")
     return [result for result in results if isinstance(result, CrystalGraph)]
 
 
 def _in_processes(cifs: Sequence[Path], options: GraphOptions) -> Iterable[CrystalGraph | str]:
-    processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = usable_cores()
     build = partial(graph_or_reason, options=options)
     if processes == 1 or len(cifs) < WORTH_PROCESSES:
         return [build(cif) for cif in cifs]

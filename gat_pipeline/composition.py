@@ -1,8 +1,8 @@
-"""What trees on composition are told, as an optional extra input of the head.
+"""Optional composition branch: an MLP on the tree baseline's features, concatenated to the graph features.
 
-A mean over atoms blurs which elements there are and how much of each; `tc_common.composition` says it plainly.
+The mean over atoms blurs which elements a crystal holds and how much of each; these features state it.
 
-Legend: B crystals, F statistics of a composition, W width of what the head is given.
+Legend: B crystals, F composition features, W width of the branch's output.
 """
 
 from typing import Any
@@ -16,21 +16,21 @@ from tc_common.composition import LAST_Z, composition_statistics, feature_names
 
 WIDTH = 512
 DROPOUT = 0.1
-# An element that few crystals hold is many SD from its mean; beyond this it says no more than that it is there.
-FARTHEST_SD = 8.0
-# Sums over sites differ in their last digits with the order of the sites, and the main element must not.
+# Standardised features are clipped here: a rare element is many SD from its mean.
+LARGEST_SD = 8.0
+# Sums over sites differ in their last digits with the order of the sites; the main element must not.
 DIGITS = 6
 
 
-def statistics_of_fractions(fractions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Statistics (B, F) of atomic fractions by atomic number from 0 on (B, 101)."""
-    shares = np.zeros((len(fractions), LAST_Z))
-    shares[:, : fractions.shape[1] - 1] = np.round(fractions[:, 1:], DIGITS)
-    return composition_statistics(shares).astype(np.float32)
+def composition_features(fractions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The tree baseline's features (B, F) of atomic fractions by atomic number from 0 on (B, 101)."""
+    rounded = np.zeros((len(fractions), LAST_Z))
+    rounded[:, : fractions.shape[1] - 1] = np.round(fractions[:, 1:], DIGITS)
+    return composition_statistics(rounded).astype(np.float32)
 
 
 class CompositionBranch(nn.Module):
-    """Statistics of the composition (B, F), standardised by the training set, through two layers: (B, W)."""
+    """Composition features (B, F), standardised by the training set, through two layers: (B, W)."""
 
     mean: Tensor
     std: Tensor
@@ -44,16 +44,16 @@ class CompositionBranch(nn.Module):
         self.layers = nn.Sequential(*_layer(inputs), *_layer(WIDTH))
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
-        """From `statistics` (B, F) of a batch."""
-        statistics = batch["statistics"]
-        with torch.autocast(statistics.device.type, enabled=False):
-            standardised = ((statistics - self.mean) / self.std).clamp(-FARTHEST_SD, FARTHEST_SD)
+        """From `composition_features` (B, F) of a batch."""
+        features = batch["composition_features"]
+        with torch.autocast(features.device.type, enabled=False):
+            standardised = ((features - self.mean) / self.std).clamp(-LARGEST_SD, LARGEST_SD)
             return self.layers(standardised)
 
-    def standardise(self, statistics: NDArray[np.float32]) -> None:
-        """Scale the input by the mean and SD of the training set (n, F); what never varies is left as it is."""
-        std = statistics.std(axis=0)
-        self.mean.copy_(torch.from_numpy(statistics.mean(axis=0)))
+    def standardise(self, features: NDArray[np.float32]) -> None:
+        """Scale the input by the mean and SD of the training set (n, F); constant features are not scaled."""
+        std = features.std(axis=0)
+        self.mean.copy_(torch.from_numpy(features.mean(axis=0)))
         self.std.copy_(torch.from_numpy(np.where(std > 1e-6, std, 1.0)))
 
 

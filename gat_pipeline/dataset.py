@@ -1,6 +1,7 @@
 """Graphs of the materials in a split, and batches of them.
 
-Legend: B crystals, N atoms, E bonds, A angles of the whole batch, F features of an atom.
+Legend: B crystals, N atoms, E bonds, A angles of the whole batch, F features of an atom,
+C composition features, n crystals of a dataset.
 """
 
 import math
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from gat_pipeline.cache import graphs_of
-from gat_pipeline.composition import statistics_of_fractions
+from gat_pipeline.composition import composition_features
 from gat_pipeline.graphs import CrystalGraph, GraphOptions, bond_cosines, line_graph
 
 Item: TypeAlias = tuple[str, float, CrystalGraph]
@@ -38,9 +39,9 @@ class GraphDataset:
     def __getitem__(self, index: int) -> Item:
         return self.material_ids[index], float(self.tc_K[index]), self.graphs[index]
 
-    def statistics(self) -> NDArray[np.float32]:
-        """Statistics (n, F) of all compositions."""
-        return statistics_of_fractions(np.stack([graph.composition for graph in self.graphs]))
+    def composition_features(self) -> NDArray[np.float32]:
+        """Composition features (n, C) of all crystals."""
+        return composition_features(np.stack([graph.composition for graph in self.graphs]))
 
     def set_epoch(self, epoch: int) -> None:
         """Nothing here depends on the epoch."""
@@ -58,12 +59,12 @@ def collator(options: GraphOptions) -> Callable[[Sequence[Item]], Batch]:
 
 
 def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) -> Batch:
-    """One graph of several that share no bond, with its line graph.
+    """Join graphs into one without bonds between them, with its line graph.
 
     Keys: `atom_features` (N, F); `source`, `target` (E,) atoms of a bond; `bond_A` (E, 3) in angstrom; `first_bond`,
     `second_bond`, `angle_cosine` (A,); `crystal` (N,) crystal of an atom; `atoms` (B,) atoms of a crystal;
-    `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number; `statistics`
-    (B, F) of them.
+    `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number;
+    `composition_features` (B, C).
     """
     atoms = np.array([len(graph.atom_features) for graph in graphs])
     offset = np.repeat(np.cumsum(atoms) - atoms, [len(graph.source) for graph in graphs])
@@ -88,35 +89,40 @@ def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) ->
         "atoms": torch.from_numpy(atoms),
         "lattice": torch.from_numpy(np.stack([graph.lattice for graph in graphs])),
         "composition": torch.from_numpy(composition),
-        "statistics": torch.from_numpy(statistics_of_fractions(composition)),
+        "composition_features": torch.from_numpy(composition_features(composition)),
     }
 
 
-def bucketed_groups(sizes: NDArray[np.int64], batch: int, seed: int) -> Callable[[int], list[list[int]]]:
-    """Groups of at most `batch` crystals, one of each size, in an order that depends on (seed, epoch) alone.
+def bucketed_batches(sizes: NDArray[np.int64], batch: int, seed: int) -> Callable[[int], list[list[int]]]:
+    """Batches of at most `batch` crystals, one of each size, in an order that depends on (seed, epoch) alone.
 
-    Every crystal once an epoch; no group of one where there are more, because batch normalisation needs two.
+    Every crystal once an epoch; no batch of one where there are more, because batch normalisation needs two.
     """
     number = max(1, min(math.ceil(len(sizes) / batch), len(sizes) // 2))
 
-    def groups(epoch: int) -> list[list[int]]:
+    def batches(epoch: int) -> list[list[int]]:
         generator = np.random.default_rng((seed, epoch))
         shuffled = generator.permutation(len(sizes))
         by_size = shuffled[np.argsort(sizes[shuffled], kind="stable")]
         buckets = [generator.permutation(by_size[start : start + number]) for start in range(0, len(by_size), number)]
         return [[int(bucket[place]) for bucket in buckets if place < len(bucket)] for place in range(number)]
 
-    return groups
+    return batches
 
 
-def bounded_pieces(sizes: NDArray[np.int64], indices: Sequence[int], batch: int, most: int) -> list[list[int]]:
-    """Cut `indices`, in their order, into pieces of at most `batch` crystals and `most` angles or one crystal."""
-    pieces: list[list[int]] = []
-    angles = 0
+def bounded_micro_batches(
+    angles: NDArray[np.int64], indices: Sequence[int], size: int, most_angles: int
+) -> list[list[int]]:
+    """Cut `indices`, in their order, into micro-batches of at most `size` crystals and `most_angles` (or one crystal).
+
+    `angles` are those of every crystal of the dataset.
+    """
+    micro_batches: list[list[int]] = []
+    total = 0
     for index in indices:
-        angles += int(sizes[index])
-        if not pieces or len(pieces[-1]) == batch or angles > most:
-            pieces.append([])
-            angles = int(sizes[index])
-        pieces[-1].append(index)
-    return pieces
+        total += int(angles[index])
+        if not micro_batches or len(micro_batches[-1]) == size or total > most_angles:
+            micro_batches.append([])
+            total = int(angles[index])
+        micro_batches[-1].append(index)
+    return micro_batches

@@ -1,4 +1,4 @@
-"""The original ALIGNN of the alignn package on DGL graphs: the reference that the plain engine is equal to.
+"""The original ALIGNN of the alignn package on DGL graphs: the reference for the plain engine.
 
 DGL writes a settings file to the home folder when it is imported without a backend named; this module names it, and
 is itself imported only on request.

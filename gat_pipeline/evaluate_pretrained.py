@@ -1,10 +1,10 @@
-"""Zero-shot study: what weights predict for the test split without having seen any of the training split.
+"""Zero-shot study: predict the test split with weights that were not trained on the training split.
 
     python -m gat_pipeline.evaluate_pretrained                                   # the shipped weights
     python -m gat_pipeline.evaluate_pretrained --weights jv_supercon_tc_alignn   # the published ones (download)
 
 Writes `results/pretrained_alignn_{predictions,val_predictions}.csv`, `pretrained_alignn_metrics.json`,
-`pretrained_alignn_analysis.json` and, where the weights' card says what they learned from, two plots.
+`pretrained_alignn_analysis.json` and, where the weights' card states their training distribution, two plots.
 """
 
 import time
@@ -22,11 +22,10 @@ from gat_pipeline.model import AlignnTc, model_of
 from gat_pipeline.published import PUBLISHED
 from gat_pipeline.weights import Weights, find_weights
 from gat_pipeline.zero_shot import analyse, compare_distributions, distribution, plot_elements, plot_tc
-from tc_common.cli import parse, run
+from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_json
-from tc_common.logs import log, set_up_log
 from tc_common.predictions import write_predictions
 from tc_common.splits import read_splits
 
@@ -107,9 +106,9 @@ def metrics_of(
 
 
 def study_distributions(config: ZeroShotConfig, weights: Weights, test: pd.DataFrame) -> dict[str, Any] | None:
-    """What the weights learned from beside what they are asked, with two plots; None where no card says it."""
+    """Training distribution of the weights against the test set, with two plots; None where no card states it."""
     if weights.training is None:
-        log.info(f"{weights.origin} has no card that says what it learned from: no comparison of distributions")
+        log.info(f"{weights.origin} has no card that states its training data: distributions are not compared")
         return None
     tested = distribution(test["tc"], elements_of(test["cif"]))
     plots = config.results_dir / "plots"

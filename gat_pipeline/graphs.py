@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pymatgen.core import Element, Species, Structure
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
-from tc_common.errors import UserError
+from tc_common.cli import current_settings
+from tc_common.errors import UserError, one_line
 
 Floats: TypeAlias = NDArray[np.float32]
 Indices: TypeAlias = NDArray[np.int64]
@@ -28,7 +29,7 @@ Bonds: TypeAlias = tuple[Indices, Indices, Indices, NDArray[np.float64]]
 
 CLOSEST_ATOMS_A = 0.5
 LARGEST_LINE_GRAPH = 100_000
-# Bumped whenever the same crystal and options give another graph, so that old caches are not read.
+# Raised whenever the same crystal and options give another graph, so that old caches are not read.
 RECIPE = 1
 
 
@@ -50,21 +51,27 @@ class GraphOptions:
     """Distances closer than this are one shell (angstrom)."""
     angle_cutoff_A: float | None = None
     """Only bonds up to this length form angles (angstrom; none = all bonds)."""
-    mixture_channels: bool = False
-    """Add two features to an atom's 92: its site's occupancy, and the variance over its mixture of elements."""
 
     def __post_init__(self) -> None:
         if self.cutoff_A <= CLOSEST_ATOMS_A or self.neighbours < 1 or self.shell_tolerance_A < 0:
             raise ValueError(f"a graph needs a cutoff > {CLOSEST_ATOMS_A} Å, neighbours >= 1, a tolerance >= 0 Å")
 
-    @property
-    def atom_features(self) -> int:
-        """F, the width of an atom's features."""
-        return cgcnn_table().shape[1] + 2 * self.mixture_channels
-
     def plain(self) -> dict[str, Any]:
-        """The options as JSON-ready values; `GraphOptions(**plain)` gives them back."""
+        """The options as JSON-ready values, for cards and checkpoints."""
         return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Any, origin: str) -> "GraphOptions":
+        """The options that a card or a checkpoint states, written by this version or an earlier one.
+
+        Raises:
+            UserError: they are no graph options, or need what no longer exists.
+        """
+        settings = current_settings(plain, origin) if isinstance(plain, dict) else {"graph": plain}
+        try:
+            return cls(**settings)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{origin} states no graph options: {one_line(error)}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +109,7 @@ def build_graph(structure: Structure, options: GraphOptions) -> CrystalGraph:
     xyz_A = structure.cart_coords
     bond_A = xyz_A[target] + image @ structure.lattice.matrix - xyz_A[source]
     graph = CrystalGraph(
-        atom_features=atom_features(occupancy, options.mixture_channels),
+        atom_features=atom_features(occupancy),
         source=source,
         target=target,
         bond_A=bond_A.astype(np.float32),
@@ -151,15 +158,9 @@ def _atomic_number(specie: Any, site: int) -> int:
     return int(specie.Z)
 
 
-def atom_features(occupancy: Floats, mixture_channels: bool = False) -> Floats:
+def atom_features(occupancy: Floats) -> Floats:
     """CGCNN features averaged over each site's elements by occupancy (N, 101), (N, F); a vacancy scales them down."""
-    features = occupancy @ cgcnn_table()
-    if not mixture_channels:
-        return features
-    total = occupancy.sum(axis=1, keepdims=True)
-    share = occupancy / total
-    variance = share @ cgcnn_table() ** 2 - (share @ cgcnn_table()) ** 2
-    return np.hstack([features, total, variance.mean(axis=1, keepdims=True)]).astype(np.float32)
+    return occupancy @ cgcnn_table()
 
 
 # ---- bonds -------------------------------------------------------------------------------------------------------
@@ -181,9 +182,9 @@ def bonds_of(structure: Structure, options: GraphOptions) -> Bonds:
 
 
 def _enough_neighbours(structure: Structure, options: GraphOptions) -> Bonds:
-    """Surroundings in which every atom has its number of neighbours; how far they reach cannot change the graph.
+    """Neighbours within a radius at which every atom has enough of them; a larger radius gives the same graph.
 
-    Starts at a radius that the density suggests, because 8 Å hold 130 neighbours an atom where 12 are wanted.
+    It starts at a radius estimated from the density: 8 Å hold 130 neighbours an atom where 12 are needed.
     """
     sphere = 3 * options.neighbours
     radius_A = min(options.cutoff_A, (3 * sphere * structure.volume / (4 * np.pi * len(structure))) ** (1 / 3))
@@ -240,11 +241,11 @@ def both_directions(bonds: Bonds) -> Bonds:
     """Add the reverse of every bond; each directed bond once, sorted by target, source and image."""
     source, target, image, length_A = bonds
     both = np.hstack([source, target]), np.hstack([target, source]), np.vstack([image, -image])
-    reach = int(np.abs(image).max()) + 1
-    atoms, images = int(max(source.max(), target.max())) + 1, 2 * reach + 1
+    farthest = int(np.abs(image).max()) + 1
+    atoms, images = int(max(source.max(), target.max())) + 1, 2 * farthest + 1
     code = both[1] * atoms + both[0]
     for axis in range(3):
-        code = code * images + both[2][:, axis] + reach
+        code = code * images + both[2][:, axis] + farthest
     _, first = np.unique(code, return_index=True)
     return both[0][first], both[1][first], both[2][first], np.hstack([length_A, length_A])[first]
 

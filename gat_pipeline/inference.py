@@ -1,14 +1,19 @@
-"""Predictions of a trained model for every graph of a dataset."""
+"""Inference on graphs: features and Tc from a trained model, in batches that fit the memory.
 
-from collections.abc import Iterator
+Legend: n crystals, W width of the features.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from gat_pipeline.dataset import Batch, GraphDataset, bounded_pieces, collator
+from gat_pipeline.dataset import GraphDataset, bounded_micro_batches, join
+from gat_pipeline.graphs import CrystalGraph
 from gat_pipeline.model import AlignnTc
 from tc_common.devices import to_device
 from tc_common.environment import git_commit
@@ -18,17 +23,30 @@ from tc_common.splits import splits_sha256
 ANGLES_AT_ONCE = 200_000
 
 
-@torch.inference_mode()
+@torch.no_grad()
+def infer(model: AlignnTc, graphs: Sequence[CrystalGraph], batch_size: int = 32) -> tuple[NDArray[np.float64], Tensor]:
+    """Tc in kelvin (n,) and features (n, W) of graphs, computed in float32 on the model's device, returned on the CPU.
+
+    Graphs of similar size are computed together.
+    """
+    device, angles = next(model.parameters()).device, np.array([graph.angles for graph in graphs])
+    order = np.argsort(angles, kind="stable").tolist()
+    tc_K, parts = np.empty(len(graphs)), []
+    for indices in bounded_micro_batches(angles, order, batch_size, ANGLES_AT_ONCE):
+        batch = to_device(join([graphs[index] for index in indices], model.options.angle_cutoff_A), device)
+        features = model.features(batch).float()
+        tc_K[indices] = model.read_out(features).double().cpu().numpy()
+        parts.append(features.cpu())
+    return tc_K, torch.cat(parts)[np.argsort(order)]
+
+
 def predict_all(model: AlignnTc, dataset: GraphDataset, batch_size: int = 32) -> NDArray[np.float64]:
-    """Tc in kelvin of every graph, in the dataset's order, computed in float32 on the model's device."""
-    predicted_K = np.empty(len(dataset))
-    for piece, batch in batches(model, dataset, batch_size):
-        predicted_K[piece] = model(batch).double().cpu().numpy()
-    return predicted_K
+    """Tc in kelvin (n,) of a dataset, in its order."""
+    return infer(model, dataset.graphs, batch_size)[0]
 
 
 def tested(name: str, test: pd.DataFrame, splits: dict[str, pd.DataFrame], seconds: float) -> dict[str, Any]:
-    """What every metrics file says: scores of the predictions `test` (K), and where and how fast they were made."""
+    """What every metrics file holds: scores of the predictions `test` (K), and where and how fast they were made."""
     median_K = float(np.median(splits["train"]["tc"]))
     return {
         "model": name,
@@ -37,12 +55,3 @@ def tested(name: str, test: pd.DataFrame, splits: dict[str, pd.DataFrame], secon
         "git_commit": git_commit(),
         "splits_sha256": splits_sha256(splits),
     }
-
-
-def batches(model: AlignnTc, dataset: GraphDataset, batch_size: int) -> Iterator[tuple[list[int], Batch]]:
-    """Every graph once, alike sizes together: their places in the dataset, and the batch on the model's device."""
-    device = next(model.parameters()).device
-    collate = collator(dataset.options)
-    order = np.argsort(dataset.angles, kind="stable").tolist()
-    for piece in bounded_pieces(dataset.angles, order, batch_size, ANGLES_AT_ONCE):
-        yield piece, to_device(collate([dataset[index] for index in piece]), device)

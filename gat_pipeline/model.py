@@ -1,9 +1,9 @@
-"""The graph pipeline's model: ALIGNN, a new head, and kelvins at the end.
+"""The graph pipeline's model: ALIGNN, optional composition branch, head, target transform, optional retrieval.
 
-Legend: B crystals, D width of the backbone's output.
+Legend: B crystals, W width of the features (the backbone's output and the composition branch's).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -14,11 +14,10 @@ from gat_pipeline.composition import CompositionBranch
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.network import Alignn, NetworkShape, shape_of
-from gat_pipeline.retrieval import KNNRegressor, neighbours_of
-from gat_pipeline.weights import Weights, load_strictly, part, read_weights
-from tc_common.checkpoints import load_checkpoint, load_weights
+from gat_pipeline.retrieval import KNNRegressor, retrieval_from
+from gat_pipeline.weights import PARTS, Weights, current_names, load_strictly, read_weights
 from tc_common.crystals import read_crystal
-from tc_common.errors import UserError
+from tc_common.errors import UserError, one_line
 from tc_common.model_files import half_state, write_tensors
 from tc_common.targets import TargetTransform
 
@@ -36,28 +35,32 @@ class AlignnTc(nn.Module):
         head: nn.Module,
         target: TargetTransform,
         options: GraphOptions,
-        statistics: CompositionBranch | None = None,
+        composition_branch: CompositionBranch | None = None,
     ) -> None:
         super().__init__()
-        self.backbone, self.head, self.target, self.statistics = backbone, head, target, statistics
-        self.neighbours: KNNRegressor | None = None
+        self.backbone, self.head, self.target, self.composition_branch = backbone, head, target, composition_branch
+        self.retrieval: KNNRegressor | None = None
         self.options = options
 
     def features(self, batch: dict[str, Any]) -> Tensor:
-        """What the head is given of each crystal: (B, D), and the composition's part behind it where there is one."""
+        """The head's input (B, W): the backbone's output, then the composition branch's where there is one."""
         features: Tensor = self.backbone(batch)
-        if self.statistics is None:
+        if self.composition_branch is None:
             return features
-        return torch.cat([features.float(), self.statistics(batch)], dim=1)
+        return torch.cat([features.float(), self.composition_branch(batch)], dim=1)
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
         """Batch of `gat_pipeline.dataset.join` to Tc in kelvin (B,)."""
         return self.read_out(self.features(batch))
 
     def read_out(self, features: Tensor) -> Tensor:
-        """Tc in kelvin (B,) from what the head is given, blended with the neighbours' where there are any."""
+        """Tc in kelvin (B,) from `features`, interpolated with that of retrieved materials if there are any."""
         kelvin = self.target.decode(self.head(features).squeeze(1))
-        return kelvin if self.neighbours is None else self.neighbours(features, kelvin)
+        return kelvin if self.retrieval is None else self.retrieval(features, kelvin)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As of every module, also for the tensor names of earlier versions (a training that is resumed)."""
+        return super().load_state_dict(current_names(state_dict), strict, assign)
 
     def train(self, mode: bool = True) -> "AlignnTc":
         """As every module; blocks that are frozen keep their normalisation's statistics too."""
@@ -108,13 +111,13 @@ def create_alignn_model(
     The defaults are the published ALIGNN with the study's head 256 → 256 → 128 → 1: 4,125,313 parameters.
     """
     options = options or GraphOptions()
-    shape = shape or NetworkShape(atom_features=options.atom_features)
+    shape = shape or NetworkShape()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = _backbone(engine)(shape)
-        statistics = CompositionBranch() if head_features == "composition" else None
-        width = shape.hidden + (statistics.num_features if statistics else 0)
-        return AlignnTc(backbone, _head(head, width), target or TargetTransform("kelvin"), options, statistics)
+        branch = CompositionBranch() if head_features == "composition" else None
+        width = shape.hidden + (branch.num_features if branch else 0)
+        return AlignnTc(backbone, _head(head, width), target or TargetTransform("kelvin"), options, branch)
 
 
 def _backbone(engine: Engine) -> Callable[[NetworkShape], nn.Module]:
@@ -132,34 +135,21 @@ def _head(kind: HeadKind, width: int) -> nn.Module:
 
 
 def head_width(model: AlignnTc) -> int:
-    """How many numbers the head is given of a crystal."""
+    """W, the width of the head's input."""
     return next(layer.in_features for layer in model.head.modules() if isinstance(layer, nn.Linear))
 
 
 def load_model(path: Path | str) -> AlignnTc:
-    """Rebuild a trained model from its checkpoint, or from shipped weights and their card, ready to predict.
+    """Rebuild a trained model from its checkpoint (.pth), or from shipped weights (.safetensors) and their card.
 
     Raises:
-        UserError: no checkpoint of the graph pipeline.
+        UserError: no whole model of the graph pipeline, or one that does not fit its own settings.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        return model_of(read_weights(path, f"file:{path.name}"))
-    content = load_checkpoint(path)
-    config = cast(dict[str, Any], content["config"])
-    try:
-        model = create_alignn_model(
-            shape=shape_of(part(content["model_state_dict"], "backbone.")),
-            options=GraphOptions(**config["graph"]),
-            head_features=config["head_features"],
-            target=TargetTransform(config["target"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is no checkpoint of the graph pipeline ({error})") from error
-    kept = part(content["model_state_dict"], "neighbours.")
-    model.neighbours = neighbours_of(kept, head_width(model), str(path))
-    load_weights(model, content, path)
-    return model.eval()
+    weights = read_weights(path, f"file:{path.name}")
+    if weights.options is None:
+        raise UserError(f"{path} is no checkpoint of the graph pipeline: it does not state its graph options")
+    return model_of(weights)
 
 
 def model_of(weights: Weights) -> AlignnTc:
@@ -174,33 +164,36 @@ def model_of(weights: Weights) -> AlignnTc:
         shape=weights.shape,
         options=weights.options,
         head="linear" if "weight" in weights.head else "mlp",
-        head_features="composition" if weights.statistics else "none",
-        target=TargetTransform(weights.target["kind"]),
+        head_features="composition" if weights.composition_branch else "none",
+        target=TargetTransform(weights.target.get("kind", "kelvin")),
     )
     load_strictly(model.backbone, weights.backbone, weights.origin)
     load_strictly(model.head, weights.head, weights.origin)
-    if model.statistics is not None:
-        load_strictly(model.statistics, weights.statistics, weights.origin)
-    model.neighbours = neighbours_of(weights.neighbours, head_width(model), weights.origin)
-    for name in ("mean", "std"):
-        if name in weights.target:
-            model.target.get_buffer(name).fill_(float(weights.target[name]))
+    if model.composition_branch is not None:
+        load_strictly(model.composition_branch, weights.composition_branch, weights.origin)
+    model.retrieval = retrieval_from(weights.retrieval, head_width(model), weights.origin)
+    _set_target(model.target, weights)
     return model.eval()
 
 
-PARTS = ("backbone.", "head.", "statistics.", "neighbours.")
+def _set_target(target: TargetTransform, weights: Weights) -> None:
+    try:
+        for name in {"mean", "std"} & set(weights.target):
+            target.get_buffer(name).fill_(float(weights.target[name]))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{weights.origin}: mean and std of its target are no numbers ({one_line(error)})") from error
 
 
 def write_weights(path: Path, model: AlignnTc) -> None:
-    """Backbone, head, statistics and neighbours as safetensors, matrices in half precision: 8 MB instead of 17."""
-    write_tensors(path, half_state(model, PARTS))
+    """Write a whole model as safetensors, matrices in half precision: 8 MB instead of 17."""
+    write_tensors(path, half_state(model, tuple(f"{part}." for part in PARTS)))
 
 
 def architecture_metadata(model: AlignnTc) -> dict[str, Any]:
-    """What `gat_pipeline.weights.read_weights` reads from the card, besides what the weights learned from."""
+    """The part of a card that `gat_pipeline.weights.read_weights` needs, without the training distribution."""
     return {
         "graph": model.options.plain(),
         "shape": shape_of(model.backbone.state_dict()).plain(),
         "target": {"kind": model.target.kind, "mean": float(model.target.mean), "std": float(model.target.std)},
-        "head_features": "none" if model.statistics is None else "composition",
+        "head_features": "none" if model.composition_branch is None else "composition",
     }

@@ -1,7 +1,7 @@
 """ALIGNN in plain PyTorch, with alignn's parameter names, so that published weights load strictly.
 
 Architecture: Choudhary & DeCost 2021 (doi 10.1038/s41524-021-00650-1). Sums over neighbours are `index_add_`, so it
-runs wherever PyTorch does. Work whose result nobody reads is left out: the angle update of the last line-graph layer
+runs wherever PyTorch does. Computations without a reader are left out: the angle update of the last line-graph layer
 and the bond update of the last crystal-graph layer.
 
 Legend: N atoms, E bonds, A angles, B crystals, D width of a hidden feature.
@@ -171,7 +171,7 @@ class Alignn(nn.Module):
         over_angles = [LineGraphLayer(shape) for _ in range(shape.alignn_layers)]
         over_bonds = [EdgeGatedConvolution(shape) for _ in range(shape.gcn_layers)]
         for unread in (over_angles[-1].edge_update.bn_edges, over_bonds[-1].bn_edges):
-            unread.requires_grad_(False)  # there for the names' sake: their result is never read
+            unread.requires_grad_(False)  # kept for their names in published weights; their result is never read
         self.alignn_layers, self.gcn_layers = nn.ModuleList(over_angles), nn.ModuleList(over_bonds)
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
@@ -202,7 +202,7 @@ def mean_over_atoms(atoms: Tensor, crystal: Tensor, count: Tensor) -> Tensor:
 
 
 def _check(batch: dict[str, Any], shape: NetworkShape) -> None:
-    """The one look at shapes where data enters."""
+    """Check shapes where data enters."""
     bonds, angles = batch["bond_A"].shape, batch["angle_cosine"].shape
     assert batch["atom_features"].shape[1] == shape.atom_features, "graphs and network differ in atom features"
     assert bonds == (len(batch["source"]), 3) and len(batch["source"]) == len(batch["target"])

@@ -3,8 +3,8 @@
     python -m gat_pipeline.pretrain --source-dir DIR    # DIR holds train.csv and val.csv: material_id,tc,cif (text)
 
 JARVIS-DFT Tc (Allen-Dynes formula, density functional theory; Choudhary & Garrity 2022,
-doi 10.1038/s41524-022-00933-1) is what the published jv_supercon_tc_alignn learned. Cost and result of the shipped
-weights stand in their card, `models/pretrained/alignn_jarvis_supercon.json`.
+doi 10.1038/s41524-022-00933-1) is the training data of the published jv_supercon_tc_alignn. Cost and result of the
+shipped weights are in their card, `models/pretrained/alignn_jarvis_supercon.json`. JARVIS's test third is not used.
 """
 
 import re
@@ -23,17 +23,18 @@ from gat_pipeline.model import AlignnTc, architecture_metadata, load_model, writ
 from gat_pipeline.train import GraphTrainConfig, build_model, describe, task_of
 from gat_pipeline.weights import SHIPPED
 from gat_pipeline.zero_shot import distribution
-from tc_common.cli import parse, run
+from tc_common.checkpoints import Progress
+from tc_common.cli import log, parse, run, set_up_log
 from tc_common.crystals import CrystalError, parse_crystal
+from tc_common.environment import git_commit
 from tc_common.errors import UserError
 from tc_common.files import read_csv, sha256, write_json, write_text
-from tc_common.logs import log, set_up_log
-from tc_common.runs import run_training
-from tc_common.schedules import ScheduleKind
+from tc_common.runs import fit
 from tc_common.splits import drawn
+from tc_common.task import ScheduleKind
 
 SOURCE = "JARVIS-DFT superconductors, Choudhary & Garrity 2022, doi 10.1038/s41524-022-00933-1"
-SETTINGS_TOLD = ("epochs", "batch_size", "schedule", "lr_head", "weight_decay", "loss", "target", "precision", "seed")
+CARD_SETTINGS = ("epochs", "batch_size", "schedule", "lr_head", "weight_decay", "loss", "target", "precision", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +44,11 @@ class PretrainConfig(GraphTrainConfig):
     source_dir: Path = Path("data/raw/jarvis_supercon")
     """Folder with train.csv and val.csv, columns material_id, tc (K) and cif (text)."""
     output: Path = SHIPPED
-    """The weights to write (.safetensors); their card goes beside them (.json)."""
+    """The weights to write (.safetensors), and their card (.json, same name)."""
     models_dir: Path = Path("runs/pretrain")
     """Folder for checkpoints and unpacked crystals."""
     results_dir: Path = Path("runs/pretrain")
-    """Folder for history and metrics."""
+    """Folder for settings and history."""
     init: str = "random"
     """Where the first weights come from."""
     epochs: int = 30
@@ -57,7 +58,7 @@ class PretrainConfig(GraphTrainConfig):
     schedule: ScheduleKind = "onecycle"
     """How the learning rate changes."""
     patience: int = 1000
-    """Epochs without a better validation MAE before training stops (>= 1); one cycle is worth finishing."""
+    """Epochs without a better validation MAE before training stops (>= 1); one cycle should finish."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,25 +67,23 @@ class PretrainConfig(GraphTrainConfig):
 
 
 def main(config: PretrainConfig) -> None:
-    """Train, write the weights, read them back and state what the written file achieves."""
+    """Train, write the best weights, read them back and state the written file's validation error."""
     set_up_log(config.log_file)
     tune_memory()
     splits = {name: read_materials(config, name) for name in ("train", "val")}
-    splits["test"] = splits["val"]  # the loop wants three tables; JARVIS's own test third is not used here
     model = build_model(config, None, splits["train"])
-    sets = {name: GraphDataset(splits[name], config.graph, config.cache_dir) for name in ("train", "val")}
-    sets["test"] = sets["val"]
+    sets = {name: GraphDataset(table, config.graph, config.cache_dir) for name, table in splits.items()}
     log.info(describe(config, model, sets))
     task = task_of(config, model, None, splits, sets)
     task.stem = "alignn_jarvis"
     task.name = config.name or task.stem
-    metrics = run_training(task, config)
+    progress = fit(task, config)
     write_weights(config.output, model)
-    write_card(config, model, splits, sets["val"], metrics)
+    write_card(config, model, splits, sets["val"], progress)
 
 
 def read_materials(config: PretrainConfig, split: str) -> pd.DataFrame:
-    """One JARVIS table as a split table; its CIF texts become files, refused crystals are named in the log."""
+    """One JARVIS table as a split table; CIF texts become files, refused crystals are logged."""
     table = read_csv(config.source_dir / f"{split}.csv", ("material_id", "tc", "cif"), "the JARVIS download")
     rows = [_unpack(row.material_id, float(row.tc), row.cif, config.models_dir / "cifs") for row in table.itertuples()]
     kept = pd.DataFrame([row for row in rows if row is not None])
@@ -114,21 +113,21 @@ def write_card(
     model: AlignnTc,
     splits: dict[str, pd.DataFrame],
     val: GraphDataset,
-    metrics: dict[str, Any],
+    progress: Progress,
 ) -> None:
-    """The facts about the written weights, and the error of the file as written on the validation materials."""
+    """The written weights' card, with the validation error of the file as written."""
     card = {
         "name": config.output.stem,
         "sha256": sha256(config.output),
         "data": SOURCE,
         "command": "python -m gat_pipeline.pretrain --source-dir DIR",
-        "settings": {name: getattr(config, name) for name in SETTINGS_TOLD},
+        "settings": {name: getattr(config, name) for name in CARD_SETTINGS},
         **architecture_metadata(model),
         "training": distribution(splits["train"]["tc"], elements_of(splits["train"]["cif"])),
         "n_val": len(splits["val"]),
-        "epochs_run": metrics["epochs"],
-        "train_seconds": metrics["train_seconds"],
-        "git_commit": metrics["git_commit"],
+        "epochs_run": len(progress.history),
+        "train_seconds": round(progress.train_seconds, 1),
+        "git_commit": git_commit(),
     }
     write_json(config.output.with_suffix(".json"), card)
     predicted_K = predict_all(load_model(config.output), val, config.batch_size)

@@ -1,10 +1,9 @@
-"""What the training materials nearest to a crystal measured, blended with what the network predicts.
+"""k-nearest-neighbour regression in feature space, interpolated with the network's prediction.
 
-A network turns a doping series into a smooth function of everything at once; the series itself stands in the training
-set. Nearness is that of what the head is given, so it is the network's own idea of which crystals are alike. The same
-blend of a network with its training data: Khandelwal et al. 2020, arXiv:1911.00172.
+As kNN-LM (Khandelwal et al. 2020, arXiv:1911.00172): features are the network's own, those that its head reads, so a
+crystal retrieves the training materials that the network finds similar, such as the other members of a doping series.
 
-Legend: B crystals, n training materials, W width of what the head is given, P principal axes, K neighbours.
+Legend: B crystals, n training materials, W width of the features, P principal axes, K retrieved materials.
 """
 
 from dataclasses import dataclass
@@ -14,25 +13,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tc_common.errors import UserError
+from tc_common.errors import UserError, one_line
 
-NEIGHBOURS = 30
+RETRIEVED = 30
 LARGEST = 6e4  # half precision ends at 65,504
 DIMENSIONS = 64
-# Tried on the validation materials: how fast a neighbour's word fades, and the neighbours' share of the prediction.
-REACHES = (0.02, 0.05, 0.1, 0.2, 0.4)
-SHARES = tuple(np.linspace(0, 1, 21).tolist())
+# Tried on the validation materials; bandwidths are multiples of the median distance to the nearest.
+BANDWIDTHS = (0.02, 0.05, 0.1, 0.2, 0.4)
+MIXING_WEIGHTS = tuple(np.linspace(0, 1, 21).tolist())
 
 
 class KNNRegressor(nn.Module):
-    """Median Tc of the nearest training materials, the nearer the weightier."""
+    """Weighted median Tc of the nearest training materials, mixed with the network's prediction."""
 
     mean: Tensor
     axes: Tensor
     vectors: Tensor
     tc_K: Tensor
-    reach: Tensor
-    share: Tensor
+    bandwidth: Tensor
+    mixing_weight: Tensor
 
     def __init__(self, count: int, width: int, dimensions: int) -> None:
         super().__init__()
@@ -40,35 +39,35 @@ class KNNRegressor(nn.Module):
         self.register_buffer("axes", torch.zeros(width, dimensions))
         self.register_buffer("vectors", torch.zeros(count, dimensions, dtype=torch.float16))
         self.register_buffer("tc_K", torch.zeros(count))
-        self.register_buffer("reach", torch.ones(()))
-        self.register_buffer("share", torch.zeros(()))
+        self.register_buffer("bandwidth", torch.ones(()))
+        self.register_buffer("mixing_weight", torch.zeros(()))
 
     def forward(self, features: Tensor, network_K: Tensor) -> Tensor:
-        """Blend (B,) in kelvin of the neighbours of `features` (B, W) and the network's own prediction (B,)."""
-        return torch.lerp(network_K.float(), self.estimate(features), self.share)
+        """Kelvin (B,) from `features` (B, W), interpolated with the network's prediction (B,) by the mixing weight."""
+        return torch.lerp(network_K.float(), self.estimate(features), self.mixing_weight)
 
     def estimate(self, features: Tensor) -> Tensor:
-        """The neighbours' word alone, in kelvin (B,)."""
+        """Weighted median Tc of the retrieved materials, in kelvin (B,), with weights exp(-distance / bandwidth)."""
         distance, index = self.nearest(features)
-        return weighted_median(self.tc_K[index], torch.exp((distance[:, :1] - distance) / self.reach))
+        return weighted_median(self.tc_K[index], torch.exp((distance[:, :1] - distance) / self.bandwidth))
 
     def nearest(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Distances (B, K), the least first, and which training materials these are (B, K)."""
+        """Distances (B, K), ascending, and indices (B, K) of the nearest training materials."""
         vectors = self.vectors.float()
         distance = torch.cdist(self.project(features), vectors, compute_mode="donot_use_mm_for_euclid_dist")
-        found = distance.topk(min(NEIGHBOURS, len(vectors)), largest=False)
+        found = distance.topk(min(RETRIEVED, len(vectors)), largest=False)
         return found.values, found.indices
 
     def project(self, features: Tensor) -> Tensor:
-        """Principal components (B, P), of half precision as the training materials' are."""
+        """Principal components (B, P), rounded to half precision as the stored vectors are."""
         return ((features.float() - self.mean) @ self.axes).clamp(-LARGEST, LARGEST).half().float()
 
 
-def neighbours_of(state: dict[str, Tensor], width: int, origin: str) -> KNNRegressor | None:
-    """The neighbours that a file's state holds, for features of `width` numbers; None if it holds none.
+def retrieval_from(state: dict[str, Tensor], width: int, origin: str) -> KNNRegressor | None:
+    """The regressor of a file's state, for features of width `width`; None if the state is empty.
 
     Raises:
-        UserError: they are incomplete, of another network, or no numbers to predict with.
+        UserError: it is incomplete, of another network, or holds numbers that cannot predict.
     """
     if not state:
         return None
@@ -76,18 +75,19 @@ def neighbours_of(state: dict[str, Tensor], width: int, origin: str) -> KNNRegre
         read = KNNRegressor(len(state["tc_K"]), *state["axes"].shape)
         read.load_state_dict(state, strict=True)
     except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{origin}: its neighbours cannot be read: {reason}") from error
+        raise UserError(f"{origin}: its retrieval cannot be read: {one_line(error, 200)}") from error
     finite = all(bool(torch.isfinite(value).all()) for value in read.state_dict().values())
-    if not finite or not 0 <= read.share <= 1 or read.reach <= 0 or 0 in read.vectors.shape:
-        raise UserError(f"{origin}: its neighbours are no numbers to predict with; make it again")
+    if not finite or not 0 <= read.mixing_weight <= 1 or read.bandwidth <= 0 or 0 in read.vectors.shape:
+        raise UserError(f"{origin}: its retrieval holds impossible numbers; use python -m gat_pipeline.add_retrieval")
     if len(read.mean) != width:
-        raise UserError(f"{origin}: its neighbours belong to another network ({len(read.mean)} numbers, not {width})")
+        raise UserError(
+            f"{origin}: its retrieval belongs to another network (features of {len(read.mean)}, not {width})"
+        )
     return read
 
 
 def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Of each row of (B, K): the least value at which half of the weight is reached, (B,)."""
+    """Of each row of (B, K): the least value at which half of the total weight is reached, (B,)."""
     ordered, order = values.sort(dim=1)
     reached = weights.gather(1, order).cumsum(dim=1)
     middle = (reached >= reached[:, -1:] / 2).float().argmax(dim=1, keepdim=True)
@@ -96,10 +96,10 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class FeatureSet:
-    """What a network says of n materials whose Tc is known."""
+    """A network's features and predictions of n materials whose Tc is known."""
 
     features: Tensor
-    """(n, W), what the head was given."""
+    """(n, W), the head's input."""
     network_K: NDArray[np.float64]
     """(n,)"""
     tc_K: NDArray[np.float64]
@@ -108,9 +108,9 @@ class FeatureSet:
 
 @torch.no_grad()
 def fit(train: FeatureSet, val: FeatureSet) -> KNNRegressor:
-    """KNNRegressor among `train`, their reach and share chosen by the MAE on `val`.
+    """Regressor on `train`, with the bandwidth and mixing weight that minimise the MAE on `val`.
 
-    Two numbers are fitted to the validation materials, so errors there are a little too small.
+    Two numbers are fitted to the validation materials, so errors there are slightly optimistic.
     """
     mean, axes = principal_axes(train.features)
     fitted = KNNRegressor(len(train.tc_K), *axes.shape)
@@ -118,17 +118,17 @@ def fit(train: FeatureSet, val: FeatureSet) -> KNNRegressor:
         fitted.get_buffer(name).copy_(value)
     fitted.vectors.copy_(fitted.project(train.features))
     typical = max(float(fitted.nearest(val.features)[0].median()), 1e-6)
-    choices = [(reach * typical, share) for reach in REACHES for share in SHARES]
-    reach, share = min(choices, key=lambda choice: _val_mae_K(fitted, val, *choice))
-    fitted.reach.fill_(reach)
-    fitted.share.fill_(share)
+    choices = [(factor * typical, weight) for factor in BANDWIDTHS for weight in MIXING_WEIGHTS]
+    bandwidth, mixing_weight = min(choices, key=lambda choice: _val_mae_K(fitted, val, *choice))
+    fitted.bandwidth.fill_(bandwidth)
+    fitted.mixing_weight.fill_(mixing_weight)
     return fitted
 
 
-def _val_mae_K(fitted: KNNRegressor, val: FeatureSet, reach: float, share: float) -> float:
-    fitted.reach.fill_(reach)
-    blend_K = (1 - share) * val.network_K + share * fitted.estimate(val.features).double().numpy()
-    return float(np.abs(blend_K - val.tc_K).mean())
+def _val_mae_K(fitted: KNNRegressor, val: FeatureSet, bandwidth: float, mixing_weight: float) -> float:
+    fitted.bandwidth.fill_(bandwidth)
+    mixed_K = (1 - mixing_weight) * val.network_K + mixing_weight * fitted.estimate(val.features).double().numpy()
+    return float(np.abs(mixed_K - val.tc_K).mean())
 
 
 def principal_axes(features: Tensor) -> tuple[Tensor, Tensor]:

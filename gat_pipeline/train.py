@@ -1,15 +1,15 @@
-"""Train the graph network on the split files: ALIGNN with a new head, fine-tuned as the study says.
+"""Train the graph network on the split files: ALIGNN with a new head, fine-tuned or from scratch.
 
     python -m gat_pipeline.train                                   # from the shipped weights, 1e-5 / 1e-3
     python -m gat_pipeline.train --init random --schedule onecycle # everything from scratch, one rate of 1e-3
 
 Writes `models/alignn_{last,best}.pth` every epoch and `results/alignn_{predictions,val_predictions}.csv`,
-`alignn_metrics.json`, `alignn_history.csv`; started again, it goes on where it stopped.
+`alignn_metrics.json`, `alignn_history.csv`; started again, it resumes.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,20 +17,17 @@ import torch
 from torch.optim import AdamW
 
 from gat_pipeline.allocator import tune_memory
-from gat_pipeline.dataset import GraphDataset, bounded_pieces, bucketed_groups, collator
+from gat_pipeline.dataset import GraphDataset, bounded_micro_batches, bucketed_batches, collator
 from gat_pipeline.graphs import GraphOptions
 from gat_pipeline.model import AlignnTc, Engine, HeadFeatures, create_alignn_model
 from gat_pipeline.network import NetworkShape
-from gat_pipeline.weights import Weights, find_weights, load_strictly, widen_atom_features
-from tc_common.cli import parse, run
-from tc_common.config import TrainConfig
+from gat_pipeline.weights import Weights, find_weights, load_strictly
+from tc_common.cli import log, parse, run, set_up_log
 from tc_common.errors import UserError
-from tc_common.logs import log, set_up_log
 from tc_common.runs import run_training
-from tc_common.schedules import ScheduleKind
 from tc_common.splits import SPLITS, read_splits
 from tc_common.targets import TargetTransform
-from tc_common.task import MaterialDataset, Task
+from tc_common.task import MaterialDataset, ScheduleKind, Task, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +56,7 @@ class GraphTrainConfig(TrainConfig):
     engine: Engine = "torch"
     """torch runs anywhere; dgl is the original ALIGNN on DGL graphs, equal and slower."""
     head_features: HeadFeatures = "none"
-    """composition tells the head besides what trees on composition are told, through two layers of its own."""
+    """composition adds a branch on the tree baseline's composition features to the head's input."""
     hidden: int = 256
     """Width of the network (>= 1); pretrained weights have 256."""
     alignn_layers: int = 4
@@ -85,22 +82,17 @@ class GraphTrainConfig(TrainConfig):
     @property
     def shape(self) -> NetworkShape:
         """Sizes of the network."""
-        return NetworkShape(
-            hidden=self.hidden,
-            alignn_layers=self.alignn_layers,
-            gcn_layers=self.gcn_layers,
-            atom_features=self.graph.atom_features,
-        )
+        return NetworkShape(hidden=self.hidden, alignn_layers=self.alignn_layers, gcn_layers=self.gcn_layers)
 
 
 def main(config: GraphTrainConfig) -> None:
-    """Train, or go on with a training, and write its results."""
+    """Train or resume, and write the results."""
     set_up_log(config.log_file)
     run_training(prepare(config), config)
 
 
 def prepare(config: GraphTrainConfig, parts: Sequence[str] = SPLITS) -> Task:
-    """All that a training of these settings needs, with the materials of these parts of the data.
+    """The training task of these settings, with datasets of these splits.
 
     Raises:
         UserError: data or weights cannot be used.
@@ -112,8 +104,8 @@ def prepare(config: GraphTrainConfig, parts: Sequence[str] = SPLITS) -> Task:
     datasets = {
         name: GraphDataset(table, config.graph, config.cache_dir) for name, table in splits.items() if name in parts
     }
-    if model.statistics is not None:
-        model.statistics.standardise(datasets["train"].statistics())
+    if model.composition_branch is not None:
+        model.composition_branch.standardise(datasets["train"].composition_features())
     log.info(describe(config, model, datasets))
     return task_of(config, model, weights, splits, datasets)
 
@@ -131,13 +123,12 @@ def build_model(config: GraphTrainConfig, weights: Weights | None, train: pd.Dat
         seed=config.seed,
     )  # fmt: skip
     if weights is not None:
-        backbone = widen_atom_features(weights.backbone, shape.atom_features)
-        load_strictly(model.backbone, backbone, weights.origin)
+        load_strictly(model.backbone, weights.backbone, weights.origin)
     return model
 
 
 def fitting_shape(config: GraphTrainConfig, weights: Weights) -> NetworkShape:
-    """The weights' sizes, which the flags must not contradict; so the graphs."""
+    """The weights' sizes, which must be those of the flags; so must the graphs."""
     theirs, options = weights.shape, weights.options
     for flag in ("hidden", "alignn_layers", "gcn_layers"):
         if getattr(theirs, flag) != getattr(config, flag):
@@ -147,7 +138,7 @@ def fitting_shape(config: GraphTrainConfig, weights: Weights) -> NetworkShape:
             )
     if options is not None and _bonds(options) != _bonds(config.graph):
         raise UserError(f"{weights.origin} was trained on other graphs; add {_flags(options)}")
-    return NetworkShape(**{**theirs.plain(), "atom_features": config.graph.atom_features})
+    return replace(theirs, atom_features=config.shape.atom_features)
 
 
 def _bonds(options: GraphOptions) -> tuple[object, ...]:
@@ -173,13 +164,13 @@ def task_of(
     splits: dict[str, pd.DataFrame],
     datasets: dict[str, GraphDataset],
 ) -> Task:
-    """What the training loop needs to know."""
+    """The task for the training loop."""
 
     def micro_batches(dataset: MaterialDataset, indices: Sequence[int]) -> list[list[int]]:
         assert isinstance(dataset, GraphDataset)
-        return bounded_pieces(dataset.angles, indices, config.batch_size, config.angles_per_batch)
+        return bounded_micro_batches(dataset.angles, indices, config.batch_size, config.angles_per_batch)
 
-    step = config.batch_size * config.grad_accumulation
+    batch = config.batch_size * config.grad_accumulation
     return Task(
         name=config.name or "alignn",
         stem="alignn",
@@ -191,7 +182,7 @@ def task_of(
         schedule=config.schedule,
         init=weights.origin if weights else "random",
         fingerprint=json.dumps(config.graph.plain(), sort_keys=True),
-        groups=bucketed_groups(datasets["train"].angles, step, config.seed),
+        batches=bucketed_batches(datasets["train"].angles, batch, config.seed),
         micro_batches=micro_batches,
         before_epoch=unfreezer(model, config.unfreeze_every),
     )
@@ -212,7 +203,7 @@ def optimizer_of(config: GraphTrainConfig, model: AlignnTc, pretrained: bool) ->
 
 
 def unfreezer(model: AlignnTc, every: int) -> Callable[[int], None]:
-    """Function of the epoch that frees the head, then one more block every so many epochs (0 = all at once)."""
+    """Function of the epoch that unfreezes one more block, head first, every so many epochs (0 = all at once)."""
     unread = {id(parameter) for parameter in model.parameters() if not parameter.requires_grad}
 
     def before_epoch(epoch: int) -> None:
@@ -226,7 +217,7 @@ def unfreezer(model: AlignnTc, every: int) -> Callable[[int], None]:
 
 
 def describe(config: GraphTrainConfig, model: AlignnTc, datasets: dict[str, GraphDataset]) -> str:
-    """One line about what is trained on what."""
+    """One line about the network and its data."""
     sizes = ", ".join(f"{len(dataset)} {name}" for name, dataset in datasets.items())
     angles = datasets["train"].angles.mean()
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -1,26 +1,24 @@
-"""Where a network's first weights come from, and what they fit."""
+"""Load initial weights (shipped, published or a file) and check that they fit the architecture."""
 
 import io
-import json
-import pickle
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gat_pipeline.graphs import GraphOptions
 from gat_pipeline.network import NetworkShape, shape_of
 from gat_pipeline.published import PUBLISHED, fetch
-from tc_common.errors import UserError
+from tc_common.checkpoints import load_torch
+from tc_common.errors import UserError, one_line
 from tc_common.files import sha256
+from tc_common.model_files import read_card, read_tensors
 
 SHIPPED = Path(__file__).parent.parent / "models" / "pretrained" / "alignn_jarvis_supercon.safetensors"
-LARGEST_MEMBER_BYTES = 500_000_000
+LARGEST_CHECKPOINT_BYTES = 500_000_000
 # In published files, but no part of the network below the head.
 NOT_BACKBONE = ("fc.", "fc_atomwise.", "fc_additional_output.", "_species_table")
 
@@ -37,13 +35,13 @@ class Weights:
     options: GraphOptions | None
     """Graphs it was trained on, where known."""
     target: dict[str, Any]
-    """Kind, mean and SD of the target transform (`kelvin` where nothing else is said)."""
-    statistics: dict[str, Tensor] = field(default_factory=dict)
-    """Of the composition's part of the head; empty where there is none."""
-    neighbours: dict[str, Tensor] = field(default_factory=dict)
-    """Of `gat_pipeline.retrieval`; empty where there are none."""
+    """Kind, mean and SD of the target transform (`kelvin` where nothing is stated)."""
+    composition_branch: dict[str, Tensor] = field(default_factory=dict)
+    """Empty where there is none."""
+    retrieval: dict[str, Tensor] = field(default_factory=dict)
+    """Empty where there is none."""
     training: dict[str, Any] | None = None
-    """Tc and elements of what it learned from (`gat_pipeline.zero_shot.distribution`), where a card says it."""
+    """Tc and elements of the training set (`gat_pipeline.zero_shot.distribution`), where a card states them."""
 
     @property
     def shape(self) -> NetworkShape:
@@ -72,37 +70,69 @@ def find_weights(init: str, download_dir: Path) -> Weights | None:
 
 
 def read_weights(path: Path, origin: str) -> Weights:
-    """Read a `.safetensors` with its card, a checkpoint of ours, or a checkpoint (or its zip) of alignn's."""
+    """Read a `.safetensors` with its card, a checkpoint of ours, or a checkpoint (or its zip) of alignn's.
+
+    Raises:
+        UserError: a missing, damaged or foreign file, or a removed setting that this version cannot honour.
+    """
     if not path.is_file():
-        raise UserError(f"{path} is missing; make it with python -m gat_pipeline.pretrain, or use another --init")
+        raise UserError(f"{path} is missing; train first, run python -m gat_pipeline.pretrain, or name another file")
     named = f"{origin}@{sha256(path)[:12]}"
     if path.suffix == ".safetensors":
         return _from_safetensors(path, named)
-    content = _load(_checkpoint_in_zip(path) if path.suffix == ".zip" else path, path)
+    content = load_torch(_checkpoint_in_zip(path) if path.suffix == ".zip" else path, path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no weights but a {type(content).__name__}")
     if "model_state_dict" in content:
-        return _from_checkpoint(content, named)
+        return _from_checkpoint(content, path, named)
     return _from_alignn(content.get("model", content), named)
 
 
 def _from_safetensors(path: Path, origin: str) -> Weights:
-    try:
-        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
-        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        options, target, training = GraphOptions(**card["graph"]), dict(card["target"]), card["training"]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} or its card (.json beside it) cannot be read: {error}") from error
-    return Weights(origin, **_parts(tensors), options=options, target=target, training=training)
+    tensors, card = read_tensors(path), read_card(path)
+    if missing := [name for name in ("graph", "target", "training") if not isinstance(card.get(name), dict)]:
+        raise UserError(f"{path.with_suffix('.json')} is no card of {path.name}: it lacks {', '.join(missing)}")
+    options = GraphOptions.from_plain(card["graph"], str(path))
+    return Weights(origin, **_parts(tensors, path), options=options, target=card["target"], training=card["training"])
 
 
-def _from_checkpoint(content: dict[str, Any], origin: str) -> Weights:
-    tensors, config = content["model_state_dict"], content.get("config", {})
-    target = {"kind": config.get("target", "kelvin"), **part(tensors, "target.")}
-    options = GraphOptions(**config["graph"]) if "graph" in config else None
-    return Weights(origin, **_parts(tensors), options=options, target=target)
+def _from_checkpoint(content: dict[str, Any], path: Path, origin: str) -> Weights:
+    config, tensors = content.get("config"), content["model_state_dict"]
+    if not isinstance(config, dict) or not isinstance(tensors, dict) or not {"graph", "target"} <= set(config):
+        raise UserError(f"{path} is no checkpoint of the graph pipeline: it lacks its graph or target settings")
+    target = part(tensors, "target.")
+    if set(target) != {"mean", "std"}:
+        raise UserError(f"{path} is no checkpoint of the graph pipeline: it lacks target.mean or target.std")
+    rest = {name: value for name, value in tensors.items() if not name.startswith("target.")}
+    options = GraphOptions.from_plain(config["graph"], str(path))
+    return Weights(origin, **_parts(rest, path), options=options, target={"kind": config["target"], **target})
 
 
-def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    return {name: part(tensors, f"{name}.") for name in ("backbone", "head", "statistics", "neighbours")}
+PARTS = ("backbone", "head", "composition_branch", "retrieval")
+# Beginnings of tensor names that were written by earlier versions.
+RENAMED = {
+    "statistics.": "composition_branch.",
+    "neighbours.reach": "retrieval.bandwidth",
+    "neighbours.share": "retrieval.mixing_weight",
+    "neighbours.": "retrieval.",
+}
+
+
+def current_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A model's tensors by today's names, whichever version wrote them."""
+    return {_current_name(name): value for name, value in tensors.items()}
+
+
+def _current_name(name: str) -> str:
+    old = next((old for old in RENAMED if name.startswith(old)), "")
+    return RENAMED.get(old, "") + name.removeprefix(old)
+
+
+def _parts(tensors: dict[str, Tensor], path: Path) -> dict[str, dict[str, Tensor]]:
+    tensors = current_names(tensors)
+    if foreign := [name for name in tensors if name.partition(".")[0] not in PARTS]:
+        raise UserError(f"{path} is no model of the graph pipeline: it holds {', '.join(foreign[:3])}")
+    return {name: part(tensors, f"{name}.") for name in PARTS}
 
 
 def _from_alignn(tensors: dict[str, Tensor], origin: str) -> Weights:
@@ -115,27 +145,16 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _load(source: Path | io.BytesIO, path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path} cannot be read as weights: {reason}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no weights but a {type(content).__name__}")
-    return content
-
-
 def _checkpoint_in_zip(path: Path) -> io.BytesIO:
     """The best or last checkpoint in a published zip, in memory; nothing is unpacked to the disk."""
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if info.filename.endswith((".pt", ".pth"))]
-            members = [info for info in members if info.file_size <= LARGEST_MEMBER_BYTES]
-            if not members:
+            checkpoints = [info for info in archive.infolist() if info.filename.endswith((".pt", ".pth"))]
+            checkpoints = [info for info in checkpoints if info.file_size <= LARGEST_CHECKPOINT_BYTES]
+            if not checkpoints:
                 raise UserError(f"{path} holds no checkpoint (*.pt)")
-            best = [info for info in members if "best_model" in info.filename]
-            return io.BytesIO(archive.read((best or sorted(members, key=_epoch))[-1]))
+            best = [info for info in checkpoints if "best_model" in info.filename]
+            return io.BytesIO(archive.read((best or sorted(checkpoints, key=_epoch))[-1]))
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
         raise UserError(f"{path} is no readable zip ({error}); delete it and fetch it again") from error
 
@@ -146,7 +165,7 @@ def _epoch(info: zipfile.ZipInfo) -> int:
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
-    """Load all of the tensors into a module that wants exactly these.
+    """Load tensors into a module whose state they are exactly.
 
     Raises:
         UserError: a tensor is missing, unexpected or of another size.
@@ -154,11 +173,4 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: str) ->
     try:
         module.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        raise UserError(f"{origin} does not fit this network: {' '.join(str(error).split())[:300]}") from error
-
-
-def widen_atom_features(backbone: dict[str, Tensor], atom_features: int) -> dict[str, Tensor]:
-    """Weights for more atom features than they were trained with; the new ones start without effect."""
-    name = "atom_embedding.layer.0.weight"
-    missing = atom_features - backbone[name].shape[1]
-    return {**backbone, name: nn.functional.pad(backbone[name], (0, missing))} if missing > 0 else backbone
+        raise UserError(f"{origin} does not fit this network: {one_line(error)}") from error

@@ -1,4 +1,4 @@
-"""What a model's predictions without fine-tuning look like, and what it learned from: numbers, not opinions.
+"""Zero-shot analysis: compression, bias, error by Tc range, and the shift from training to test distribution.
 
 Everything is in K unless a name says otherwise.
 """
@@ -85,13 +85,13 @@ def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole > 0 else None
 
 
-# ---- what the weights learned from, beside what they are asked ---------------------------------------------------
+# ---- training distribution and test distribution ----------------------------------------------------------------
 
 
 def distribution(tc_K: Iterable[float], elements: Iterable[Iterable[str]]) -> dict[str, Any]:
-    """Tc and elements of a set of crystals in few numbers, to be kept in a card.
+    """Tc and elements of a set of crystals in few numbers, for a card.
 
-    `elements` gives each crystal's symbols; kept is how many crystals contain each.
+    `elements` gives each crystal's symbols; the number of crystals that contain each is stored.
     """
     values = np.asarray(list(tc_K), float)
     counts = pd.Series([symbol for symbols in elements for symbol in set(symbols)]).value_counts()
@@ -141,7 +141,7 @@ def _most_different(shares: pd.DataFrame, n_trained: int, n_tested: int) -> dict
     return {str(symbol): [float(part.loc[symbol, "train"]), float(part.loc[symbol, "test"])] for symbol in order}
 
 
-TRAINED, TESTED = "#0072B2", "#D55E00"  # Okabe & Ito: told apart by colour-blind readers
+TRAINED, TESTED = "#0072B2", "#D55E00"  # Okabe & Ito: distinguishable by colour-blind readers
 ELEMENTS_SHOWN = 30
 
 
@@ -149,7 +149,7 @@ def plot_tc(path: Path, trained: Mapping[str, Any], tested: Mapping[str, Any]) -
     """Cumulative share of crystals below each Tc."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
-    for side, colour, name in ((trained, TRAINED, "learned from"), (tested, TESTED, "asked (test split)")):
+    for side, colour, name in ((trained, TRAINED, "training set"), (tested, TESTED, "test set")):
         share = np.cumsum(side["histogram_of_1_K"]) / side["n"]
         axes.step(np.arange(1, len(share) + 1), share, color=colour, label=f"{name}, n = {side['n']}")
     axes.set(xlabel="Tc (K)", ylabel="share of crystals with a lower Tc", ylim=(0, 1.02))
@@ -163,8 +163,8 @@ def plot_elements(path: Path, trained: Mapping[str, Any], tested: Mapping[str, A
     symbols = _frequent(trained, tested)
     figure = Figure(figsize=(9.0, 4.0), layout="constrained")
     axes = figure.subplots()
-    _bars(axes, symbols, trained, -0.2, TRAINED, "learned from")
-    _bars(axes, symbols, tested, 0.2, TESTED, "asked (test split)")
+    _bars(axes, symbols, trained, -0.2, TRAINED, "training set")
+    _bars(axes, symbols, tested, 0.2, TESTED, "test set")
     axes.set_xticks(range(len(symbols)), symbols)
     axes.set_ylabel("share of crystals with the element")
     axes.legend()

@@ -1,4 +1,4 @@
-"""The models behind one interface: a crystal is prepared alone, prepared ones are predicted together.
+"""Base models behind one interface: prepare each crystal (graph, images, composition), then predict a batch.
 
 Legend: n crystals of a batch, D width of the network's crystal vector, V views.
 """
@@ -14,54 +14,52 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pymatgen.core import Structure
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from baselines.models import FITS
 from dinov3_pipeline.model import DinoTcModel, as_images
 from dinov3_pipeline.render.rendering import views
-from gat_pipeline.dataset import bounded_pieces, join
 from gat_pipeline.graphs import CrystalGraph, build_graph
-from gat_pipeline.inference import ANGLES_AT_ONCE
+from gat_pipeline.inference import infer
 from gat_pipeline.model import AlignnTc
 from tc_common.composition import composition_features, fractions_formula
 from tc_common.crystals import read_crystal
-from tc_common.devices import to_device
 from tc_common.errors import UserError
 
 Array = NDArray[np.float64]
 CRYSTALS_AT_ONCE = 16
-PICTURES_AT_ONCE = 64
+IMAGES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a member says of n crystals."""
+    """A base model's output for n crystals."""
 
     tc_K: Array
     """(n,)"""
     std_K: Array | None = None
-    """(n,) where the member knows one."""
+    """(n,) where the model estimates one."""
     vectors: NDArray[np.float32] | None = None
     """(n, D) of the graph network."""
 
 
 class BaseModel(Protocol):
-    """One model."""
+    """A single model, alone or in a weighted mean."""
 
     name: str
 
     def prepare(self, structure: Structure, material_id: str) -> Any:
-        """What the model computes from; a UserError where the crystal has none."""
+        """The model's input for one crystal; a UserError where it cannot be made."""
         ...
 
     def predict(self, prepared: Sequence[Any]) -> Prediction:
-        """Prediction of n prepared crystals."""
+        """Predict n prepared crystals."""
         ...
 
 
 class AlignnModel:
-    """ALIGNN."""
+    """ALIGNN on a crystal's graph."""
 
     def __init__(self, name: str, model: AlignnTc) -> None:
         self.name, self.model = name, model.eval()
@@ -70,37 +68,14 @@ class AlignnModel:
         """The crystal's graph."""
         return build_graph(structure, self.model.options)
 
-    @torch.inference_mode()
     def predict(self, prepared: Sequence[CrystalGraph]) -> Prediction:
-        """Tc and crystal vectors; no more angles at once than memory holds."""
-        sizes = np.array([graph.angles for graph in prepared])
-        order = np.argsort(sizes, kind="stable").tolist()
-        tc_K, vectors = np.empty(len(prepared)), [np.empty(0, np.float32)] * len(prepared)
-        for piece in bounded_pieces(sizes, order, CRYSTALS_AT_ONCE, ANGLES_AT_ONCE):
-            kelvin, features = self._forward([prepared[index] for index in piece])
-            tc_K[piece] = kelvin.double().cpu().numpy()
-            for index, vector in zip(piece, features.float().cpu().numpy(), strict=True):
-                vectors[index] = vector
-        return Prediction(tc_K, vectors=np.stack(vectors))
-
-    def _forward(self, graphs: Sequence[CrystalGraph]) -> tuple[Tensor, Tensor]:
-        """Tc (n,) and what the backbone gave the head (n, D)."""
-        seen: list[Tensor] = []
-
-        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            seen.append(output)
-
-        device = next(self.model.parameters()).device
-        handle = self.model.backbone.register_forward_hook(keep)
-        try:
-            kelvin = self.model(to_device(join(graphs, self.model.options.angle_cutoff_A), device))
-        finally:
-            handle.remove()
-        return kelvin, seen[0]
+        """Tc, and the backbone's part of the features as crystal vectors."""
+        tc_K, features = infer(self.model, prepared, CRYSTALS_AT_ONCE)
+        return Prediction(tc_K, vectors=features[:, : self.model.backbone.num_features].numpy())
 
 
 class SeedEnsemble:
-    """Trainings of one network, which differ in their seed: mean and SD, as `comparison.mean` makes them."""
+    """Mean and SD over trainings of one network with different seeds, as `comparison.mean` computes them."""
 
     def __init__(self, name: str, trainings: Sequence[AlignnModel]) -> None:
         self.name, self.trainings = name, trainings
@@ -110,10 +85,10 @@ class SeedEnsemble:
         return self.trainings[0].prepare(structure, material_id)
 
     def predict(self, prepared: Sequence[CrystalGraph]) -> Prediction:
-        """Tc and its spread; the crystal vectors are the first training's."""
-        estimates = [training.predict(prepared) for training in self.trainings]
-        pred_K = np.stack([estimate.tc_K for estimate in estimates])
-        return Prediction(pred_K.mean(axis=0), pred_K.std(axis=0, ddof=1), estimates[0].vectors)
+        """Tc and its SD; the crystal vectors are the first training's."""
+        predictions = [training.predict(prepared) for training in self.trainings]
+        pred_K = np.stack([prediction.tc_K for prediction in predictions])
+        return Prediction(pred_K.mean(axis=0), pred_K.std(axis=0, ddof=1), predictions[0].vectors)
 
 
 class VisionModel:
@@ -123,25 +98,25 @@ class VisionModel:
         self.name, self.model = name, model.eval()
 
     def prepare(self, structure: Structure, material_id: str) -> Tensor:
-        """Pictures (V, 3, S, S)."""
+        """Images (V, 3, S, S) of the standard views."""
         drawn = views(structure, material_id=material_id, options=self.model.render_options)
         return as_images(drawn, self.model.image_size)
 
     @torch.inference_mode()
     def predict(self, prepared: Sequence[Tensor]) -> Prediction:
-        """Crystal by crystal: one has up to hundreds of pictures."""
-        kelvin = [self._views_K(pictures) for pictures in prepared]
+        """Crystal by crystal: one has up to hundreds of images."""
+        kelvin = [self._views_K(images) for images in prepared]
         return Prediction(np.array([each.mean() for each in kelvin]), np.array([each.std() for each in kelvin]))
 
-    def _views_K(self, pictures: Tensor) -> Array:
+    def _views_K(self, images: Tensor) -> Array:
         device = self.model.mean.device
-        parts = [self.model({"images": part.to(device)}) for part in pictures.split(PICTURES_AT_ONCE)]
+        parts = [self.model({"images": part.to(device)}) for part in images.split(IMAGES_AT_ONCE)]
         kelvin: Array = torch.cat(parts).double().cpu().numpy()
         return kelvin
 
 
 class TreeModel:
-    """TreeModel on the composition, fitted here and now: they take longer to read than to grow.
+    """Tree ensemble on composition features, fitted when loaded, which takes less time than reading the trees.
 
     Args:
         training: `formula` and `tc` (K) of the training materials.
@@ -161,22 +136,22 @@ class TreeModel:
         return fractions_formula(structure)
 
     def predict(self, prepared: Sequence[str]) -> Prediction:
-        """Tc and the SD of the trees' votes."""
+        """Tc and the SD over the trees."""
         return Prediction(*self.predictor(composition_features(prepared)))
 
 
-def estimate(member: BaseModel, materials: pd.DataFrame) -> Prediction:
-    """Prediction of every material, in the order of the table.
+def predict_materials(model: BaseModel, materials: pd.DataFrame) -> Prediction:
+    """Predict every material of a split, in the order of the table, with predict.py's own code path.
 
     Raises:
         UserError: a crystal that cannot be read or that the model cannot compute.
     """
     rows = zip(materials["cif"], materials["material_id"], strict=True)
     parts: list[Prediction] = []
-    with tqdm(total=len(materials), desc=member.name, unit="crystal", leave=False, disable=None) as bar:
+    with tqdm(total=len(materials), desc=model.name, unit="crystal", leave=False, disable=None) as bar:
         while batch := list(islice(rows, CRYSTALS_AT_ONCE)):
-            prepared = [member.prepare(read_crystal(Path(cif)), material_id) for cif, material_id in batch]
-            parts.append(member.predict(prepared))
+            prepared = [model.prepare(read_crystal(Path(cif)), material_id) for cif, material_id in batch]
+            parts.append(model.predict(prepared))
             bar.update(len(batch))
     return Prediction(
         np.concatenate([part.tc_K for part in parts]),

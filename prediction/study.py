@@ -1,20 +1,21 @@
-"""What a study left in its results folder, as far as a card repeats it."""
+"""A study's results folder: metrics, settings and predictions that a card repeats."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tc_common.config import TrainConfig
+from tc_common.cli import current_settings
 from tc_common.errors import UserError
+from tc_common.files import read_json
 from tc_common.predictions import align, read_predictions
 from tc_common.splits import splits_sha256
+from tc_common.task import TrainConfig
 
 COMPARED_BY = "python compare_models.py --ensemble"
-# Settings that change no number of the result.
-PLACES = (
+# Settings that do not change the result.
+RUN_SETTINGS = (
     "data_dir", "images_dir", "models_dir", "results_dir", "name", "cache_dir", "log_file", "resume", "num_workers",
     "save_every_minutes", "device",
 )  # fmt: skip
@@ -30,10 +31,10 @@ class Study:
     """Fingerprint of the splits."""
     comparison: dict[str, Any]
     names: dict[str, str] = field(default_factory=dict)
-    """The study's names of models that are shipped under another one."""
+    """The study's names of models that are shipped under another name."""
 
     def name(self, model: str) -> str:
-        """What the study calls a model."""
+        """The study's name of a model."""
         return self.names.get(model, model)
 
     def metrics(self, model: str) -> dict[str, Any]:
@@ -66,8 +67,9 @@ class Study:
 
     def settings(self, model: str) -> dict[str, Any]:
         """`<model>_config.json` without folders."""
-        config = read_json(self.results_dir / f"{self.name(model)}_config.json")
-        return {name: value for name, value in config.items() if name not in PLACES}
+        path = self.results_dir / f"{self.name(model)}_config.json"
+        config = current_settings(read_json(path), path)
+        return {name: value for name, value in config.items() if name not in RUN_SETTINGS}
 
 
 def read_study(results_dir: Path, splits: dict[str, pd.DataFrame], names: dict[str, str]) -> Study:
@@ -83,25 +85,8 @@ def read_study(results_dir: Path, splits: dict[str, pd.DataFrame], names: dict[s
     return Study(results_dir, splits, digest, comparison, names)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        UserError: missing or none.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read: {error}; it is written by the trainers and by {COMPARED_BY}"
-        ) from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no settings but a {type(content).__name__}")
-    return content
-
-
 def command(program: str, settings: dict[str, Any], defaults: TrainConfig) -> str:
-    """The command line that these settings come from, folders left out."""
+    """The command line that gives these settings, without folders."""
     plain = defaults.plain()
     flags = [_flag(name, value, plain.get(name)) for name, value in settings.items() if value != plain.get(name)]
     return " ".join([program, *flags])

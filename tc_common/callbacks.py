@@ -1,4 +1,4 @@
-"""Who is told how a training goes: the terminal, TensorBoard, and a note for whoever watches from outside."""
+"""Training callbacks: console, TensorBoard, and a heartbeat in the status file for the monitor."""
 
 import math
 import os
@@ -15,17 +15,17 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
+from tc_common.cli import log
 from tc_common.errors import UserError
-from tc_common.lock import Owner
-from tc_common.logs import log
+from tc_common.lock import FolderLock
 
 SECONDS_BETWEEN_LINES = 60.0
-SECONDS_BETWEEN_NOTES = 2.0
+SECONDS_BETWEEN_HEARTBEATS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One optimiser step that was taken."""
+    """A finished optimiser step."""
 
     epoch: int
     """From 1."""
@@ -46,30 +46,30 @@ class Step:
 
 
 class Callback:
-    """Is told what happens; does nothing with it."""
+    """Base class: methods that the loop calls, which do nothing."""
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
-        """Epoch `epoch` (from 1) begins, or goes on after `step` of its `steps`."""
+        """Epoch `epoch` (from 1) begins, or is resumed after `step` of its `steps`."""
 
     def take_step(self, step: Step) -> None:
-        """An optimiser step was taken."""
+        """An optimiser step is finished."""
 
     def begin_validation(self) -> None:
-        """The epoch's steps are done."""
+        """The epoch's steps are finished; validation begins."""
 
     def end_epoch(self, row: dict[str, float], best_val_mae_K: float) -> None:
-        """An epoch was validated; `row` is its line of the history."""
+        """An epoch is validated; `row` is its row of the history."""
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """The run ends."""
 
 
 class ConsoleCallback(Callback):
-    """A bar on a terminal, a line now and then elsewhere, and a line per epoch on both."""
+    """A progress bar on a terminal, a line every minute elsewhere, and a line per epoch on both."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
-        self.started = self.told_at = time.monotonic()
+        self.started = self.printed_at = time.monotonic()
         self.bar: tqdm[Any] | None = None
 
     def begin_epoch(self, epoch: int, step: int, steps: int) -> None:
@@ -80,8 +80,8 @@ class ConsoleCallback(Callback):
         assert self.bar is not None
         self.bar.set_postfix(loss=f"{step.loss:.4f}", refresh=False)
         self.bar.update()
-        if self.bar.disable and time.monotonic() - self.told_at > SECONDS_BETWEEN_LINES:
-            self.told_at = time.monotonic()
+        if self.bar.disable and time.monotonic() - self.printed_at > SECONDS_BETWEEN_LINES:
+            self.printed_at = time.monotonic()
             log.info(f"epoch {step.epoch}/{self.epochs}  step {step.step}/{step.steps}  train loss {step.loss:.4f}")
 
     def end_epoch(self, row: dict[str, float], best_val_mae_K: float) -> None:
@@ -99,11 +99,10 @@ class ConsoleCallback(Callback):
 class TensorBoardCallback(Callback):
     """TensorBoard scalars: losses, errors (K), learning rate and gradient norm over optimiser steps.
 
-    Written here rather than by torch's SummaryWriter, whose thread would live on beside forked loaders and hide a full
-    disk.
+    torch's SummaryWriter is not used: its thread does not go with forked loaders, and hides a full disk.
 
     Args:
-        steps_done: by a run that is resumed; TensorBoard drops what it wrote beyond its checkpoint before.
+        steps_done: optimiser steps of a resumed run; TensorBoard drops what was written beyond them.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full (so does every method).
@@ -159,31 +158,31 @@ class TensorBoardCallback(Callback):
 
 
 class HeartbeatCallback(Callback):
-    """Renews the owner's note every other second with the last step: `python monitor_and_optimize.py` reads it.
+    """Writes the last step to the lock's status file every other second: `python monitor_and_optimize.py` reads it.
 
     Args:
-        facts: what the note says besides.
+        metadata: what the status holds besides.
     """
 
-    def __init__(self, owner: Owner, facts: dict[str, Any]) -> None:
-        self.owner, self.facts = owner, dict(facts)
-        self.told_at = -math.inf
+    def __init__(self, lock: FolderLock, metadata: dict[str, Any]) -> None:
+        self.lock, self.status = lock, dict(metadata)
+        self.written_at = -math.inf
         self.steps, self.seconds = 0, 0.0
 
     def take_step(self, step: Step) -> None:
         self.steps, self.seconds = self.steps + 1, self.seconds + step.seconds
-        self.facts |= asdict(step)
-        if time.monotonic() - self.told_at > SECONDS_BETWEEN_NOTES:
-            self._tell(phase="training", seconds_per_step=self.seconds / self.steps)
+        self.status |= asdict(step)
+        if time.monotonic() - self.written_at > SECONDS_BETWEEN_HEARTBEATS:
+            self._write(phase="training", seconds_per_step=self.seconds / self.steps)
             self.steps, self.seconds = 0, 0.0
 
     def begin_validation(self) -> None:
-        self._tell(phase="validation")
+        self._write(phase="validation")
 
     def end_epoch(self, row: dict[str, float], best_val_mae_K: float) -> None:
-        self._tell(phase="training", val_mae_K=row["val_mae_K"], best_val_mae_K=best_val_mae_K)
+        self._write(phase="training", val_mae_K=row["val_mae_K"], best_val_mae_K=best_val_mae_K)
 
-    def _tell(self, **facts: Any) -> None:
-        self.told_at = time.monotonic()
-        self.facts |= facts
-        self.owner.tell(time=time.time(), **self.facts)
+    def _write(self, **metadata: Any) -> None:
+        self.written_at = time.monotonic()
+        self.status |= metadata
+        self.lock.write_status(time=time.time(), **self.status)

@@ -1,10 +1,14 @@
-"""Checkpoints that survive: written beside, read back, compared, and only then put in place."""
+"""Atomic checkpoints (temporary file, checksum, rename), and the progress and random states that they store."""
 
 import hashlib
+import json
+import math
 import os
 import pickle
 import random
+import warnings
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -12,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tc_common.errors import UserError
+from tc_common.cli import current_settings
+from tc_common.errors import UserError, one_line
 from tc_common.files import atomic_write, sha256, sync
 
 REQUIRED = ("epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss")
 
 
 class _HashingStream:
-    """A file opened for writing that knows the digest of what went through it."""
+    """A file opened for writing, with the digest of what was written."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
@@ -59,20 +64,41 @@ def _serialise(content: dict[str, Any], stream: _HashingStream) -> None:
 
 
 def _forget_cached(path: Path) -> None:
-    """Ask the system (Linux) to drop its copy of a file, so that reading it back really asks the disk."""
+    """Drop the page cache of a file (Linux), so that it is read back from the disk."""
     if hasattr(os, "posix_fadvise"):
         with path.open("rb") as stream:
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of ours: tensors and plain values, never code.
+    """Read a checkpoint of ours, with its settings as this version has them (`current_settings`).
 
     Raises:
-        UserError: missing, cut or foreign file, or one that would need to run code to be read.
+        UserError: see `load_torch`, another file, or a removed setting that this version cannot honour.
+    """
+    content = load_torch(path, path, device)
+    missing = [key for key in REQUIRED if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise UserError(f"{path} is no checkpoint of this project: it lacks {', '.join(missing)}")
+    for key in ("config", "identity"):
+        if isinstance(content.get(key), dict):
+            content[key] = current_settings(content[key], path)
+    samples = content.get("identity", {}).get("samples")
+    if isinstance(samples, str) and samples.startswith("{"):  # graph options as JSON
+        content["identity"]["samples"] = json.dumps(current_settings(json.loads(samples), path), sort_keys=True)
+    return content
+
+
+def load_torch(source: Path | IO[bytes], path: Path, device: str = "cpu") -> Any:
+    """Read a file of torch's (`path` names it in messages): tensors and plain values, never code.
+
+    Raises:
+        UserError: missing or damaged, or it would need to run code to be read.
     """
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():  # of a foreign pickle protocol, which is read or refused right after
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            return torch.load(source, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; train first, or name another checkpoint") from error
     except pickle.UnpicklingError as error:
@@ -82,27 +108,23 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or ["it is empty"])[0]
         raise UserError(f"{path} cannot be read: {reason}; the file is cut or damaged") from error
-    missing = [key for key in REQUIRED if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise UserError(f"{path} is no checkpoint of this project: it lacks {', '.join(missing)}")
-    return content
 
 
 def _reason(error: pickle.UnpicklingError) -> str:
-    """The one line of torch's page of advice that says what it met."""
+    """The line of torch's long message that names what was found."""
     advice = ("Weights only load failed", "Please file an issue", "Check the documentation")
-    met = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(advice)]
-    return met[0][:200] if met else "not a torch file"
+    found = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(advice)]
+    return found[0][:200] if found else "not a torch file"
 
 
 def remove_stale(folder: Path, stem: str) -> None:
-    """Delete the temporary files that a killed writer of `stem` left behind."""
+    """Delete the temporary files that a killed run of `stem` left behind."""
     for left_over in folder.glob(f".{stem}*.tmp"):
         left_over.unlink(missing_ok=True)
 
 
 def frozen_identity(model: nn.Module, names: Collection[str]) -> dict[str, Any]:
-    """What a checkpoint says about weights that it does not repeat: their names and the sha256 over their bytes."""
+    """Names of frozen weights and the sha256 over their bytes, which a checkpoint holds instead of them."""
     weights = model.state_dict()
     digest = hashlib.sha256()
     for name in sorted(names):
@@ -112,7 +134,7 @@ def frozen_identity(model: nn.Module, names: Collection[str]) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, content: dict[str, Any], path: Path) -> None:
-    """Put a checkpoint's weights into `model`, which must already hold those that the checkpoint does not repeat.
+    """Load a checkpoint's weights into `model`, which must already hold the frozen ones.
 
     Raises:
         UserError: a weight is missing, unknown or of another shape, or the frozen weights are not those of the run.
@@ -125,8 +147,7 @@ def load_weights(model: nn.Module, content: dict[str, Any], path: Path) -> None:
             kept: dict[str, Tensor] = {name: ours[name] for name in frozen["names"]}
             model.load_state_dict({**content["model_state_dict"], **kept}, strict=True)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path} does not fit this model: {reason}") from error
+        raise UserError(f"{path} does not fit this model: {one_line(error)}") from error
     if differs:
         origin = content.get("init", "unknown weights")
         raise UserError(
@@ -135,15 +156,57 @@ def load_weights(model: nn.Module, content: dict[str, Any], path: Path) -> None:
         )
 
 
+@dataclass
+class Progress:
+    """Training progress (epoch, step, best validation error, history), stored in every checkpoint."""
+
+    epoch: int = 0
+    """Finished epochs."""
+    step: int = 0
+    """Optimiser steps of the current epoch."""
+    total_steps: int = 0
+    """Optimiser steps since the training began."""
+    loss_sum: float = 0.0
+    """Sum over this epoch's steps of their loss."""
+    val_loss: float = math.inf
+    val_mae: float = math.inf
+    """Kelvin."""
+    best_val_loss: float = math.inf
+    best_val_mae: float = math.inf
+    """Kelvin."""
+    patience_counter: int = 0
+    """Epochs since the validation MAE was best."""
+    train_seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def take_step(self, loss: float, seconds: float) -> None:
+        """Record an optimiser step."""
+        self.loss_sum += loss
+        self.train_seconds += seconds
+        self.step, self.total_steps = self.step + 1, self.total_steps + 1
+
+    def end_epoch(self, val_loss: float, val_mae_K: float, learning_rate: float) -> bool:
+        """Record an epoch; returns whether its validation MAE is the best so far."""
+        improved = val_mae_K < self.best_val_mae
+        self.val_loss, self.val_mae = val_loss, val_mae_K
+        self.best_val_loss = min(val_loss, self.best_val_loss)
+        self.best_val_mae = min(val_mae_K, self.best_val_mae)
+        self.patience_counter = 0 if improved else self.patience_counter + 1
+        means = {"train_loss": self.loss_sum / self.step, "val_loss": val_loss, "val_mae_K": val_mae_K}
+        self.history.append({"epoch": self.epoch + 1, **means, "lr": learning_rate})
+        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
+        return improved
+
+
 def seed_everything(seed: int) -> None:
-    """Put every generator that a training may draw from at a beginning that depends on `seed` alone."""
+    """Seed every generator that a training may draw from."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - a library may draw from it
     torch.manual_seed(seed)
 
 
 def random_state() -> dict[str, Any]:
-    """Every generator that a training may draw from, as values that load without code."""
+    """State of every generator that a training may draw from, as values that load without code."""
     name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - saved, never drawn from
     return {
         "torch": torch.get_rng_state(),
@@ -161,7 +224,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Put every generator back where `random_state` saw it."""
+    """Restore every generator to what `random_state` returned."""
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,17 +1,20 @@
-"""Command lines: a frozen dataclass becomes flags, a mistake becomes one line."""
+"""Command lines: a frozen dataclass becomes flags, a mistake one line; log lines; settings of earlier versions."""
 
 import contextlib
 import io
+import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import tyro
 
-from tc_common.errors import UserError
+from tc_common.errors import UserError, one_line
 
 Config = TypeVar("Config")
+log = logging.getLogger("supervision")
 
 
 def parse(config: type[Config], *, prog: str, description: str, args: Sequence[str] | None = None) -> Config:
@@ -20,23 +23,23 @@ def parse(config: type[Config], *, prog: str, description: str, args: Sequence[s
     Raises:
         UserError: an unknown flag, a value of the wrong type, or one that `__post_init__` refuses.
     """
-    complaints = io.StringIO()
+    message = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaints):
+        with contextlib.redirect_stderr(message):
             return tyro.cli(config, prog=prog, description=description, args=args)
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UserError(f"{_one_line(complaints.getvalue())} (see {prog} --help)") from None
+        raise UserError(f"{_unframed(message.getvalue())} (see {prog} --help)") from None
 
 
-def _one_line(boxed: str) -> str:
+def _unframed(boxed: str) -> str:
     """First section of tyro's framed message, unwrapped, with the flags it suggests."""
     lines = [line.strip("│ \n") for line in boxed.splitlines() if not line.startswith(("╭", "╰"))]
     rule = next((number for number, line in enumerate(lines) if line.startswith("──")), len(lines))
-    message = re.sub(r"\s+([.,])", r"\1", " ".join(lines[:rule]))
+    first = re.sub(r"\s+([.,])", r"\1", " ".join(lines[:rule]))
     close = [line.split()[0] for line in lines[rule:] if line.startswith("--")]
-    return message.rstrip(".") + (f"; did you mean {' or '.join(close)}?" if close else "")
+    return first.rstrip(".") + (f"; did you mean {' or '.join(close)}?" if close else "")
 
 
 def run(main: Callable[[], object]) -> None:
@@ -44,8 +47,54 @@ def run(main: Callable[[], object]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error, most=10_000)}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def set_up_log(path: Path | None, is_main: bool = True) -> None:
+    """Send the run's lines to the terminal and, where `path` is given, appended with their time to that file.
+
+    Raises:
+        UserError: the file cannot be opened.
+    """
+    for handler in log.handlers[:]:
+        log.removeHandler(handler)
+        handler.close()
+    log.propagate = False
+    log.setLevel(logging.INFO if is_main else logging.ERROR)
+    log.addHandler(logging.StreamHandler())
+    if path and is_main:
+        log.addHandler(_file_handler(path))
+
+
+def _file_handler(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--log-file {path} cannot be written: {error.strerror}; name another file") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    return handler
+
+
+# Settings that were removed, and the only value with which a checkpoint or a card that states them is still read.
+REMOVED_SETTINGS = {"plateau_patience": 5, "mixture_channels": False}
+
+
+def current_settings(settings: dict[str, Any], origin: Path | str) -> dict[str, Any]:
+    """Settings written by an earlier version, without those that were removed since.
+
+    Raises:
+        UserError: a removed setting had another value than its default; named, with `origin`, where it was read.
+    """
+    for name, value in settings.items():
+        if name in REMOVED_SETTINGS and value != REMOVED_SETTINGS[name]:
+            raise UserError(f"{origin} was made with {name} = {value}, which no longer exists; train again without it")
+    return {
+        name: current_settings(value, origin) if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if name not in REMOVED_SETTINGS
+    }

@@ -1,8 +1,8 @@
-"""Prediction intervals that keep their promise: split-conformal on validation residuals.
+"""Split-conformal prediction intervals from validation residuals.
 
-Lei et al. 2018, doi 10.1080/01621459.2017.1307116, section 5.2 for residuals divided by a local scale. The promise
-(at least `coverage` of new materials inside) holds for materials drawn as the validation materials were; it breaks
-where a grouped split makes the test materials stranger than those, or where training looked at the validation set.
+Lei et al. 2018, doi 10.1080/01621459.2017.1307116, section 5.2 for residuals divided by a local scale. The nominal
+coverage is guaranteed for materials exchangeable with the validation materials. It is lost where a grouped split makes
+the test materials less similar to the training set, or where the validation set was used for training.
 """
 
 from math import ceil
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-# Added to every `tc_std`: members of an ensemble that agree to within less than this are not that sure.
+# Added to every `tc_std`: an ensemble's spread may be far smaller than its error.
 SCALE_FLOOR_K = 1.0
 
 
@@ -33,10 +33,10 @@ def conformal_intervals(val: pd.DataFrame, test: pd.DataFrame, coverage: float) 
 
 
 def conformal_rank(validation: int, coverage: float) -> int:
-    """Which of so many sorted validation residuals bounds a new one with this probability."""
+    """Rank (from 1) of the sorted validation residual that bounds a new one with probability `coverage`."""
     return ceil((validation + 1) * coverage - 1e-9)
 
 
 def _scale(table: pd.DataFrame, by_std: bool) -> NDArray[np.float64]:
-    """What a residual is measured in: the model's own SD and a floor, or 1 K."""
+    """Unit of a residual: the model's own SD plus a floor, or 1 K."""
     return table["tc_std"].to_numpy(float) + SCALE_FLOOR_K if by_std else np.ones(len(table))

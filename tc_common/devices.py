@@ -1,4 +1,4 @@
-"""Where a training runs: device, number format, and its place among several processes."""
+"""Where a training runs: device, precision, and rank among several processes."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -28,22 +28,22 @@ class Placement:
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """What every process holds, by rank, on every process."""
+        """Values of all processes, by rank, on every process."""
         values: list[Any] = [value] * self.world
         if self.world > 1:
             torch.distributed.all_gather_object(values, value)
         return values
 
     def largest(self, *values: float) -> list[float]:
-        """The largest that any process holds of each value: how the processes agree what to do next."""
+        """Largest of each value over all processes: how they agree what to do next."""
         if self.world == 1:
             return list(values)
-        held = torch.tensor(values, dtype=torch.float64, device=self.device)
-        torch.distributed.all_reduce(held, torch.distributed.ReduceOp.MAX)
-        return [float(value) for value in held]
+        largest = torch.tensor(values, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        return [float(value) for value in largest]
 
-    def share_buffers(self, model: nn.Module) -> None:
-        """Give every process the first one's buffers (running means of batch normalisation)."""
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Broadcast the first process's buffers (running means of batch normalisation)."""
         if self.world > 1:
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)

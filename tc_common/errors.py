@@ -1,4 +1,4 @@
-"""The one exception that a command line turns into one line instead of a traceback."""
+"""The exception that a command line prints as one line instead of a traceback, and how to say an error in one line."""
 
 
 class UserError(ValueError):
@@ -9,18 +9,23 @@ class UserError(ValueError):
     """
 
 
-# What torch, Python, the system and oneDNN say.
-SIGNS = (
+def one_line(error: BaseException, most: int = 300) -> str:
+    """The error's message with all white space folded, cut to `most` characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+# Out-of-memory messages of torch, Python, the operating system and oneDNN.
+OUT_OF_MEMORY = (
     "out of memory", "can't allocate memory", "cannot allocate memory", "memoryerror", "bad_alloc",
     "could not create a primitive",
 )  # fmt: skip
 
 
-def speaks_of_exhaustion(text: str) -> bool:
-    """Whether a message says so."""
-    return any(sign in text.lower() for sign in SIGNS)
+def reports_out_of_memory(text: str) -> bool:
+    """Whether a message is an out-of-memory message."""
+    return any(message in text.lower() for message in OUT_OF_MEMORY)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error means so (torch on a CPU has no type of its own for that)."""
-    return isinstance(error, MemoryError) or speaks_of_exhaustion(str(error))
+    """Whether an error is an out-of-memory error (torch has no type of its own for that on a CPU)."""
+    return isinstance(error, MemoryError) or reports_out_of_memory(str(error))

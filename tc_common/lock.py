@@ -1,6 +1,5 @@
-"""One models folder, one trainer."""
+"""Output-folder lock: one trainer a models folder, with a status file that says who it is and how far it is."""
 
-import json
 import os
 import socket
 import time
@@ -14,32 +13,32 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tc_common.errors import UserError
-from tc_common.files import write_json
+from tc_common.files import read_json, write_json
 
 STATUS_FILE = ".trainer.json"
-# Between taking the lock and signing it an owner has no name yet, or that of its dead predecessor.
-SECONDS_TO_WAIT_FOR_A_NAME = 2.0
+# A trainer takes the lock first and writes its status then; in between there is none, or that of a dead one.
+SECONDS_TO_WAIT_FOR_STATUS = 2.0
 
 
 @dataclass
-class Owner:
-    """The trainer that holds a folder, and the note beside the lock in which it says who it is and how far it is."""
+class FolderLock:
+    """The lock that this process holds, and the status file that it renews for whoever watches."""
 
     folder: Path
     start: str
 
-    def tell(self, **facts: Any) -> None:
-        """Renew the note: pid, host and start, and whatever a watcher may want to know."""
+    def write_status(self, **metadata: Any) -> None:
+        """Replace the status: pid, host and start, and the `metadata`."""
         who = {"pid": os.getpid(), "host": socket.gethostname(), "start": self.start}
-        write_json(self.folder / STATUS_FILE, {**who, **facts})
+        write_json(self.folder / STATUS_FILE, {**who, **metadata})
 
 
 @contextmanager
-def lock_folder(folder: Path, flag: str = "--models-dir") -> Iterator[Owner]:
+def lock_folder(folder: Path, flag: str = "--models-dir") -> Iterator[FolderLock]:
     """Hold the folder until the block ends; the operating system frees it if the process dies in between.
 
     Args:
-        flag: the one that names the folder, for the complaints.
+        flag: the one that names the folder, for error messages.
 
     Raises:
         UserError: another trainer holds it (named by pid, host and start), or the folder cannot be written.
@@ -51,21 +50,20 @@ def lock_folder(folder: Path, flag: str = "--models-dir") -> Iterator[Owner]:
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or error}; pick another {flag}") from error
     try:
-        owner = Owner(folder, datetime.now(timezone.utc).isoformat(timespec="seconds"))
-        owner.tell()
-        yield owner
+        held = FolderLock(folder, datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        held.write_status()
+        yield held
     finally:
         (folder / STATUS_FILE).unlink(missing_ok=True)
         lock.release()
 
 
-def read_owner(folder: Path) -> dict[str, Any]:
-    """Who says to hold the folder, and how far it is; empty where nobody does."""
+def read_status(folder: Path) -> dict[str, Any]:
+    """Status of the trainer that holds the folder; empty where there is none that can be read."""
     try:
-        owner = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(folder / STATUS_FILE)
+    except UserError:
         return {}
-    return owner if isinstance(owner, dict) else {}
 
 
 def _acquire(lock: FileLock, folder: Path, flag: str) -> None:
@@ -75,17 +73,17 @@ def _acquire(lock: FileLock, folder: Path, flag: str) -> None:
             lock.acquire(timeout=0)
             return
         except Timeout:
-            owner, waited = read_owner(folder), time.monotonic() - started
-            unnamed = not owner or _is_dead(owner)
-            if not unnamed or waited > SECONDS_TO_WAIT_FOR_A_NAME:
-                raise UserError(_refusal(folder, owner, flag)) from None
+            status, waited = read_status(folder), time.monotonic() - started
+            unknown = not status or _is_dead(status)
+            if not unknown or waited > SECONDS_TO_WAIT_FOR_STATUS:
+                raise UserError(_refusal(folder, status, flag)) from None
             time.sleep(0.1)
 
 
-def _is_dead(owner: dict[str, Any]) -> bool:
-    """Whether the owner ran on this host and runs no more."""
-    pid = owner.get("pid")
-    if owner.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
+def _is_dead(status: dict[str, Any]) -> bool:
+    """Whether the trainer ran on this host and runs no more."""
+    pid = status.get("pid")
+    if status.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
         return False
     try:
         os.kill(pid, 0)  # signal 0 only asks
@@ -96,7 +94,7 @@ def _is_dead(owner: dict[str, Any]) -> bool:
     return False
 
 
-def _refusal(folder: Path, owner: dict[str, Any], flag: str) -> str:
-    named = all(key in owner for key in ("pid", "host", "start"))
-    who = f"pid {owner['pid']} on {owner['host']} since {owner['start']}" if named else "which has not signed yet"
+def _refusal(folder: Path, status: dict[str, Any], flag: str) -> str:
+    named = all(key in status for key in ("pid", "host", "start"))
+    who = f"pid {status['pid']} on {status['host']} since {status['start']}" if named else "which has no status yet"
     return f"{folder} is in use by a trainer ({who}); wait for it, stop it, or pick another {flag}"

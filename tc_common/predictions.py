@@ -66,6 +66,20 @@ def _check_kelvins(predictions: pd.DataFrame, column: str, path: Path) -> None:
         raise UserError(f"{path}: {column} of {row['material_id']} is {row[column]}, not a number of kelvins")
 
 
+def average_samples(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per material, by id: mean prediction over its samples and, where there are several, their SD (K).
+
+    A prediction that is not finite makes its material's mean not finite (pandas' own mean would leave it out).
+    """
+    material, ids = pd.factorize(rows["material_id"], sort=True)
+    pred_K, samples = rows["tc_pred"].to_numpy(), np.bincount(material)
+    mean_K = np.bincount(material, weights=pred_K) / samples
+    averaged = pd.DataFrame({"material_id": ids, "tc": rows.groupby(material)["tc"].first(), "tc_pred": mean_K})
+    if samples.max() > 1:
+        averaged["tc_std"] = np.sqrt(np.bincount(material, weights=(pred_K - mean_K[material]) ** 2) / samples)
+    return averaged
+
+
 def align(predictions: pd.DataFrame, truth: pd.DataFrame, path: Path, truth_name: str) -> pd.DataFrame:
     """Put predictions in the order of `truth`; only `material_id` decides which row is which.
 

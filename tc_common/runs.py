@@ -1,13 +1,10 @@
-"""A whole run: own the folder, continue or begin, train, predict with the best weights, write the results."""
+"""Run a training end to end: lock the folder, resume or start, train, predict with the best weights, write results."""
 
 import math
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from torch import nn
 
 from tc_common.callbacks import Callback, ConsoleCallback, HeartbeatCallback, TensorBoardCallback
 from tc_common.checkpoints import (
+    Progress,
     load_checkpoint,
     load_weights,
     random_state,
@@ -25,27 +23,24 @@ from tc_common.checkpoints import (
     restore_random_state,
     save_checkpoint,
 )
-from tc_common.config import TrainConfig
+from tc_common.cli import log
 from tc_common.devices import place
-from tc_common.environment import git_commit, peak_rss_MB
+from tc_common.environment import git_commit, peak_rss_MB, versions
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
-from tc_common.lock import Owner, lock_folder
-from tc_common.logs import log
+from tc_common.lock import FolderLock, lock_folder
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
 from tc_common.signals import graceful_shutdown
 from tc_common.splits import splits_sha256
-from tc_common.task import Task
-from tc_common.training import Progress, Trainer
+from tc_common.task import Task, TrainConfig
+from tc_common.training import Trainer
 
 # What may differ between a run and its continuation without changing its result.
 FREE_SETTINGS = {
     "models_dir", "results_dir", "data_dir", "images_dir", "num_workers", "log_file", "save_every_minutes", "resume",
     "name", "batch_size", "grad_accumulation", "init", "cache_dir",
 }  # fmt: skip
-# Libraries whose release can change a number.
-LIBRARIES = ("torch", "numpy", "timm", "peft", "alignn", "dgl")
 
 
 @dataclass
@@ -65,7 +60,7 @@ class Run:
         return self.config.results_dir / f"{self.task.name}_{ending}"
 
     def identity(self) -> dict[str, Any]:
-        """What must agree before a checkpoint is continued."""
+        """Settings and data that must agree before a checkpoint is resumed."""
         settings = {name: value for name, value in self.config.plain().items() if name not in FREE_SETTINGS}
         if self.task.schedule in ("plateau", "constant"):
             del settings["epochs"]  # these schedules do not look at the end
@@ -74,7 +69,7 @@ class Run:
         return {**settings, "init": self.task.init, "effective_batch": effective_batch, **data}
 
     def begin(self) -> None:
-        """Continue or start; write the settings and a first checkpoint, so that a bad folder is met before the work.
+        """Resume or start; write settings and a first checkpoint, so that an unwritable folder fails before training.
 
         Raises:
             UserError: see `restore`, or a folder cannot be written.
@@ -83,12 +78,12 @@ class Run:
             remove_stale(self.config.models_dir, self.task.stem)
             remove_stale(self.config.results_dir, self.task.name)
         if not self.restore() or self.config.resume != "auto":
-            self.save("last")  # from now on the folder's checkpoint is this run's, and auto continues it
+            self.save("last")  # from now on the folder's checkpoint is this run's, and --resume auto continues it
         if self.trainer.placement.is_main:
             write_json(self.result("config.json"), self.config.plain())
 
     def save(self, kind: str) -> None:
-        """Write a checkpoint and the history that goes with it (every process calls, the main one writes)."""
+        """Write a checkpoint and the history (every process calls, the main one writes)."""
         random_states = self.trainer.placement.gather(random_state())
         if not self.trainer.placement.is_main:
             return
@@ -109,7 +104,7 @@ class Run:
             write_csv(self.result("history.csv"), pd.DataFrame(self.trainer.progress.history))
 
     def restore(self) -> bool:
-        """Continue from the checkpoint that `--resume` means; False if there is none.
+        """Resume from the checkpoint that `--resume` names; False if there is none.
 
         Raises:
             UserError: it belongs to other settings or data (named), or cannot be read.
@@ -124,7 +119,7 @@ class Run:
         self.trainer.load_state(content, path)
         self._adopt_best(path)
         self._restore_random_state(content["rng_state"])
-        self._say_resumed(path, content)
+        self._log_resumed(path, content)
         return True
 
     def _refuse_other_run(self, path: Path, theirs: dict[str, Any]) -> None:
@@ -138,7 +133,7 @@ class Run:
             )
 
     def _adopt_best(self, last: Path) -> None:
-        """Take the best weights from beside the resumed checkpoint; where there are none, the next epoch's are."""
+        """Copy the best checkpoint of the resumed run; where there is none, the next epoch is the best."""
         progress, best = self.trainer.progress, last.with_name(self.path("best").name)
         if not best.exists():
             progress.best_val_mae = progress.best_val_loss = math.inf
@@ -152,18 +147,21 @@ class Run:
         else:
             log.info(f"saved by {len(states)} processes, continued by {placement.world}: dropout will differ")
 
-    def _say_resumed(self, path: Path, content: dict[str, Any]) -> None:
+    def _log_resumed(self, path: Path, content: dict[str, Any]) -> None:
         progress, now = self.trainer.progress, versions()
         inside = f" and {progress.step} steps" if progress.step else ""
         log.info(f"resumed {path} after epoch {progress.epoch}{inside}")
         then = content.get("versions", {})
         changed = [f"{name} {then.get(name)} -> {now.get(name)}" for name in now if now[name] != then.get(name)]
         if changed:
-            log.info(f"begun with other releases ({', '.join(changed)}): numbers may differ in their last digits")
+            log.info(f"started with other releases ({', '.join(changed)}): numbers may differ in their last digits")
+
+    def load_best(self) -> None:
+        """Give the model the weights of the best epoch."""
+        load_weights(self.task.model, load_checkpoint(self.path("best")), self.path("best"))
 
     def report(self) -> dict[str, Any]:
-        """Predict validation and test materials with the best weights and write every result file."""
-        load_weights(self.task.model, load_checkpoint(self.path("best")), self.path("best"))
+        """Predict validation and test materials and write every result file."""
         self._predict("val", "val_predictions.csv")
         started = time.monotonic()
         test = self._predict("test", "predictions.csv")
@@ -174,9 +172,9 @@ class Run:
         return metrics
 
     def _predict(self, split: str, ending: str) -> pd.DataFrame:
-        facts = self.task.splits[split][["material_id", "formula", "tc"]]
-        predictions = facts.merge(self.trainer.predict(split).drop(columns="tc"), on="material_id", validate="1:1")
-        assert len(predictions) == len(facts), "a material without a prediction"
+        measured = self.task.splits[split][["material_id", "formula", "tc"]]
+        predictions = measured.merge(self.trainer.predict(split).drop(columns="tc"), on="material_id", validate="1:1")
+        assert len(predictions) == len(measured), "a material without a prediction"
         if self.trainer.placement.is_main:
             write_predictions(self.result(ending), predictions)
         return predictions
@@ -203,67 +201,72 @@ class Run:
 
 
 def run_training(task: Task, config: TrainConfig) -> dict[str, Any]:
-    """Train `task` to the end, resumably, and return the metrics that were written.
+    """Train `task` to the end, resumably, predict its test materials, and return the metrics that were written.
 
     Raises:
         UserError: see `lock_folder`, `Run.begin`, `Trainer.fit`.
-        Stopped: SIGINT or SIGTERM came; the same command continues.
+        Stopped: SIGINT or SIGTERM came; the same command resumes.
     """
     with started(task, config) as run:
         run.trainer.fit(run.save)
+        run.load_best()
         return run.report()
 
 
-def fit(task: Task, config: TrainConfig, callback: Callback) -> Progress:
-    """Train `task` to the end, resumably, and predict nothing afterwards: its datasets need no test materials.
+def fit(task: Task, config: TrainConfig, callback: Callback | None = None) -> Progress:
+    """Train `task` to the end, resumably, and leave its model with the weights of the best epoch.
+
+    The task needs no test materials: nothing is predicted or scored afterwards.
 
     Args:
-        callback: is told besides; what it raises ends the training without saving the epoch.
+        callback: a further one; what it raises ends the training without saving the epoch.
 
     Raises:
         UserError, Stopped: as `run_training`.
     """
     with started(task, config) as run:
-        run.trainer.callbacks.append(callback)
+        if callback is not None:
+            run.trainer.callbacks.append(callback)
         run.trainer.fit(run.save)
+        run.load_best()
         return run.trainer.progress
 
 
 @contextmanager
 def started(task: Task, config: TrainConfig) -> Iterator[Run]:
-    """A run that owns its folder, heeds signals, and has begun or been continued."""
+    """A run that holds its folder's lock, handles signals, and was started or resumed."""
     placement = place(config.device, config.precision)
     with ExitStack() as stack:
-        owner = stack.enter_context(lock_folder(config.models_dir)) if placement.is_main else None
-        wish = stack.enter_context(graceful_shutdown())
-        run = Run(task, config, Trainer(task, config, placement, wish))
+        lock = stack.enter_context(lock_folder(config.models_dir)) if placement.is_main else None
+        stop = stack.enter_context(graceful_shutdown())
+        run = Run(task, config, Trainer(task, config, placement, stop))
         run.begin()
-        if owner:
-            owner.tell(phase="starting", **facts(run))
-            run.trainer.callbacks = stack.enter_context(listening(run, owner))
+        if lock:
+            lock.write_status(phase="starting", **run_metadata(run))
+            run.trainer.callbacks = stack.enter_context(callbacks_of(run, lock))
         yield run
 
 
-def facts(run: Run) -> dict[str, Any]:
-    """What a watcher must know of a run before it changes how its batches are cut."""
+def run_metadata(run: Run) -> dict[str, Any]:
+    """What the monitor must know of a run before it changes the size of micro-batches."""
     config = run.config
-    cut = {name: getattr(config, name) for name in ("batch_size", "grad_accumulation", "num_workers")}
-    return {"model": run.task.name, "epochs": config.epochs, **cut, "batch_coupling": batch_coupling(run.task.model)}
+    sizes = {name: getattr(config, name) for name in ("batch_size", "grad_accumulation", "num_workers")}
+    return {"model": run.task.name, "epochs": config.epochs, **sizes, "batch_coupling": batch_coupling(run.task.model)}
 
 
 def batch_coupling(model: nn.Module) -> list[str]:
-    """Why a model's result depends on how its groups are cut into batches; empty if it does not."""
+    """Why a model's result depends on the size of micro-batches; empty if it does not."""
     normalises = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
     drops = any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p for module in model.modules())
     return ["batch normalisation"] * normalises + ["dropout"] * drops
 
 
 @contextmanager
-def listening(run: Run, owner: Owner) -> Iterator[list[Callback]]:
-    """Terminal, TensorBoard and the owner's note, closed when the run ends."""
+def callbacks_of(run: Run, lock: FolderLock) -> Iterator[list[Callback]]:
+    """Console, TensorBoard and heartbeat, closed when the run ends."""
     epochs, folder = run.config.epochs, run.config.results_dir / "tensorboard" / run.task.name
     scalars = TensorBoardCallback(folder, run.trainer.progress.total_steps)
-    callbacks = [ConsoleCallback(epochs), scalars, HeartbeatCallback(owner, facts(run))]
+    callbacks = [ConsoleCallback(epochs), scalars, HeartbeatCallback(lock, run_metadata(run))]
     try:
         yield callbacks
     finally:
@@ -271,19 +274,6 @@ def listening(run: Run, owner: Owner) -> Iterator[list[Callback]]:
             callback.close()
 
 
-@cache
-def versions() -> dict[str, str]:
-    """Releases of Python and of the libraries that can change a number; "absent" for one that is not installed."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}}
-
-
-def _version(library: str) -> str:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return "absent"
-
-
 def peak_memory_MB(device: torch.device) -> int:
-    """Largest memory this process has held: of the GPU where it computes on one, else of the machine."""
+    """Peak memory of this process (MiB): of the GPU where it computes on one, else resident memory."""
     return torch.cuda.max_memory_allocated(device) >> 20 if device.type == "cuda" else peak_rss_MB()

@@ -1,4 +1,4 @@
-"""What the network really regresses: kelvins, standardised kelvins, their square root or their logarithm.
+"""Target transforms: the network regresses kelvins, standardised kelvins, their square root or their logarithm.
 
 Legend: B samples in a batch.
 """
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from tc_common.errors import UserError
 
-# Below it the gradient of root and square together would vanish or overflow; -0.99 K.
-LEAST_ROOT = 0.1
+# Smallest decoded square root (-0.99 K): below it the gradient would vanish or overflow.
+MIN_SQRT = 0.1
 TargetKind: TypeAlias = Literal["kelvin", "log1p", "sqrt", "standardized"]
 
 
@@ -27,24 +27,24 @@ class TargetTransform(nn.Module):
 
     def __init__(self, kind: TargetKind, train_tc_K: Tensor | None = None) -> None:
         super().__init__()
-        if kind not in get_args(TargetKind):  # a card or a checkpoint is a stranger's text
+        if kind not in get_args(TargetKind):  # cards and checkpoints are untrusted
             raise UserError(f"target {kind!r} is none of {', '.join(get_args(TargetKind))}")
         self.kind = kind
         mean, std = torch.tensor(0.0), torch.tensor(1.0)
         if kind != "kelvin" and train_tc_K is not None:
-            values = self._bent(train_tc_K.float())
+            values = self._transform(train_tc_K.float())
             mean, std = values.mean(), values.std(correction=0).clamp(min=1e-3)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
     def encode(self, tc_K: Tensor) -> Tensor:
         """Kelvin (B,) to the space of the loss (B,)."""
-        return (self._bent(tc_K) - self.mean) / self.std
+        return (self._transform(tc_K) - self.mean) / self.std
 
-    def _bent(self, tc_K: Tensor) -> Tensor:
+    def _transform(self, tc_K: Tensor) -> Tensor:
         if self.kind not in ("log1p", "sqrt"):
             return tc_K
-        # decode() cannot fall below -1 K; rounding may reach it, where logarithm and root are infinitely steep
+        # decode() is >= -1 K; rounding may reach -1, where the gradients of logarithm and root are infinite
         above = tc_K.clamp(min=-1 + 1e-6)
         return above.log1p() if self.kind == "log1p" else (1 + above).sqrt()
 
@@ -52,5 +52,5 @@ class TargetTransform(nn.Module):
         """Output of the network (B,) to kelvin (B,), in float32 whatever the autocast."""
         values = encoded.float() * self.std + self.mean
         if self.kind == "sqrt":
-            return values.clamp(min=LEAST_ROOT) ** 2 - 1
+            return values.clamp(min=MIN_SQRT) ** 2 - 1
         return values.expm1() if self.kind == "log1p" else values

@@ -1,8 +1,8 @@
-"""The one training loop: a model maps a batch to kelvins, a batch carries `tc` and `material_id`.
+"""The training loop of both pipelines: a model maps a batch to kelvins, a batch carries `tc` and `material_id`.
 
-An epoch is a list of groups; one group is one optimiser step, cut into micro-batches that fit the memory. Because
-a group, not a micro-batch, is the unit, halving `--batch-size` and doubling `--grad-accumulation` changes nothing but
-the memory, and a checkpoint's position (epoch, step) means the same in both. Several processes share every group.
+An epoch is a list of batches; a batch is one optimiser step, computed in micro-batches that fit the memory. Therefore
+halving `--batch-size` (of a micro-batch) and doubling `--grad-accumulation` changes nothing but the memory, and a
+checkpoint's position (epoch, step) means the same in both. Several processes compute a share of every batch each.
 
 Legend: B samples in a batch.
 """
@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,16 +23,21 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from tc_common.callbacks import Callback, Step
-from tc_common.checkpoints import frozen_identity, load_weights, random_state, restore_random_state, seed_everything
-from tc_common.config import TrainConfig
+from tc_common.checkpoints import (
+    Progress,
+    frozen_identity,
+    load_weights,
+    random_state,
+    restore_random_state,
+    seed_everything,
+)
+from tc_common.cli import log
 from tc_common.devices import Placement, to_device
-from tc_common.errors import UserError, is_out_of_memory
-from tc_common.inference import predict_materials
-from tc_common.logs import log
-from tc_common.schedules import Schedule
+from tc_common.errors import UserError, is_out_of_memory, one_line
+from tc_common.predictions import average_samples
 from tc_common.signals import Stopped, StopRequest, ignore_signals_in_worker
 from tc_common.targets import TargetTransform
-from tc_common.task import Batch, Task
+from tc_common.task import Batch, Schedule, Task, TrainConfig
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": nn.functional.mse_loss,
@@ -47,17 +52,17 @@ class TrainingError(UserError):
 
 @dataclass(frozen=True)
 class LocalShare:
-    """What one process computes of a group: its micro-batches, and what each of its samples weighs."""
+    """What one process computes of a batch: its micro-batches, and the weight of each of its samples."""
 
-    pieces: list[list[int]]
+    micro_batches: list[list[int]]
     weight: float
 
 
 class Trainer:
     """Runs the epochs of one task on one device (or on one process of several)."""
 
-    def __init__(self, task: Task, config: TrainConfig, placement: Placement, wish: StopRequest) -> None:
-        self.task, self.config, self.placement, self.wish = task, config, placement, wish
+    def __init__(self, task: Task, config: TrainConfig, placement: Placement, stop: StopRequest) -> None:
+        self.task, self.config, self.placement, self.stop = task, config, placement, stop
         self.model = task.model.to(placement.device)
         self.target = cast(TargetTransform, task.model.target)
         self.forward: nn.Module = self.model
@@ -66,16 +71,16 @@ class Trainer:
         self.callbacks: list[Callback] = []
         self.frozen = frozen_identity(self.model, task.frozen)
         self.saved_at = time.monotonic()
-        steps = sum(len(task.groups(epoch)) for epoch in range(config.epochs))
-        self.schedule = Schedule(task.schedule, task.optimizer, steps, config.plateau_patience)
+        steps = sum(len(task.batches(epoch)) for epoch in range(config.epochs))
+        self.schedule = Schedule(task.schedule, task.optimizer, steps)
         seed_everything(config.seed + placement.rank)
 
     def fit(self, save: Callable[[str], None]) -> None:
         """Train until the last epoch, or until the validation MAE has not improved for `patience` epochs.
 
         Args:
-            save: called by every process with "best" when the validation MAE improved, with "last" whenever progress
-                is worth keeping; "best" goes first, so that a kill in between loses neither.
+            save: called by every process, with "best" when the validation MAE improved and then with "last", so that
+                a kill in between loses neither; with "last" alone every `save_every_minutes`.
 
         Raises:
             TrainingError: a loss, gradient or parameter is not finite, or the memory is exhausted; nothing is saved
@@ -88,7 +93,7 @@ class Trainer:
                 self._validate(save)
         except Stopped:
             save("last")
-            log.error(f"stopped by signal {self.wish.number}; the same command goes on from here")
+            log.error(f"stopped by signal {self.stop.number}; the same command resumes from here")
             raise
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -105,14 +110,14 @@ class Trainer:
         self.forward = self._across_processes()
         dataset.set_epoch(progress.epoch)
         self.model.train()
-        shares = [self._share(group) for group in self.task.groups(progress.epoch)]
-        to_do = shares[progress.step :]
+        shares = [self._share(batch) for batch in self.task.batches(progress.epoch)]
+        remaining = shares[progress.step :]
         for callback in self.callbacks:
             callback.begin_epoch(progress.epoch + 1, progress.step, len(shares))
-        pieces = [piece for share in to_do for piece in share.pieces]
-        with closing(self._load("train", pieces)) as batches:
-            for share in to_do:
-                self._step(share, batches, len(shares))
+        micro_batches = [indices for share in remaining for indices in share.micro_batches]
+        with closing(self._load("train", micro_batches)) as loaded:
+            for share in remaining:
+                self._step(share, loaded, len(shares))
                 self._check_stop(save)
 
     def _across_processes(self) -> nn.Module:
@@ -121,17 +126,17 @@ class Trainer:
             return self.model
         return DistributedDataParallel(self.model)
 
-    def _share(self, group: list[int]) -> LocalShare:
-        """This process's part of a group; one that gets no sample takes the first, at weight 0, to keep in step."""
-        mine = group[self.placement.rank :: self.placement.world]
-        # the processes' gradients are averaged, so each carries `world` times its part of the mean over the group
-        weight = self.placement.world / len(group) if mine else 0.0
-        return LocalShare(self.task.micro_batches(self.task.datasets["train"], mine or group[:1]), weight)
+    def _share(self, batch: list[int]) -> LocalShare:
+        """This process's part of a batch; one that gets no sample takes the first, at weight 0, to keep in step."""
+        mine = batch[self.placement.rank :: self.placement.world]
+        # the processes' gradients are averaged, so each carries `world` times its part of the mean over the batch
+        weight = self.placement.world / len(batch) if mine else 0.0
+        return LocalShare(self.task.micro_batches(self.task.datasets["train"], mine or batch[:1]), weight)
 
-    def _step(self, share: LocalShare, batches: Iterator[Batch], steps: int) -> None:
-        """One optimiser step, and its entry in the books."""
+    def _step(self, share: LocalShare, loaded: Iterator[Batch], steps: int) -> None:
+        """One optimiser step, recorded and passed to the callbacks."""
         started, progress = time.monotonic(), self.progress
-        loss, ids = self._accumulate(share, batches)
+        loss, ids = self._accumulate(share, loaded)
         norm = self._update(ids)
         seconds = time.monotonic() - started
         progress.take_step(sum(self.placement.gather(loss)) / self.placement.world, seconds)
@@ -143,22 +148,23 @@ class Trainer:
             loss=progress.loss_sum / progress.step,
             gradient_norm=norm,
             learning_rate=self._learning_rate(),
-            samples=sum(map(len, share.pieces)),
+            samples=sum(map(len, share.micro_batches)),
             seconds=seconds,
         )
         for callback in self.callbacks:
             callback.take_step(step)
 
-    def _accumulate(self, share: LocalShare, batches: Iterator[Batch]) -> tuple[float, list[str]]:
-        """Add up the gradients of a group; returns this process's part of the loss and the material ids."""
-        total, ids, undo = 0.0, [], self._undo() if len(share.pieces) > 1 else None
-        for number in range(len(share.pieces)):
-            if self.wish.number and undo and self.placement.world == 1:
+    def _accumulate(self, share: LocalShare, loaded: Iterator[Batch]) -> tuple[float, list[str]]:
+        """Add up the gradients of a batch; returns this process's part of the loss and the material ids."""
+        count, total, ids = len(share.micro_batches), 0.0, []
+        undo = self._undo() if count > 1 else None
+        for number in range(count):
+            if self.stop.number and undo and self.placement.world == 1:
                 undo()
-                raise Stopped(self.wish.number)
-            batch = to_device(next(batches), self.placement.device)
+                raise Stopped(self.stop.number)
+            batch = to_device(next(loaded), self.placement.device)
             ids += batch["material_id"]
-            with self._synchronised(last=number == len(share.pieces) - 1):
+            with self._synchronised(last=number == count - 1):
                 with self.placement.autocast():
                     loss = self._loss(batch) * len(batch["tc"]) * share.weight
                 self._require_finite("loss", loss, ids)
@@ -167,7 +173,7 @@ class Trainer:
         return total, ids
 
     def _undo(self) -> Callable[[], None]:
-        """How to go back to the last finished step: a group may take minutes, a stopped run must leave in seconds."""
+        """Function that returns to the last finished step (a batch may take minutes, a stop must take seconds)."""
         state = random_state()
         buffers = [buffer.clone() for buffer in self.model.buffers()]
 
@@ -183,7 +189,7 @@ class Trainer:
         return self.criterion(self.target.encode(self.forward(batch)), self.target.encode(batch["tc"]))
 
     def _update(self, ids: list[str]) -> float:
-        """Move the parameters; returns the gradient's norm before clipping."""
+        """Update the parameters; returns the gradient's norm before clipping."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(parameters, self.config.grad_clip or math.inf)
         self._require_finite("gradient", norm, ids)
@@ -194,7 +200,7 @@ class Trainer:
         return float(norm)
 
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
-        """Gradients travel between processes once a step, with the last micro-batch."""
+        """Gradients are averaged over processes once a step, with the last micro-batch."""
         if last or not isinstance(self.forward, DistributedDataParallel):
             return nullcontext()
         return self.forward.no_sync()
@@ -208,12 +214,12 @@ class Trainer:
             )
 
     def _check_stop(self, save: Callable[[str], None]) -> None:
-        """Between two steps: leave if any process was asked to, save if it is time."""
+        """Between two steps: stop if any process was asked to, save if it is due."""
         minutes = (time.monotonic() - self.saved_at) / 60
-        signal_number, due = self.placement.largest(self.wish.number, minutes > self.config.save_every_minutes)
+        signal_number, due = self.placement.largest(self.stop.number, minutes > self.config.save_every_minutes)
         if signal_number:
-            self.wish.number = int(signal_number)
-            raise Stopped(self.wish.number)
+            self.stop.number = int(signal_number)
+            raise Stopped(self.stop.number)
         if due:
             save("last")
             self.saved_at = time.monotonic()
@@ -228,15 +234,37 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def predict(self, split: str) -> pd.DataFrame:
-        """Predictions of one split in kelvin, one row per material (see `predict_materials`)."""
+        """Columns `material_id, tc, tc_pred` in K, by id, of one split; `tc_std` is the SD over a material's samples.
+
+        Raises:
+            Stopped: SIGINT or SIGTERM came to one of the processes.
+        """
         dataset = self.task.datasets[split]
         dataset.set_epoch(0)
         mine = range(self.placement.rank, len(dataset), self.placement.world)
-        with closing(self._load(split, self.task.micro_batches(dataset, mine))) as batches:
-            return predict_materials(self.model, batches, self.placement, self.wish)
+        self.placement.broadcast_buffers(self.model)
+        self.model.eval()
+        with closing(self._load(split, self.task.micro_batches(dataset, mine))) as loaded:
+            rows = self._predict_samples(loaded)
+        self.stop.number = int(*self.placement.largest(self.stop.number))
+        if self.stop.number:
+            raise Stopped(self.stop.number)
+        return average_samples(pd.concat([table for part in self.placement.gather(rows) for table in part]))
+
+    def _predict_samples(self, loaded: Iterator[Batch]) -> list[pd.DataFrame]:
+        """One row per sample; the rest is left out once the run was asked to stop."""
+        rows: list[pd.DataFrame] = []
+        with torch.inference_mode(), self.placement.autocast():
+            for batch in loaded:
+                if self.stop.number:
+                    break
+                kelvin = self.model(to_device(batch, self.placement.device)).double().cpu()
+                columns = {"material_id": batch["material_id"], "tc": batch["tc"].double(), "tc_pred": kelvin}
+                rows.append(pd.DataFrame(columns))
+        return rows
 
     def _close_epoch(self, val: pd.DataFrame) -> bool:
-        """Book the epoch; returns whether its validation MAE is the best so far."""
+        """Record the epoch; returns whether its validation MAE is the best so far."""
         tc, pred = torch.tensor(val[["tc", "tc_pred"]].to_numpy().T, dtype=torch.float32, device=self.placement.device)
         mae_K = float((pred - tc).abs().mean())
         loss = float(self.criterion(self.target.encode(pred), self.target.encode(tc)))
@@ -256,12 +284,12 @@ class Trainer:
         """Of the last parameter group, the head."""
         return float(self.task.optimizer.param_groups[-1]["lr"])
 
-    def _load(self, split: str, batches: list[list[int]]) -> Generator[Batch, None, None]:
-        """The batches in order; closing it ends the loader processes, whoever still refers to it."""
-        # a generator of its own: the default one would be drawn from once per loader, and a resumed run starts more
+    def _load(self, split: str, micro_batches: list[list[int]]) -> Generator[Batch, None, None]:
+        """The micro-batches in order; closing it ends the loader processes."""
+        # its own generator: every loader draws once from the default one, and a resumed run starts more loaders
         yield from DataLoader(
             self.task.datasets[split],  # type: ignore[arg-type]
-            batch_sampler=batches,
+            batch_sampler=micro_batches,
             collate_fn=self.task.collate,
             num_workers=self.config.num_workers,
             worker_init_fn=ignore_signals_in_worker,
@@ -291,49 +319,6 @@ class Trainer:
             self.task.optimizer.load_state_dict(state["optimizer_state_dict"])
             self.schedule.load_state_dict(state["scheduler_state_dict"])
         except (KeyError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[:300]
             raise UserError(
-                f"{path} cannot be continued by this run: {reason}; --resume never starts afresh"
+                f"{path} cannot be continued by this run: {one_line(error)}; --resume never starts afresh"
             ) from error
-
-
-@dataclass
-class Progress:
-    """How far a training has come; a checkpoint stores it, a resumed run starts from it."""
-
-    epoch: int = 0
-    """Finished epochs."""
-    step: int = 0
-    """Optimiser steps done in the epoch that runs now."""
-    total_steps: int = 0
-    """Optimiser steps since the training began."""
-    loss_sum: float = 0.0
-    """Sum over this epoch's steps of their loss."""
-    val_loss: float = math.inf
-    val_mae: float = math.inf
-    """Kelvin."""
-    best_val_loss: float = math.inf
-    best_val_mae: float = math.inf
-    """Kelvin."""
-    patience_counter: int = 0
-    """Epochs since the validation MAE was best."""
-    train_seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def take_step(self, loss: float, seconds: float) -> None:
-        """Book an optimiser step."""
-        self.loss_sum += loss
-        self.train_seconds += seconds
-        self.step, self.total_steps = self.step + 1, self.total_steps + 1
-
-    def end_epoch(self, val_loss: float, val_mae_K: float, learning_rate: float) -> bool:
-        """Book an epoch; returns whether its validation MAE is the best so far."""
-        improved = val_mae_K < self.best_val_mae
-        self.val_loss, self.val_mae = val_loss, val_mae_K
-        self.best_val_loss = min(val_loss, self.best_val_loss)
-        self.best_val_mae = min(val_mae_K, self.best_val_mae)
-        self.patience_counter = 0 if improved else self.patience_counter + 1
-        means = {"train_loss": self.loss_sum / self.step, "val_loss": val_loss, "val_mae_K": val_mae_K}
-        self.history.append({"epoch": self.epoch + 1, **means, "lr": learning_rate})
-        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
-        return improved

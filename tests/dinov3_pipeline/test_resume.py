@@ -1,5 +1,6 @@
 """The vision pipeline, stopped and started again, ends with the very bits of an undisturbed run."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from dinov3_pipeline.train import VisionConfig, main
+from tc_common import task
 from tc_common.checkpoints import load_checkpoint
 from tests.dinov3_pipeline.conftest import Rendered
 from tests.dinov3_pipeline.networks import SIZE, TINY
@@ -36,12 +38,11 @@ def config(rendered: Rendered, folder: Path, **changes: Any) -> VisionConfig:
         "views_per_epoch": 2,
         "lora_rank": 4,
     }
-    # a rate that overshoots, so that validation stalls and the rate falls
+    # a rate that overshoots, so that validation stalls and the plateau schedule (patience 0, below) halves it
     rates: dict[str, Any] = {
         "lr": RATE,
         "target": "standardized",
         "schedule": "plateau",
-        "plateau_patience": 0,
         "epochs": EPOCHS,
         "batch_size": 4,
     }
@@ -49,8 +50,15 @@ def config(rendered: Rendered, folder: Path, **changes: Any) -> VisionConfig:
     return VisionConfig(device="cpu", grad_accumulation=2, **data, **network, **rates, **folders, **changes)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def impatient_plateau() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "PLATEAU_PATIENCE", 0)
+        yield
+
+
 @pytest.fixture(scope="module")
-def undisturbed(rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(impatient_plateau: None, rendered: Rendered, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vision")
     main(config(rendered, folder))
     return folder

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gat_pipeline.dataset import bounded_pieces, bucketed_groups, collator, join
+from gat_pipeline.dataset import bounded_micro_batches, bucketed_batches, collator, join
 from gat_pipeline.graphs import GraphOptions
 from tests.gat_pipeline.crystals import OPTIONS, sample_graphs
 
@@ -15,40 +15,40 @@ SIZES = np.random.default_rng(0).lognormal(7, 1, 1000).astype(np.int64)
 
 @given(st.integers(2, 600), st.integers(2, 40), st.integers(0, 5))
 def test_every_crystal_once_an_epoch(crystals: int, batch: int, epoch: int) -> None:
-    groups = bucketed_groups(SIZES[:crystals], batch, seed=1)(epoch)
-    assert sorted(index for group in groups for index in group) == list(range(crystals))
-    assert all(2 <= len(group) <= max(3, batch) for group in groups), "batch normalisation needs two"
-    assert np.ptp([len(group) for group in groups]) <= 1
+    batches = bucketed_batches(SIZES[:crystals], batch, seed=1)(epoch)
+    assert sorted(index for indices in batches for index in indices) == list(range(crystals))
+    assert all(2 <= len(indices) <= max(3, batch) for indices in batches), "batch normalisation needs two"
+    assert np.ptp([len(indices) for indices in batches]) <= 1
 
 
-def test_groups_depend_on_seed_and_epoch_alone() -> None:
-    assert bucketed_groups(SIZES, 32, 1)(4) == bucketed_groups(SIZES, 32, 1)(4)
-    assert bucketed_groups(SIZES, 32, 1)(4) != bucketed_groups(SIZES, 32, 1)(5)
-    assert bucketed_groups(SIZES, 32, 1)(4) != bucketed_groups(SIZES, 32, 2)(4)
+def test_batches_depend_on_seed_and_epoch_alone() -> None:
+    assert bucketed_batches(SIZES, 32, 1)(4) == bucketed_batches(SIZES, 32, 1)(4)
+    assert bucketed_batches(SIZES, 32, 1)(4) != bucketed_batches(SIZES, 32, 1)(5)
+    assert bucketed_batches(SIZES, 32, 1)(4) != bucketed_batches(SIZES, 32, 2)(4)
 
 
-def test_groups_are_as_large_as_each_other() -> None:
-    totals = [SIZES[group].sum() for group in bucketed_groups(SIZES, 32, 1)(0)]
+def test_batches_are_as_large_as_each_other() -> None:
+    totals = [SIZES[indices].sum() for indices in bucketed_batches(SIZES, 32, 1)(0)]
     order = np.random.default_rng(0).permutation(len(SIZES))
     at_random = [SIZES[order[at : at + 32]].sum() for at in range(0, len(SIZES) - 32, 32)]
     assert np.std(totals) < 0.6 * np.std(at_random)
     assert max(totals) < 1.7 * np.median(totals) < max(at_random)
 
 
-def test_a_group_holds_small_and_large_crystals() -> None:
+def test_a_batch_holds_small_and_large_crystals() -> None:
     quartiles = np.quantile(SIZES, [0.25, 0.75])
-    for group in bucketed_groups(SIZES, 32, 1)(0):
-        assert 6 <= (SIZES[group] <= quartiles[0]).sum() <= 10
-        assert 6 <= (SIZES[group] >= quartiles[1]).sum() <= 10
+    for indices in bucketed_batches(SIZES, 32, 1)(0):
+        assert 6 <= (SIZES[indices] <= quartiles[0]).sum() <= 10
+        assert 6 <= (SIZES[indices] >= quartiles[1]).sum() <= 10
 
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=50), st.integers(1, 10), st.integers(1, 300))
-def test_pieces_are_bounded(sizes: list[int], batch: int, most: int) -> None:
+def test_micro_batches_are_bounded(sizes: list[int], batch: int, most: int) -> None:
     array, indices = np.array(sizes), list(range(len(sizes)))[::-1]
-    pieces = bounded_pieces(array, indices, batch, most)
-    assert [index for piece in pieces for index in piece] == indices
-    assert all(len(piece) <= batch for piece in pieces)
-    assert all(len(piece) == 1 or array[piece].sum() <= most for piece in pieces)
+    micro_batches = bounded_micro_batches(array, indices, batch, most)
+    assert [index for indices in micro_batches for index in indices] == indices
+    assert all(len(indices) <= batch for indices in micro_batches)
+    assert all(len(indices) == 1 or array[indices].sum() <= most for indices in micro_batches)
 
 
 def test_joined_crystals_share_no_bond() -> None:

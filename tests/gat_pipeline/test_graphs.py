@@ -124,16 +124,6 @@ def test_a_mixed_site_has_the_mixtures_features(share: float, total: float) -> N
     assert atom_features(occupancies(site))[0] == pytest.approx(expected, abs=1e-5)
 
 
-def test_mixture_channels_tell_occupancy_and_mixing() -> None:
-    species: list[Any] = ["Cu", {"Cu": 0.5}, {"O": 0.5, "F": 0.5}]
-    cell = Structure(Lattice.cubic(6.0), species, [[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.5, 0.0]])
-    features = build_graph(cell, GraphOptions(mixture_channels=True)).atom_features
-    assert features.shape == (3, 94)
-    assert features[:, 92] == pytest.approx([1, 0.5, 1])
-    unlike = np.mean((cgcnn_table()[8] - cgcnn_table()[9]) ** 2) / 4
-    assert features[:, 93] == pytest.approx([0, 0, unlike], abs=1e-6)
-
-
 def test_doping_changes_nodes_and_composition_but_no_bond() -> None:
     parent, doped = build_graph(cuprate(0.0), OPTIONS), build_graph(cuprate(0.1), OPTIONS)
     assert edges(parent) == edges(doped)

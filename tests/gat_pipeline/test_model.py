@@ -13,6 +13,7 @@ from torch import nn
 from gat_pipeline.composition import CompositionBranch
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
+from gat_pipeline.inference import infer
 from gat_pipeline.model import AlignnTc, create_alignn_model, load_model
 from gat_pipeline.network import NetworkShape
 from tc_common.checkpoints import save_checkpoint
@@ -129,14 +130,14 @@ def test_alone_is_as_in_a_batch(head_features: Any) -> None:
 def test_the_composition_reaches_the_head() -> None:
     model = settled(head_features="composition")
     batch = join([build_graph(cuprate(), OPTIONS)])
-    other = {**batch, "statistics": batch["statistics"] * 1.5}
+    other = {**batch, "composition_features": batch["composition_features"] * 1.5}
     with torch.inference_mode():
         assert abs(model(batch) - model(other)).item() > DIFFERENT_K
 
 
 def test_the_graph_says_of_a_composition_what_its_formula_says() -> None:
     structures = sample_structures()[:20]
-    said = join([build_graph(structure, OPTIONS) for structure in structures])["statistics"].numpy()
+    said = join([build_graph(structure, OPTIONS) for structure in structures])["composition_features"].numpy()
     formulas = [structure.composition.formula.replace(" ", "") for structure in structures]
     assert said == pytest.approx(composition_features(formulas), rel=1e-4, abs=1e-3)
 
@@ -144,16 +145,16 @@ def test_the_graph_says_of_a_composition_what_its_formula_says() -> None:
 def test_the_order_of_sites_does_not_choose_the_main_element() -> None:
     structure = cuprate()
     turned = Structure.from_sites(list(structure)[::-1])
-    first, second = (join([build_graph(each, OPTIONS)])["statistics"] for each in (structure, turned))
+    first, second = (join([build_graph(each, OPTIONS)])["composition_features"] for each in (structure, turned))
     assert torch.equal(first, second)
 
 
-def test_statistics_are_standardised_by_the_training_set() -> None:
-    tower = CompositionBranch()
-    statistics = join([build_graph(each, OPTIONS) for each in sample_structures()[:20]])["statistics"].numpy()
-    tower.standardise(statistics)
-    scaled = (statistics - tower.mean.numpy()) / tower.std.numpy()
-    varies = statistics.std(axis=0) > 1e-6
+def test_composition_features_are_standardised_by_the_training_set() -> None:
+    branch = CompositionBranch()
+    features = join([build_graph(each, OPTIONS) for each in sample_structures()[:20]])["composition_features"].numpy()
+    branch.standardise(features)
+    scaled = (features - branch.mean.numpy()) / branch.std.numpy()
+    varies = features.std(axis=0) > 1e-6
     assert varies.sum() > 100 and scaled[:, ~varies] == pytest.approx(0, abs=1e-4)
     assert scaled.mean(axis=0) == pytest.approx(0, abs=1e-3) and scaled.std(axis=0)[varies] == pytest.approx(
         1, rel=1e-3
@@ -182,10 +183,22 @@ def test_predict_reads_a_cif(model: AlignnTc, tmp_path: Path) -> None:
         model.predict(tmp_path / "lonely.cif")
 
 
+@torch.no_grad()
+def test_inference_keeps_the_order_of_the_graphs_whatever_their_sizes() -> None:
+    model, graphs = create_alignn_model(shape=SMALL, head_features="composition").eval(), sample_graphs()[:8]
+    sizes = [graph.angles for graph in graphs]
+    assert sizes != sorted(sizes), "else nothing is reordered"
+    tc_K, features = infer(model, graphs, batch_size=3)
+    for graph, kelvin, row in zip(graphs, tc_K, features, strict=True):
+        alone = model.features(join([graph]))
+        torch.testing.assert_close(row, alone[0], rtol=1e-4, atol=1e-5)
+        assert kelvin == pytest.approx(float(model.read_out(alone)), abs=SAME_K)
+
+
 def test_a_checkpoint_alone_rebuilds_the_model(tmp_path: Path) -> None:
-    options = GraphOptions(mixture_channels=True, neighbours=8)
+    options = GraphOptions(neighbours=8)
     target = TargetTransform("log1p", torch.tensor([1.0, 10.0, 90.0]))
-    shape = NetworkShape(hidden=32, embedding=16, alignn_layers=1, gcn_layers=2, atom_features=94)
+    shape = NetworkShape(hidden=32, embedding=16, alignn_layers=1, gcn_layers=2)
     model = create_alignn_model(shape=shape, options=options, head_features="composition", target=target)
     config = {"graph": options.plain(), "head_features": "composition", "target": "log1p", "hidden": 32}
     state = dict.fromkeys(("epoch", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss"), 0)

@@ -1,5 +1,6 @@
 """The graph pipeline, stopped and started again, ends with the very bits of an undisturbed run."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any
 import pytest
 
 from gat_pipeline.train import GraphTrainConfig, main
+from tc_common import task
 from tc_common.checkpoints import load_checkpoint
 from tests.gat_pipeline.tables import write_small_splits
 from tests.tc_common.runs import creep_MB, same_end, stop_after_steps
 
 pytestmark = pytest.mark.slow
 
-EPOCHS, STEPS, RATE = 8, 5, 0.02  # 20 crystals in groups of 4
+EPOCHS, STEPS, RATE = 8, 5, 0.02  # 20 crystals in batches of 4
 POINTS = {
     "first batch": 1, "inside the first epoch": 3, "inside the second epoch": 7, "inside the last epoch": 36,
     "epoch end": 10,
@@ -31,12 +33,11 @@ def config(data: Path, folder: Path, **changes: Any) -> GraphTrainConfig:
         "grad_accumulation": 2,
     }
     folders: dict[str, Any] = {"models_dir": folder / "m", "results_dir": folder / "r"}
-    # a rate that overshoots, so that validation stalls and the rate falls
+    # a rate that overshoots, so that validation stalls and the plateau schedule (patience 0, below) halves it
     rates: dict[str, Any] = {
         "init": "random",
         "lr_head": RATE,
         "target": "standardized",
-        "plateau_patience": 0,
         "epochs": EPOCHS,
     }
     return GraphTrainConfig(
@@ -44,8 +45,15 @@ def config(data: Path, folder: Path, **changes: Any) -> GraphTrainConfig:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def impatient_plateau() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "PLATEAU_PATIENCE", 0)
+        yield
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(impatient_plateau: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("graphs")
     write_small_splits(data / "p", train=4 * STEPS, val=5, test=4)
     main(config(data, data))

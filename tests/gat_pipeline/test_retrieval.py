@@ -1,7 +1,8 @@
-"""KNNRegressor: the median is a median, nearness is that of the features, the share follows what they are worth."""
+"""KNNRegressor: the median is a median, distance is that of the features, the mixing weight follows their use."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gat_pipeline import train
-from gat_pipeline.add_retrieval import RememberConfig, main
+from gat_pipeline.add_retrieval import RetrievalConfig, main
 from gat_pipeline.model import architecture_metadata, load_model, write_weights
-from gat_pipeline.retrieval import NEIGHBOURS, FeatureSet, KNNRegressor, fit, principal_axes, weighted_median
+from gat_pipeline.retrieval import RETRIEVED, FeatureSet, KNNRegressor, fit, principal_axes, weighted_median
 from tc_common.checkpoints import save_checkpoint
 from tc_common.errors import UserError
 from tc_common.files import write_json
@@ -24,7 +25,7 @@ def test_the_weighted_median_is_the_least_value_at_half_the_weight() -> None:
     values, weights = random.integers(0, 9, (50, 7)).astype(float), random.random((50, 7))
     for row, median in enumerate(weighted_median(torch.tensor(values), torch.tensor(weights)).tolist()):
         reached = [weights[row][values[row] <= value].sum() / weights[row].sum() for value in sorted(values[row])]
-        assert median == sorted(values[row])[next(n for n, share in enumerate(reached) if share >= 0.5)]
+        assert median == sorted(values[row])[next(n for n, weight in enumerate(reached) if weight >= 0.5)]
 
 
 def seen(count: int, seed: int, clusters: bool = True, network_error_K: float = 5.0) -> FeatureSet:
@@ -38,27 +39,27 @@ def seen(count: int, seed: int, clusters: bool = True, network_error_K: float = 
     return FeatureSet(torch.tensor(features, dtype=torch.float32), network_K, tc_K.astype(float))
 
 
-def test_neighbours_that_know_take_over_and_neighbours_that_do_not_are_not_asked() -> None:
+def test_retrieval_has_the_weight_that_its_error_on_validation_deserves() -> None:
     knowing = fit(seen(400, 1), seen(100, 2))
     test = seen(100, 3)
-    assert float(knowing.share) == 1.0
+    assert float(knowing.mixing_weight) == 1.0
     np.testing.assert_allclose(knowing(test.features, torch.tensor(test.network_K)).numpy(), test.tc_K, atol=1e-4)
     ignorant = fit(seen(400, 1, clusters=False), seen(100, 2, clusters=False))
-    assert float(ignorant.share) < 0.15
+    assert float(ignorant.mixing_weight) < 0.15
     perfect = fit(seen(400, 1), seen(100, 2, network_error_K=0.0))
-    assert float(perfect.share) == 0.0
+    assert float(perfect.mixing_weight) == 0.0
 
 
-def test_a_training_material_is_its_own_nearest_and_the_far_are_not_heard() -> None:
+def test_a_training_material_retrieves_itself_and_a_small_bandwidth_leaves_out_the_rest() -> None:
     train_set = seen(400, 1, clusters=False)
     fitted = fit(train_set, seen(100, 2))
-    fitted.reach.fill_(1e-4)
+    fitted.bandwidth.fill_(1e-4)
     np.testing.assert_allclose(fitted.estimate(train_set.features).numpy(), train_set.tc_K, rtol=1e-5)
     distance, index = fitted.nearest(train_set.features[:5])
-    assert index[:, 0].tolist() == [0, 1, 2, 3, 4] and distance.shape == (5, NEIGHBOURS)
-    fitted.reach.fill_(1e6)  # all thirty alike: the plain median
+    assert index[:, 0].tolist() == [0, 1, 2, 3, 4] and distance.shape == (5, RETRIEVED)
+    fitted.bandwidth.fill_(1e6)  # all thirty alike: the plain median
     ordered, median = np.sort(train_set.tc_K[index.numpy()], axis=1), fitted.estimate(train_set.features[:5]).numpy()
-    middle = ordered[:, NEIGHBOURS // 2 - 1 : NEIGHBOURS // 2 + 1]  # of an even number there are two
+    middle = ordered[:, RETRIEVED // 2 - 1 : RETRIEVED // 2 + 1]  # of an even number there are two
     assert (middle[:, 0] - 1e-4 <= median).all() and (median <= middle[:, 1] + 1e-4).all()
 
 
@@ -80,17 +81,27 @@ def test_fewer_materials_than_neighbours() -> None:
     assert small.nearest(torch.zeros(2, 8))[1].shape == (2, 3)
 
 
+def places(folder: Path) -> dict[str, Any]:
+    return {
+        "data_dir": folder / "p",
+        "models_dir": folder / "m",
+        "results_dir": folder / "r",
+        "cache_dir": folder / "c",
+    }
+
+
+def train_config(folder: Path, **changes: Any) -> train.GraphTrainConfig:
+    sizes = {"init": "random", "hidden": 16, "alignn_layers": 1, "gcn_layers": 1, "batch_size": 4, "epochs": 1}
+    return train.GraphTrainConfig(**{**places(folder), **sizes, "head_features": "composition", **changes})
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny network trained for one epoch, then given its neighbours."""
+    """A tiny network trained for one epoch, then given its retrieval."""
     folder = tmp_path_factory.mktemp("trained")
     write_small_splits(folder / "p", 12, 6, 6)
-    places = {
-        "data_dir": folder / "p", "models_dir": folder / "m", "results_dir": folder / "r", "cache_dir": folder / "c",
-    }  # fmt: skip
-    sizes = {"init": "random", "hidden": 16, "alignn_layers": 1, "gcn_layers": 1, "batch_size": 4, "epochs": 1}
-    train.main(train.GraphTrainConfig(**places, **sizes, head_features="composition"))  # type: ignore[arg-type]
-    main(RememberConfig(**places, checkpoint=folder / "m/alignn_best.pth"))  # type: ignore[arg-type]
+    train.main(train_config(folder))
+    main(RetrievalConfig(**places(folder), checkpoint=folder / "m/alignn_best.pth"))
     return folder
 
 
@@ -106,44 +117,44 @@ def test_the_checkpoint_predicts_what_was_written_and_says_what_it_is(trained: P
     metrics = json.loads((trained / "r/alignn_neighbours_metrics.json").read_text())
     assert metrics["model"] == "alignn_neighbours" and metrics["init"] == "random" and metrics["seed"] == 42
     assert metrics["mae_K"] == pytest.approx((table["tc_pred"] - table["tc"]).abs().mean())
-    assert metrics["neighbours"]["share"] == pytest.approx(float(model.neighbours.share), abs=1e-3)  # type: ignore
+    assert metrics["neighbours"]["share"] == pytest.approx(float(model.retrieval.mixing_weight), abs=1e-3)  # type: ignore
     val = pd.read_csv(trained / "r/alignn_val_predictions.csv")
     assert metrics["val_mae_K"] <= (val["tc_pred"] - val["tc"]).abs().mean() + 0.1, "chosen on these (bf16 aside)"
-    assert load_model(trained / "m/alignn_best.pth").neighbours is None
+    assert load_model(trained / "m/alignn_best.pth").retrieval is None
 
 
-def test_the_shipped_form_keeps_the_neighbours(trained: Path, tmp_path: Path) -> None:
+def test_the_shipped_form_keeps_the_retrieval(trained: Path, tmp_path: Path) -> None:
     model = load_model(trained / "m/alignn_neighbours_best.pth")
-    assert model.neighbours is not None
-    model.neighbours.share.fill_(1.0)
+    assert model.retrieval is not None
+    model.retrieval.mixing_weight.fill_(1.0)
     write_weights(tmp_path / "a.safetensors", model)
     write_json(tmp_path / "a.json", {**architecture_metadata(model), "training": {}})
     again, cif = load_model(tmp_path / "a.safetensors"), pd.read_csv(trained / "p/test.csv")["cif"][0]
-    assert again.neighbours is not None and len(again.neighbours.tc_K) == 12
+    assert again.retrieval is not None and len(again.retrieval.tc_K) == 12
     assert again.predict(cif) == pytest.approx(model.predict(cif), abs=0.1)
-    torch.testing.assert_close(again.neighbours.vectors, model.neighbours.vectors)
+    torch.testing.assert_close(again.retrieval.vectors, model.retrieval.vectors)
 
 
 BROKEN = {
-    "no Tc": lambda state: state.pop("neighbours.tc_K"),
-    "no axes": lambda state: state.pop("neighbours.axes"),
-    "one Tc": lambda state: state.update({"neighbours.tc_K": torch.tensor(1.0)}),
-    "flat axes": lambda state: state.update({"neighbours.axes": torch.zeros(3)}),
+    "no Tc": lambda state: state.pop("retrieval.tc_K"),
+    "no axes": lambda state: state.pop("retrieval.axes"),
+    "one Tc": lambda state: state.update({"retrieval.tc_K": torch.tensor(1.0)}),
+    "flat axes": lambda state: state.update({"retrieval.axes": torch.zeros(3)}),
     "no rows": lambda state: state.update(
-        {"neighbours.tc_K": torch.zeros(0), "neighbours.vectors": state["neighbours.vectors"][:0]}
+        {"retrieval.tc_K": torch.zeros(0), "retrieval.vectors": state["retrieval.vectors"][:0]}
     ),
     "another width": lambda state: state.update(
-        {"neighbours.axes": state["neighbours.axes"][:9], "neighbours.mean": state["neighbours.mean"][:9]}
+        {"retrieval.axes": state["retrieval.axes"][:9], "retrieval.mean": state["retrieval.mean"][:9]}
     ),
-    "share": lambda state: state["neighbours.share"].fill_(50),
-    "reach": lambda state: state["neighbours.reach"].fill_(0),
-    "NaN": lambda state: state["neighbours.tc_K"].fill_(float("nan")),
+    "mixing weight": lambda state: state["retrieval.mixing_weight"].fill_(50),
+    "bandwidth": lambda state: state["retrieval.bandwidth"].fill_(0),
+    "NaN": lambda state: state["retrieval.tc_K"].fill_(float("nan")),
 }
 
 
 @pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])
-def test_neighbours_that_make_no_sense_are_refused(trained: Path, tmp_path: Path, broken: str, kind: str) -> None:
+def test_retrieval_that_makes_no_sense_is_refused(trained: Path, tmp_path: Path, broken: str, kind: str) -> None:
     path = tmp_path / f"a.{kind}"
     if kind == "pth":
         content = torch.load(trained / "m/alignn_neighbours_best.pth", weights_only=True)
@@ -156,12 +167,82 @@ def test_neighbours_that_make_no_sense_are_refused(trained: Path, tmp_path: Path
         tensors = load_file(path)
         BROKEN[broken](tensors)
         save_file(tensors, path)
-    with pytest.raises(UserError, match="neighbours"):
+    with pytest.raises(UserError, match="its retrieval"):
         load_model(path)
 
 
+OLD = {
+    "composition_branch.": "statistics.",
+    "retrieval.bandwidth": "neighbours.reach",
+    "retrieval.mixing_weight": "neighbours.share",
+    "retrieval.": "neighbours.",
+}
+
+
+def as_written_before(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A model's tensors by the names of an earlier version."""
+    renamed = {}
+    for name, value in tensors.items():
+        new = next((new for new in OLD if name.startswith(new)), "")
+        renamed[OLD.get(new, "") + name.removeprefix(new)] = value
+    assert {"statistics.mean", "neighbours.reach", "neighbours.share", "neighbours.tc_K"} < set(renamed)
+    return renamed
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_names_and_settings_of_an_earlier_version_load_and_predict_the_same(
+    trained: Path, tmp_path: Path, kind: str
+) -> None:
+    path, cif = tmp_path / f"a.{kind}", pd.read_csv(trained / "p/test.csv")["cif"][0]
+    model = load_model(trained / "m/alignn_neighbours_best.pth")
+    graph = {**model.options.plain(), "mixture_channels": False}
+    if kind == "pth":
+        content = torch.load(trained / "m/alignn_neighbours_best.pth", weights_only=True)
+        config = {**content["config"], "graph": graph, "plateau_patience": 5}
+        old = {**content, "config": config, "model_state_dict": as_written_before(content["model_state_dict"])}
+        save_checkpoint(path, old)
+        assert load_model(path).predict(cif) == model.predict(cif)
+    else:
+        write_weights(path, model)
+        expected = {**architecture_metadata(model), "training": {}}
+        write_json(path.with_suffix(".json"), expected)
+        before = load_model(path).predict(cif)
+        save_file(as_written_before(load_file(path)), path)
+        write_json(path.with_suffix(".json"), {**expected, "graph": graph})
+        assert load_model(path).predict(cif) == before
+
+
+def test_a_removed_setting_that_mattered_is_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
+    content = torch.load(trained / "m/alignn_best.pth", weights_only=True)
+    content["config"]["graph"]["mixture_channels"] = True
+    save_checkpoint(tmp_path / "a.pth", content)
+    with pytest.raises(UserError, match=r"a\.pth was made with mixture_channels = True, which no longer exists"):
+        load_model(tmp_path / "a.pth")
+
+
+def test_a_training_of_an_earlier_version_is_resumed(trained: Path, tmp_path: Path) -> None:
+    content = torch.load(trained / "m/alignn_last.pth", weights_only=True)
+    graph = {**content["config"]["graph"], "mixture_channels": False}
+    old = {"graph": graph, "plateau_patience": 5}
+    identity = {**content["identity"], **old, "samples": json.dumps(graph, sort_keys=True)}
+    tensors = as_old_training(content["model_state_dict"])
+    save_checkpoint(
+        tmp_path / "m/alignn_last.pth",
+        {**content, "config": {**content["config"], **old}, "identity": identity, "model_state_dict": tensors},
+    )
+    train.main(train_config(trained, models_dir=tmp_path / "m", results_dir=tmp_path / "r", epochs=2))
+    assert len(pd.read_csv(tmp_path / "r/alignn_history.csv")) == 2
+    with pytest.raises(UserError, match=r"plateau_patience = 1, which no longer exists"):
+        save_checkpoint(tmp_path / "m/alignn_last.pth", {**content, "identity": {**identity, "plateau_patience": 1}})
+        train.main(train_config(trained, models_dir=tmp_path / "m", results_dir=tmp_path / "r", epochs=3))
+
+
+def as_old_training(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.replace("composition_branch.", "statistics."): value for name, value in tensors.items()}
+
+
 def test_a_training_is_not_overwritten(trained: Path, tmp_path: Path) -> None:
-    config = RememberConfig(
+    config = RetrievalConfig(
         checkpoint=trained / "m/alignn_best.pth", data_dir=trained / "p", models_dir=trained / "m", name="alignn"
     )
     with pytest.raises(UserError, match="holds a training"):
@@ -171,6 +252,6 @@ def test_a_training_is_not_overwritten(trained: Path, tmp_path: Path) -> None:
 def test_other_splits_are_refused(trained: Path, tmp_path: Path) -> None:
     write_small_splits(tmp_path / "p", 11, 6, 6)
     with pytest.raises(UserError, match="trained on other splits"):
-        main(RememberConfig(checkpoint=trained / "m/alignn_best.pth", data_dir=tmp_path / "p"))
+        main(RetrievalConfig(checkpoint=trained / "m/alignn_best.pth", data_dir=tmp_path / "p"))
     with pytest.raises(ValueError, match="--name must be"):
-        RememberConfig(name="../x")
+        RetrievalConfig(name="../x")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from gat_pipeline.dataset import GraphDataset, bounded_pieces, collator
+from gat_pipeline.dataset import GraphDataset, bounded_micro_batches, collator
 from gat_pipeline.graphs import GraphOptions
 from gat_pipeline.inference import predict_all
 from gat_pipeline.model import create_alignn_model, load_model
@@ -88,6 +88,8 @@ def test_the_original_engine_trains_and_its_checkpoint_runs_on_ours(tmp_path: Pa
         (("--batch-size", "1"), "--batch-size must be at least 2"),
         (("--init", "random", "--unfreeze-every", "2"), "--unfreeze-every needs pretrained weights"),
         (("--graph.neighbours", "0"), "neighbours"),
+        (("--graph.mixture-channels",), "mixture-channels"),
+        (("--plateau-patience", "5"), "plateau-patience"),
         (("--data-dir", "no/such/folder"), "no/such/folder"),
     ],
 )
@@ -154,9 +156,9 @@ def test_memory_is_bounded_by_angles() -> None:
     sets = {name: GraphDataset(table, GraphOptions()) for name, table in splits.items()}
     settings = config(init="random", angles_per_batch=int(sets["train"].angles.max()) + 1, batch_size=8)
     task = task_of(settings, build_model(settings, None, splits["train"]), None, splits, sets)
-    pieces = [piece for group in task.groups(0) for piece in task.micro_batches(sets["train"], group)]
-    assert sorted(index for piece in pieces for index in piece) == list(range(len(sets["train"])))
-    assert max(sets["train"].angles[piece].sum() for piece in pieces) <= settings.angles_per_batch
+    micro_batches = [indices for batch in task.batches(0) for indices in task.micro_batches(sets["train"], batch)]
+    assert sorted(index for indices in micro_batches for index in indices) == list(range(len(sets["train"])))
+    assert max(sets["train"].angles[indices].sum() for indices in micro_batches) <= settings.angles_per_batch
 
 
 def overfit(materials: int, below_K: float, steps: int, hidden: int) -> float:
@@ -167,8 +169,8 @@ def overfit(materials: int, below_K: float, steps: int, hidden: int) -> float:
     model = build_model(settings, None, table)
     optimizer = optimizer_of(settings, model, pretrained=False)
     batches = [
-        collator(data.options)([data[i] for i in piece])
-        for piece in bounded_pieces(data.angles, range(len(data)), 16, 10**9)
+        collator(data.options)([data[i] for i in indices])
+        for indices in bounded_micro_batches(data.angles, range(len(data)), 16, 10**9)
     ]
     for step in range(steps):
         model.train()

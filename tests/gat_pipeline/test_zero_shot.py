@@ -94,6 +94,8 @@ def test_pretrain_then_evaluate(tmp_path: Path) -> None:
     card = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
     assert card["training"]["n"] == 5 and card["n_val"] == 5 and card["shape"]["hidden"] == 16
     assert str(tmp_path) not in json.dumps(card)
+    assert card["epochs_run"] == 1 and card["train_seconds"] > 0
+    assert not list((tmp_path / "m").glob("*predictions.csv")) + list((tmp_path / "m").glob("*metrics.json"))
 
     splits = write_small_splits(tmp_path / "p")
     used = run(

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tc_common.checkpoints import load_checkpoint
-from tc_common.lock import read_owner
+from tc_common.lock import read_status
 from tc_common.runs import run_training
 from tc_common.signals import Stopped
 from tc_common.task import Task
@@ -134,9 +134,9 @@ def start_toy(folder: Path, environment: dict[str, str] | None = None, **setting
 
 
 def wait_for_step(folder: Path, total: int, seconds: float = 60) -> None:
-    """Wait until the owner's note in the models folder tells of the `total`-th step."""
+    """Wait until the status in the models folder holds the `total`-th step."""
     deadline = time.monotonic() + seconds
-    while read_owner(folder / "models").get("total", 0) < total:
+    while read_status(folder / "models").get("total", 0) < total:
         assert time.monotonic() < deadline, "the run does not come to that step"
         time.sleep(0.05)
 

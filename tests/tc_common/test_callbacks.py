@@ -1,4 +1,4 @@
-"""What a run tells: TensorBoard, the owner's note, the terminal."""
+"""Callbacks: TensorBoard, the status file, the console."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tc_common import callbacks as callbacks
 from tc_common.callbacks import Callback, ConsoleCallback, HeartbeatCallback, Step, TensorBoardCallback
+from tc_common.cli import log, set_up_log
 from tc_common.errors import UserError
-from tc_common.lock import lock_folder, read_owner
-from tc_common.logs import log, set_up_log
+from tc_common.lock import lock_folder, read_status
 from tc_common.runs import run_training
 from tests.tc_common.runs import after_step, checkpoint, run_interrupted
 from tests.tc_common.toy import ToyConfig, toy_config, toy_task
@@ -49,9 +49,11 @@ def test_a_fresh_start_hides_the_old_curve(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_is_one_line(tmp_path: Path) -> None:
     shown = TensorBoardCallback(tmp_path / "t", steps_done=0)
     shown.stream.close()
-    shown.stream = Path("/dev/full").open("wb")  # noqa: SIM115
-    shown.records = RecordWriter(shown.stream)
-    with pytest.raises(UserError, match="cannot write .*/t: No space left on device"):
+    with (
+        Path("/dev/full").open("wb", buffering=0) as full,
+        pytest.raises(UserError, match="cannot write .*/t: No space left on device"),
+    ):
+        shown.records = RecordWriter(full)
         shown.end_epoch({"train_loss": 1.0, "val_loss": 1.0, "val_mae_K": 1.0}, best_val_mae_K=1.0)
     with pytest.raises(UserError, match="cannot write /proc/t"):
         TensorBoardCallback(Path("/proc/t"), steps_done=0)
@@ -62,31 +64,29 @@ def step(number: int, **changes: Any) -> Step:
     return Step(**{**facts, "learning_rate": 0.1, "samples": 4, "seconds": 0.25, **changes})
 
 
-def test_the_owners_note_tells_the_last_step_and_the_mean_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(callbacks, "SECONDS_BETWEEN_NOTES", 0.0)
-    with lock_folder(tmp_path) as owner:
-        heartbeat = HeartbeatCallback(owner, {"epochs": 7})
+def test_the_status_holds_the_last_step_and_the_mean_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "SECONDS_BETWEEN_HEARTBEATS", 0.0)
+    with lock_folder(tmp_path) as held:
+        heartbeat = HeartbeatCallback(held, {"epochs": 7})
         heartbeat.take_step(step(1))
-        monkeypatch.setattr(callbacks, "SECONDS_BETWEEN_NOTES", 1e9)
+        monkeypatch.setattr(callbacks, "SECONDS_BETWEEN_HEARTBEATS", 1e9)
         heartbeat.take_step(step(2, seconds=0.5))
-        assert read_owner(tmp_path)["total"] == 1
-        monkeypatch.setattr(callbacks, "SECONDS_BETWEEN_NOTES", 0.0)
+        assert read_status(tmp_path)["total"] == 1
+        monkeypatch.setattr(callbacks, "SECONDS_BETWEEN_HEARTBEATS", 0.0)
         heartbeat.take_step(step(3, seconds=1.0))
-        note = read_owner(tmp_path)
-    assert (note["epoch"], note["epochs"], note["step"], note["steps"], note["total"]) == (1, 7, 3, 10, 3)
-    assert note["seconds_per_step"] == 0.75
-    assert {"pid", "host", "start", "time", "phase"} <= set(note)
+        status = read_status(tmp_path)
+    assert (status["epoch"], status["epochs"], status["step"], status["steps"], status["total"]) == (1, 7, 3, 10, 3)
+    assert status["seconds_per_step"] == 0.75
+    assert {"pid", "host", "start", "time", "phase"} <= set(status)
 
 
-def test_the_note_says_when_it_validates(tmp_path: Path) -> None:
-    with lock_folder(tmp_path) as owner:
-        heartbeat = HeartbeatCallback(owner, {"epochs": 7})
+def test_the_status_says_when_it_validates(tmp_path: Path) -> None:
+    with lock_folder(tmp_path) as held:
+        heartbeat = HeartbeatCallback(held, {"epochs": 7})
         heartbeat.begin_validation()
-        assert read_owner(tmp_path)["phase"] == "validation"
+        assert read_status(tmp_path)["phase"] == "validation"
         heartbeat.end_epoch({"val_mae_K": 3.0}, best_val_mae_K=2.0)
-        assert read_owner(tmp_path)["best_val_mae_K"] == 2.0
+        assert read_status(tmp_path)["best_val_mae_K"] == 2.0
 
 
 def test_elsewhere_than_on_a_terminal_lines_are_plain_and_few(

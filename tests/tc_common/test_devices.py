@@ -43,7 +43,7 @@ def run_together(folder: Path, world: int, **settings: Any) -> None:
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
-    # groups of 3 of 40 samples: unequal shares, and one process without a sample in the last group
+    # batches of 3 of 40 samples: unequal shares, and one process without a sample in the last batch
     settings: dict[str, Any] = {"batch_size": 1, "grad_accumulation": 3, "dropout": 0.0, "epochs": 2}
     run_together(tmp_path / "two", 2, **settings)
     alone = toy_config(tmp_path / "one", **settings)

@@ -1,4 +1,4 @@
-"""One folder, one trainer: who comes second is told who was first, and a dead owner holds nobody up."""
+"""One folder, one trainer: the second is refused with the first one's name, and a dead one blocks nobody."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ import pytest
 
 from tc_common import lock
 from tc_common.errors import UserError
-from tc_common.lock import lock_folder, read_owner
+from tc_common.lock import lock_folder, read_status
 
 HOLDER = """
 import os, sys, time
@@ -31,7 +31,7 @@ with lock_folder(Path(sys.argv[1])):
 
 @contextmanager
 def holder(folder: Path, kind: str = "alone") -> Iterator[subprocess.Popen[str]]:
-    """Another process that owns the folder."""
+    """Another process that holds the folder."""
     process = subprocess.Popen([sys.executable, "-c", HOLDER, folder, kind], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "mine\n"
     try:
@@ -41,26 +41,26 @@ def holder(folder: Path, kind: str = "alone") -> Iterator[subprocess.Popen[str]]
         process.wait()
 
 
-def test_the_second_is_told_who_is_first_at_once(tmp_path: Path) -> None:
+def test_the_second_is_refused_at_once_with_the_name_of_the_first(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         began = time.monotonic()
         with pytest.raises(UserError) as error, lock_folder(tmp_path):
             pass
         assert time.monotonic() - began < 1
         assert f"(pid {first.pid} on {socket.gethostname()} since 20" in str(error.value)
-        assert read_owner(tmp_path)["pid"] == first.pid
+        assert read_status(tmp_path)["pid"] == first.pid
 
 
-def test_a_killed_owner_is_succeeded(tmp_path: Path) -> None:
+def test_the_folder_of_a_killed_trainer_is_free(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         first.send_signal(signal.SIGKILL)
         first.wait()
-        assert read_owner(tmp_path)["pid"] == first.pid
+        assert read_status(tmp_path)["pid"] == first.pid
         with lock_folder(tmp_path):
-            assert read_owner(tmp_path)["pid"] == os.getpid()
+            assert read_status(tmp_path)["pid"] == os.getpid()
 
 
-def test_the_loaders_of_a_killed_owner_do_not_hold_its_folder(tmp_path: Path) -> None:
+def test_the_loaders_of_a_killed_trainer_do_not_hold_its_folder(tmp_path: Path) -> None:
     with holder(tmp_path, "child") as first:
         (loader,) = psutil.Process(first.pid).children()
         first.send_signal(signal.SIGKILL)
@@ -72,30 +72,30 @@ def test_the_loaders_of_a_killed_owner_do_not_hold_its_folder(tmp_path: Path) ->
             loader.kill()
 
 
-def test_an_owner_that_has_not_signed_yet_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trainer_without_a_status_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with holder(tmp_path):
         (tmp_path / lock.STATUS_FILE).unlink()
-        monkeypatch.setattr(lock, "SECONDS_TO_WAIT_FOR_A_NAME", 0.3)
-        with pytest.raises(UserError, match="which has not signed yet"), lock_folder(tmp_path):
+        monkeypatch.setattr(lock, "SECONDS_TO_WAIT_FOR_STATUS", 0.3)
+        with pytest.raises(UserError, match="which has no status yet"), lock_folder(tmp_path):
             pass
 
 
 def test_a_folder_is_free_again_afterwards(tmp_path: Path) -> None:
     for _ in range(2):
-        with lock_folder(tmp_path / "models") as owner:
-            owner.tell(epoch=3)
-            assert read_owner(tmp_path / "models")["epoch"] == 3
-        assert read_owner(tmp_path / "models") == {}
+        with lock_folder(tmp_path / "models") as held:
+            held.write_status(epoch=3)
+            assert read_status(tmp_path / "models")["epoch"] == 3
+        assert read_status(tmp_path / "models") == {}
 
 
-@pytest.mark.parametrize("note", ["", "[1]", "{", '{"pid": 1e400}', '{"pid": -1}', '{"pid": 99999999999999999999}'])
-def test_whatever_the_note_says_the_lock_decides(note: str, tmp_path: Path) -> None:
-    (tmp_path / lock.STATUS_FILE).write_text(note)
+@pytest.mark.parametrize("status", ["", "[1]", "{", '{"pid": 1e400}', '{"pid": -1}', '{"pid": 99999999999999999999}'])
+def test_whatever_the_status_says_the_lock_decides(status: str, tmp_path: Path) -> None:
+    (tmp_path / lock.STATUS_FILE).write_text(status)
     with lock_folder(tmp_path):
-        assert read_owner(tmp_path)["pid"] == os.getpid()
+        assert read_status(tmp_path)["pid"] == os.getpid()
 
 
-def test_a_dead_owner_is_only_known_on_its_own_host() -> None:
+def test_a_dead_trainer_is_only_known_on_its_own_host() -> None:
     finished = subprocess.Popen([sys.executable, "-c", ""])
     finished.wait()
     assert lock._is_dead({"pid": finished.pid, "host": socket.gethostname()})
@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_made_is_a_users_error(tmp_path: Path) -> None:
 
 
 RACES = 50
-# Races for every folder it is told, at a given time, and holds it until it is told to let go.
+# Races for every folder of its input, at a given time, and holds it until it is told to let go.
 RACER = """
 import sys, time
 from pathlib import Path

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tc_common.cli import log, set_up_log
 from tc_common.errors import UserError
-from tc_common.logs import log, set_up_log
 
 
 @pytest.fixture(autouse=True)

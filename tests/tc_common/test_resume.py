@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tc_common import task
 from tc_common.checkpoints import load_checkpoint, save_checkpoint
 from tc_common.errors import UserError
 from tc_common.runs import run_training
@@ -15,7 +16,7 @@ from tc_common.task import Task
 from tests.tc_common.runs import after_step, at_forward, checkpoint, differences, files, run_interrupted
 from tests.tc_common.toy import ToyConfig, toy_config, toy_task
 
-STEPS_PER_EPOCH = 10  # 40 samples in groups of 4
+STEPS_PER_EPOCH = 10  # 40 samples in batches of 4
 VALIDATION_BATCHES = 3  # 12 samples in batches of 4
 
 POINTS: dict[str, Callable[[Task], None]] = {
@@ -57,9 +58,10 @@ def test_a_run_stopped_many_times_is_bit_identical(undisturbed: ToyConfig, tmp_p
 
 
 @pytest.mark.parametrize("schedule", ["plateau", "onecycle", "constant"])
-def test_resume_is_exact_under_every_schedule(schedule: Any, tmp_path: Path) -> None:
+def test_resume_is_exact_under_every_schedule(schedule: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "PLATEAU_PATIENCE", 0)
     # a rate that overshoots: the validation error rises, and the plateau schedule halves the rate
-    changes = {"epochs": 6, "plateau_patience": 0, "schedule": schedule, "learning_rate": 1.0}
+    changes = {"epochs": 6, "schedule": schedule, "learning_rate": 1.0}
     whole, halved = toy_config(tmp_path / "whole", **changes), toy_config(tmp_path / "halved", **changes)
     run_training(toy_task(whole), whole)
     rates = [row["lr"] for row in checkpoint(whole)["history"]]
@@ -71,7 +73,7 @@ def test_resume_is_exact_under_every_schedule(schedule: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
-def test_stopping_inside_a_group_goes_back_to_its_beginning(batch: int, tmp_path: Path) -> None:
+def test_stopping_inside_a_batch_goes_back_to_its_beginning(batch: int, tmp_path: Path) -> None:
     changes = {"batch_size": 2, "grad_accumulation": 3}
     whole, halved = toy_config(tmp_path / "whole", **changes), toy_config(tmp_path / "halved", **changes)
     run_training(toy_task(whole), whole)

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from tc_common.schedules import Schedule, ScheduleKind
+from tc_common.task import PLATEAU_PATIENCE, Schedule, ScheduleKind
 
 
-def rates(kind: ScheduleKind, epochs: int, maes_K: list[float] | None = None, patience: int = 1) -> list[float]:
+def rates(kind: ScheduleKind, epochs: int, maes_K: list[float] | None = None) -> list[float]:
     """Learning rate of every step, ten steps an epoch."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule, seen = Schedule(kind, optimizer, 10 * epochs, patience), []
+    schedule, seen = Schedule(kind, optimizer, 10 * epochs), []
     for epoch in range(epochs):
         for _ in range(10):
             seen.append(optimizer.param_groups[0]["lr"])
@@ -35,9 +35,10 @@ def test_one_cycle_rises_then_falls() -> None:
     assert seen[: top + 1] == sorted(seen[: top + 1]) and seen[top:] == sorted(seen[top:], reverse=True)
 
 
-def test_plateau_halves_after_patience_ran_out() -> None:
-    seen = rates("plateau", 6, maes_K=[5.0, 4.0, 4.0, 4.5, 3.0, 3.0], patience=1)
-    assert seen[::10] == [1.0, 1.0, 1.0, 1.0, 0.5, 0.5]
+def test_plateau_halves_after_its_patience() -> None:
+    stalled = PLATEAU_PATIENCE + 1
+    seen = rates("plateau", 3 + stalled, maes_K=[5.0, 4.0, *[4.5] * stalled, 3.0])
+    assert seen[::10] == [1.0] * (2 + stalled) + [0.5]
 
 
 def test_constant_is_constant() -> None:
@@ -57,7 +58,7 @@ def test_a_schedule_goes_on_where_it_was_saved(kind: Any) -> None:
 
     def fresh() -> tuple[Schedule, torch.optim.Optimizer]:
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
-        return Schedule(kind, optimizer, 20, plateau_patience=2), optimizer
+        return Schedule(kind, optimizer, 20), optimizer
 
     whole = drive(*fresh(), range(20))
     first, second = fresh(), fresh()

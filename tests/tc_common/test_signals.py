@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tc_common.lock import read_owner
+from tc_common.lock import read_status
 from tc_common.runs import run_training
 from tc_common.signals import graceful_shutdown
 from tests.tc_common.runs import checkpoint, differences, start_toy, wait_for_step
@@ -19,7 +19,7 @@ from tests.tc_common.toy import toy_config, toy_task
     ("number", "settings"),
     [
         (signal.SIGINT, {"num_workers": 2, "step_seconds": 0.05}),
-        # a group of eight batches would take 24 s
+        # a batch of eight micro-batches would take 24 s
         (signal.SIGTERM, {"batch_size": 1, "grad_accumulation": 8, "step_seconds": 3}),
     ],
 )
@@ -35,10 +35,10 @@ def test_a_signal_to_everyone_saves_and_leaves(number: int, settings: dict[str, 
         _, said = process.communicate(timeout=30)
         assert time.monotonic() - asked < 10
         assert process.returncode == 128 + number
-        assert said.splitlines()[-1] == f"stopped by signal {number}; the same command goes on from here"
+        assert said.splitlines()[-1] == f"stopped by signal {number}; the same command resumes from here"
     finally:
         process.kill()
-    assert not any((tmp_path / "models").glob("*.tmp")) and read_owner(tmp_path / "models") == {}
+    assert not any((tmp_path / "models").glob("*.tmp")) and read_status(tmp_path / "models") == {}
     saved = checkpoint(toy_config(tmp_path))
     assert saved["epoch"] == 0 and (saved["step"] > 0) == (number == signal.SIGINT)
 
@@ -66,8 +66,8 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) ->
 
 def test_signals_are_obeyed_again_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with graceful_shutdown() as wish:
+    with graceful_shutdown() as stop:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
-        assert wish.number == signal.SIGTERM
+        assert stop.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before

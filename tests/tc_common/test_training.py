@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tc_common.devices import Placement
-from tc_common.inference import average_samples
-from tc_common.runs import run_training
+from tc_common.predictions import average_samples
+from tc_common.runs import fit, run_training
 from tc_common.signals import StopRequest
-from tc_common.task import Task, chunked, shuffled_groups
+from tc_common.task import Task, chunked, shuffled_batches
 from tc_common.training import Trainer, TrainingError
 from tests.tc_common.runs import after_step, checkpoint, files, run_interrupted
 from tests.tc_common.toy import ToyConfig, ToyDataset, ToyModel, collate, table, toy_config, toy_task
@@ -22,27 +22,29 @@ CPU = Placement(torch.device("cpu"), bf16=False)
 
 
 def one_step(config: ToyConfig, task: Task) -> dict[str, torch.Tensor]:
-    """Weights after the first group of the first epoch."""
+    """Weights after the first batch of the first epoch."""
     trainer = Trainer(task, config, CPU, StopRequest())
-    share = trainer._share(task.groups(0)[0])
-    trainer._step(share, iter([collate([task.datasets["train"][i] for i in piece]) for piece in share.pieces]), 10)
+    share = trainer._share(task.batches(0)[0])
+    trainer._step(
+        share, iter([collate([task.datasets["train"][i] for i in indices]) for indices in share.micro_batches]), 10
+    )
     return {name: weight.clone() for name, weight in task.model.state_dict().items()}
 
 
-def gradients(config: ToyConfig, pieces: list[list[int]]) -> list[torch.Tensor]:
-    """Gradient of one group cut into `pieces`, caught before the optimiser moves."""
+def gradients(config: ToyConfig, micro_batches: list[list[int]]) -> list[torch.Tensor]:
+    """Gradient of one batch cut into `micro_batches`, caught before the optimiser moves."""
     task = toy_task(config)
     caught: list[torch.Tensor] = []
     task.optimizer.register_step_pre_hook(
         lambda *_: caught.extend(p.grad.clone() for p in task.model.parameters() if p.grad is not None)
     )
-    task.micro_batches = lambda dataset, indices: pieces
-    task.groups = lambda epoch: [[index for piece in pieces for index in piece]]
+    task.micro_batches = lambda dataset, indices: micro_batches
+    task.batches = lambda epoch: [[index for indices in micro_batches for index in indices]]
     one_step(config, task)
     return caught
 
 
-def test_uneven_micro_batches_add_up_to_the_gradient_of_the_group(tmp_path: Path) -> None:
+def test_uneven_micro_batches_add_up_to_the_gradient_of_the_batch(tmp_path: Path) -> None:
     config = toy_config(tmp_path, dropout=0.0, grad_clip=0)
     whole = gradients(config, [[3, 8, 1, 9, 30]])
     cut = gradients(config, [[3], [8, 1, 9], [30]])
@@ -61,12 +63,12 @@ def test_the_gradient_is_clipped_to_its_norm(tmp_path: Path) -> None:
 
 
 def test_every_sample_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
-    groups = shuffled_groups(samples=23, size=4, seed=1)
-    first, second = groups(0), groups(1)
-    assert [len(group) for group in first] == [4, 4, 4, 4, 4, 3]
-    assert sorted(index for group in first for index in group) == list(range(23))
-    assert first == shuffled_groups(23, 4, seed=1)(0)
-    assert first != second and first != shuffled_groups(23, 4, seed=2)(0)
+    batches = shuffled_batches(samples=23, size=4, seed=1)
+    first, second = batches(0), batches(1)
+    assert [len(batch) for batch in first] == [4, 4, 4, 4, 4, 3]
+    assert sorted(index for batch in first for index in batch) == list(range(23))
+    assert first == shuffled_batches(23, 4, seed=1)(0)
+    assert first != second and first != shuffled_batches(23, 4, seed=2)(0)
     assert chunked(3)(ToyDataset(table("val")), [5, 6, 7, 8]) == [[5, 6, 7], [8]]
 
 
@@ -89,6 +91,19 @@ def test_reported_weights_are_those_of_the_best_epoch(tmp_path: Path) -> None:
     assert metrics["best_val_mae_K"] == min(maes)
     written = pd.read_csv(config.results_dir / "toy_val_predictions.csv")
     assert (written["tc"] - written["tc_pred"]).abs().mean() == pytest.approx(min(maes), rel=1e-5)
+
+
+def test_a_training_without_test_materials_ends_with_its_best_weights_and_scores_nothing(tmp_path: Path) -> None:
+    config = toy_config(tmp_path, epochs=8, learning_rate=0.3, schedule="constant")
+    task = toy_task(config)
+    task.splits = {name: rows for name, rows in task.splits.items() if name != "test"}
+    task.datasets = {name: rows for name, rows in task.datasets.items() if name != "test"}
+    progress = fit(task, config)
+    best = checkpoint(config, "best")
+    assert best["epoch"] < progress.epoch == 8 and progress.best_val_mae == best["val_mae"]
+    for name, weight in task.model.state_dict().items():
+        assert torch.equal(weight, best["model_state_dict"][name])
+    assert {path.name for path in config.results_dir.glob("*.*")} == {"toy_config.json", "toy_history.csv"}
 
 
 def test_training_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
@@ -136,7 +151,7 @@ def begun(tmp_path: Path) -> ToyConfig:
 
 def step_with(task: Task, material: str, epoch: int, sample: int) -> int:
     """Number (from 1) of the step of an epoch that computes a sample."""
-    return next(number for number, group in enumerate(task.groups(epoch), 1) if sample in group)
+    return next(number for number, batch in enumerate(task.batches(epoch), 1) if sample in batch)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(begun: ToyConfig) -> None:

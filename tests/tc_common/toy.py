@@ -12,13 +12,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tc_common.cli import parse, run
-from tc_common.config import TrainConfig
-from tc_common.logs import set_up_log
+from tc_common.cli import parse, run, set_up_log
 from tc_common.runs import run_training
-from tc_common.schedules import ScheduleKind
 from tc_common.targets import TargetTransform
-from tc_common.task import Task, chunked, shuffled_groups
+from tc_common.task import ScheduleKind, Task, TrainConfig, chunked, shuffled_batches
 
 SIZES = {"train": 20, "val": 6, "test": 5}
 
@@ -123,7 +120,7 @@ def toy_task(config: ToyConfig, model: nn.Module | None = None) -> Task:
         schedule=config.schedule,
         init="random",
         fingerprint="toy",
-        groups=shuffled_groups(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
+        batches=shuffled_batches(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
         micro_batches=chunked(config.batch_size),
     )
 
