@@ -58,7 +58,7 @@ def parity(files: list[Path]) -> dict[str, Any]:
         theirs_s.append(seconds)
         outcome = compare(ours, theirs)
         outcomes[outcome] += 1
-        if outcome not in ("same", "refused as no crystal"):
+        if outcome not in ("same", "refused by both"):
             differences[path.name] = f"{outcome}: {ours if isinstance(ours, str) else ours.composition.formula}"
     return {
         "files": len(files),
@@ -67,7 +67,7 @@ def parity(files: list[Path]) -> dict[str, Any]:
         "median_ms": statistics.median(ours_s) * 1e3,
         "p99_ms": float(np.percentile(ours_s, 99)) * 1e3,
         "slowest_ms": max(ours_s) * 1e3,
-        "pymatgen_median_ms": statistics.median(theirs_s) * 1e3,
+        "pymatgen_with_checks_median_ms": statistics.median(theirs_s) * 1e3,
         "ratio_of_medians": statistics.median(theirs_s) / statistics.median(ours_s),
         "ratio_of_sums": sum(theirs_s) / sum(ours_s),
     }
@@ -84,15 +84,9 @@ def timed(read: Callable[[Path], Structure], path: Path) -> tuple[Structure | st
 
 
 def compare(ours: Structure | str, theirs: Structure | str) -> str:
-    """What the two readings have in common; pymatgen's does not check physics."""
+    """What the two readings have in common."""
     if isinstance(ours, str):
-        if isinstance(theirs, str):
-            return "refused by both"
-        try:
-            check_crystal(theirs)
-        except CrystalError:
-            return "refused as no crystal"
-        return "refused by ours alone"
+        return "refused by both" if isinstance(theirs, str) else "refused by ours alone"
     if isinstance(theirs, str):
         return "read by ours alone"
     return "same" if same_sites(ours, theirs) else "other sites"

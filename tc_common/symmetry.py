@@ -121,7 +121,8 @@ def operations(texts: tuple[str, ...]) -> Operations:
 
 def _operation(text: str) -> tuple[list[list[int]], list[float]]:
     """Rotation and translation of `-y, x-y, z+1/3`."""
-    parts = re.sub(r"\s", "", text.strip("'\"").lower()).split(",")
+    text = text.strip("'\"")
+    parts = re.sub(r"\s", "", text.lower()).split(",")
     if len(parts) != 3 or len(text) > LONGEST_VALUE:
         raise CrystalError(f"symmetry operation {text[:40]!r} is not of the form x, y, z")
     rows = [_row(part, text) for part in parts]
