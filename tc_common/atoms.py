@@ -3,6 +3,7 @@
 Legend: A listed atoms, O operations, N images in the cell.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -248,13 +249,17 @@ def unfold(atoms: Atoms, operations: Operations, matrix: Floats) -> Images:
     if size > MOST_IMAGES:
         raise CrystalError(f"up to {size} atoms in the cell; at most {MOST_IMAGES} are unfolded")
     frac, stabilisers, moved_A = _special_positions(atoms.frac, operations, matrix)
-    images = wrapped(np.einsum("oij,aj->aoi", operations.rotations, frac) + operations.translations)
-    expected = len(operations.rotations) / stabilisers
-    distinct = [_distinct(each, size, matrix) for each, size in zip(images, expected, strict=True)]
-    count = np.array([len(each) for each in distinct])
-    if count.sum() > LARGEST_CELL_SITES:
-        raise CrystalError(f"{count.sum()} sites; between 1 and {LARGEST_CELL_SITES} can be used")
-    return Images(np.concatenate(distinct), np.repeat(np.arange(len(count)), count), count, moved_A)
+    images = wrapped((operations.rotations @ frac.T).transpose(2, 0, 1) + operations.translations)
+    first = _first_of_each(images)
+    count = first.sum(axis=1)
+    if (count * stabilisers == len(operations.rotations)).all():
+        found = images[first]
+    else:
+        distinct = [_apart(each[kept], matrix) for each, kept in zip(images, first, strict=True)]
+        found, count = np.concatenate(distinct), np.array([len(each) for each in distinct])
+    if len(found) > LARGEST_CELL_SITES:
+        raise CrystalError(f"{len(found)} sites; between 1 and {LARGEST_CELL_SITES} can be used")
+    return Images(found, np.repeat(np.arange(len(count)), count), count, moved_A)
 
 
 def wrapped(frac: Floats) -> Floats:
@@ -271,29 +276,34 @@ def _special_positions(
     Returns:
         (A, 3), the number of operations that leave each atom in place (A,), and the furthest move in angstrom.
     """
-    moves = np.einsum("oij,aj->aoi", operations.rotations, frac) + operations.translations - frac[:, None]
-    moves -= np.round(moves)
+    moves = (operations.rotations @ frac.T).transpose(2, 0, 1) + operations.translations - frac[:, None]
+    moves -= np.rint(moves)
     cartesian = moves @ matrix
     here = np.einsum("aoi,aoi->ao", cartesian, cartesian) < SAME_ATOM_A**2
     stabilisers = here.sum(axis=1)
-    shift = np.einsum("ao,aoi->ai", here, moves) / stabilisers[:, None]
-    return frac + shift, stabilisers, float(np.sqrt(((shift @ matrix) ** 2).sum(axis=1).max()))
+    shift = (here[:, None] @ moves)[:, 0] / stabilisers[:, None]
+    return frac + shift, stabilisers, math.sqrt(((shift @ matrix) ** 2).sum(axis=1).max())
 
 
-def _distinct(images: Floats, expected: float, matrix: Floats) -> Floats:
-    """Images of one atom (O, 3), each once; as many as expected unless the operations are written with few digits."""
-    if expected in (1, len(images)):
-        return images[: int(expected)]
-    grid = np.round(images * 1e6).astype(np.int64) % 1_000_000
-    _, first = np.unique((grid[:, 0] * 1_000_003 + grid[:, 1]) * 1_000_003 + grid[:, 2], return_index=True)
-    first.sort()
-    found = images[first]
-    if len(found) == expected:
-        return found
+def _first_of_each(images: Floats) -> NDArray[np.bool_]:
+    """Which images (A, O, 3) of each atom are the first at their place, to a millionth of the cell; (A, O)."""
+    grid = np.rint(images * 1e6).astype(np.int64) % 1_000_000
+    keys = (grid[..., 0] * 1_000_003 + grid[..., 1]) * 1_000_003 + grid[..., 2]
+    order = keys.argsort(axis=1, kind="stable")
+    ordered = np.take_along_axis(keys, order, axis=1)
+    new = np.ones(keys.shape, dtype=bool)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    first = np.empty_like(new)
+    np.put_along_axis(first, order, new, axis=1)
+    return first
+
+
+def _apart(found: Floats, matrix: Floats) -> Floats:
+    """Images of one atom (O, 3) without those that nearly coincide: the operations are written with few digits."""
     keep: list[int] = []
     for n, image in enumerate(found):
         apart = found[keep] - image
-        apart -= np.round(apart)
+        apart -= np.rint(apart)
         if not keep or ((apart @ matrix) ** 2).sum(axis=1).min() >= SAME_ATOM_A**2:
             keep.append(n)
     return found[keep]

@@ -7,7 +7,9 @@ change the crystal and left alone elsewhere, as in names of authors, comments an
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from gemmi import cif
 
@@ -195,36 +197,42 @@ def _foreign_message(character: str, line: int, where: str) -> str:
 
 
 def _block(source: cif.Block, text: str) -> Block:
+    """The significant values of a block; save frames are passed over."""
     values: dict[str, list[str]] = {}
     loops: dict[str, int] = {}
     tags: set[str] = set()
+    is_ascii = text.isascii()
     for position, item in enumerate(source):
         if position >= MOST_ITEMS:
             raise CrystalError(f"data_{source.name} has more than {MOST_ITEMS} tags; not a unit cell")
-        loop = item.loop
-        if loop is None:
-            if item.pair is not None:
-                names, columns = [_plain(item.pair[0])], [[item.pair[1]]]
-            else:
-                continue  # a save frame
-        else:
-            names = [_plain(tag) for tag in loop.tags]
-            values_of_loop = loop.values if not SIGNIFICANT.isdisjoint(names) else []
-            columns = [values_of_loop[start :: len(names)] for start in range(len(names))]
-        for name, column in zip(names, columns, strict=True):
-            if name in tags and name in SIGNIFICANT:
+        for name, column in _columns(item):
+            if column is not None and name in tags:
                 raise CrystalError(f"line {item.line_number}: {name} is given twice; keep one")
             tags.add(name)
-            if name in SIGNIFICANT:
+            if column is not None:
                 values[name] = column if name in OPERATION_TAGS else [_unquoted(value) for value in column]
-                loops[name] = -1 if loop is None else position
-                _check_ascii(name, values[name], item.line_number, text)
-            elif "<u+" in name:
-                _check_ascii("a tag", [name.upper()], item.line_number, text)
+                loops[name] = -1 if item.loop is None else position
+            if not is_ascii:
+                _check_ascii(name, values.get(name, [name.upper()]), item.line_number, text)
     return Block(source.name, frozenset(tags), values, loops)
 
 
+def _columns(item: cif.Item) -> Iterator[tuple[str, list[str] | None]]:
+    """Tags of a pair or loop with their values; None for those that say nothing of the crystal."""
+    loop = item.loop
+    if loop is not None:
+        names = [_plain(tag) for tag in loop.tags]
+        content = [] if SIGNIFICANT.isdisjoint(names) else loop.values
+        for start, name in enumerate(names):
+            yield name, content[start :: len(names)] if name in SIGNIFICANT else None
+    elif item.pair is not None:
+        name = _plain(item.pair[0])
+        yield name, [item.pair[1]] if name in SIGNIFICANT else None
+
+
+@lru_cache(maxsize=4096)
 def _plain(tag: str) -> str:
+    """A tag in the spelling of CIF 1, in lower case."""
     return tag.lower().replace(".", "_")
 
 
@@ -234,11 +242,9 @@ def _unquoted(value: str) -> str:
 
 def _check_ascii(tag: str, values: list[str], line: int, text: str) -> None:
     """Refuse a value that holds a character beyond ASCII, with its line."""
-    if text.isascii():
-        return
     for value in values:
         if found := MARK.search(value):
             character = chr(int(found.group(1), 16))
             rows = text.split("\n")[line - 1 :]
             row = next((n for n, row in enumerate(rows) if character in row.partition("#")[0]), 0)
-            raise CrystalError(_foreign_message(character, line + row, tag))
+            raise CrystalError(_foreign_message(character, line + row, tag if "<u+" not in tag else "a tag"))

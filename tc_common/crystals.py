@@ -5,6 +5,7 @@ file whose parts contradict each other is refused with one line; what was altere
 `structure.properties["remarks"]`.
 """
 
+import math
 import stat
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,7 @@ from tc_common.atoms import (
 from tc_common.cif import CELL_TAGS, Block, CrystalError, crystal_block, number
 from tc_common.formats import load
 from tc_common.formula import check_formula
-from tc_common.sites import WHOLE, close_pairs, kept_sites, merge, sites_of
+from tc_common.sites import WHOLE, close_pairs, kept_sites, merge, sites_of, volume_and_spacings
 from tc_common.symmetry import Operations, candidates
 
 __all__ = ["CrystalError", "check_crystal", "checked_structure", "parse_crystal", "read_crystal"]
@@ -54,16 +55,16 @@ def read_crystal(path: Path) -> Structure:
         CrystalError: the file is missing, too large, of another kind, says two things, or fails `check_crystal`.
     """
     try:
-        is_file = stat.S_ISREG(path.stat().st_mode)
+        status = path.stat()
     except OSError as error:
         raise CrystalError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
         raise CrystalError(f"{str(path)!r}: no file name ({error})") from error
-    if not is_file:
+    if not stat.S_ISREG(status.st_mode):
         raise CrystalError(f"{path}: not a plain file")
     try:
         with path.open("rb") as stream:
-            found = load(path.name, stream)
+            found = load(path.name, stream, status.st_size)
         return parse_crystal(found) if isinstance(found, str) else checked_structure(found)
     except OSError as error:
         raise CrystalError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -107,17 +108,28 @@ def _only_consistent(block: Block, lattice: Lattice, atoms: Atoms, settings: lis
 
 def _lattice(block: Block) -> Lattice:
     cell = [block.number(tag) for tag in CELL_TAGS]
-    lengths, angles = np.array(cell[:3]), np.array(cell[3:])
-    if not (lengths.min() > 0 and 0 < angles.min() <= angles.max() < 180):
+    lengths, angles = cell[:3], cell[3:]
+    if not (min(lengths) > 0 and 0 < min(angles) <= max(angles) < 180):
         raise CrystalError(f"a cell of lengths {cell[:3]} Å and angles {cell[3:]} degrees has no volume (_cell_)")
-    if lengths.max() > LONGEST_CELL_A:
-        raise CrystalError(
-            f"a cell edge of {lengths.max():g} Å (_cell_length_); at most {LONGEST_CELL_A:g} Å are read"
-        )
-    cosines = np.cos(np.radians(angles))
-    if 1 + 2 * cosines.prod() - (cosines**2).sum() <= 1e-9:
-        raise CrystalError(f"a cell of angles {cell[3:]} degrees has no volume (_cell_angle_)")
-    return Lattice.from_parameters(*cell)
+    if max(lengths) > LONGEST_CELL_A:
+        raise CrystalError(f"a cell edge of {max(lengths):g} Å (_cell_length_); at most {LONGEST_CELL_A:g} Å are read")
+    cosines = [math.cos(math.radians(angle)) for angle in angles]
+    if 1 + 2 * math.prod(cosines) - sum(cosine**2 for cosine in cosines) <= 1e-9:
+        raise CrystalError(f"a cell of angles {angles} degrees has no volume (_cell_angle_)")
+    return Lattice(_vectors(lengths, cosines))
+
+
+def _vectors(lengths: list[float], cosines: list[float]) -> list[list[float]]:
+    """Lattice vectors as rows, oriented as `Lattice.from_parameters` does it (c along z, a in the xz plane)."""
+    (a, b, c), (alpha, beta, gamma) = lengths, cosines
+    sin_alpha, sin_beta = math.sqrt(1 - alpha**2), math.sqrt(1 - beta**2)
+    cos_star = max(-1.0, min(1.0, (alpha * beta - gamma) / (sin_alpha * sin_beta)))
+    sin_star = math.sqrt(1 - cos_star**2)
+    return [
+        [a * sin_beta, 0.0, a * beta],
+        [-b * sin_alpha * cos_star, b * sin_alpha * sin_star, b * alpha],
+        [0.0, 0.0, c],
+    ]
 
 
 def _build(block: Block, lattice: Lattice, atoms: Atoms, operations: Operations) -> Structure:
@@ -240,11 +252,11 @@ def _check_physics(matrix: Floats, species: list[Composition]) -> float:
     filled = [each.num_atoms for each in species]
     if not 0 < min(filled) <= max(filled) <= 1 + 1e-6:
         raise CrystalError("a site has an occupancy outside (0, 1]")
-    volume_A3 = abs(float(np.linalg.det(matrix)))
+    volume_A3, spacings_A = volume_and_spacings(matrix)
     smallest, largest = VOLUME_PER_ATOM_A3
     if not smallest <= volume_A3 / sum(filled) <= largest:
         raise CrystalError(f"{volume_A3 / sum(filled):.3g} Å³ per atom; crystals have {smallest:g} to {largest:g} Å³")
-    if (1 / np.linalg.norm(np.linalg.inv(matrix), axis=0)).min() < SHORTEST_DISTANCE_A:
+    if min(spacings_A) < SHORTEST_DISTANCE_A:
         raise CrystalError(f"lattice planes closer than {SHORTEST_DISTANCE_A} Å")
     mass = sum(amount * _mass(element) for element, amount in _amounts(species).items())
     density = mass * GRAMS_PER_CM3 / volume_A3

@@ -67,13 +67,13 @@ TEXTS = (
 HAS_BLOCK = re.compile(r"(?im)^\s*data_")
 
 
-def load(name: str, stream: IO[bytes]) -> str | Structure:
-    """The text of a CIF, or the structure of a file of another kind.
+def load(name: str, stream: IO[bytes], size: int) -> str | Structure:
+    """The text of a CIF, or the structure of a file of another kind, of a size in bytes.
 
     Raises:
         CrystalError: too large, or not of the kind that its name or content says.
     """
-    content = stream.read(LARGEST_TEXT + 1)
+    content = stream.read(min(size, LARGEST_TEXT) + 1)
     if name.lower().endswith(".gz"):
         name, content = name[:-3], _unzipped(content)
     if len(content) > LARGEST_TEXT:

@@ -4,7 +4,8 @@ One rule for all who read crystals: atoms closer than `SHORTEST_DISTANCE_A` that
 alternatives of one atom (a mixed site, or an oxygen that sits left or right), and become one site at their mean.
 """
 
-from itertools import pairwise
+import math
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,31 +21,53 @@ MERGED = "split positions of one atom were merged to their mean"
 WHOLE = "lists all atoms of the cell and its symmetry too; every atom was taken once"
 
 
+def volume_and_spacings(matrix: Floats) -> tuple[float, list[float]]:
+    """Volume of a cell (Å³) and the distances of its (100), (010) and (001) planes (Å)."""
+    a, b, c = matrix.tolist()
+    normals = [_cross(b, c), _cross(c, a), _cross(a, b)]
+    volume_A3 = abs(sum(x * y for x, y in zip(a, normals[0], strict=True)))
+    return volume_A3, [volume_A3 / math.hypot(*normal) if any(normal) else 0.0 for normal in normals]
+
+
+def _cross(one: list[float], other: list[float]) -> list[float]:
+    (a, b, c), (x, y, z) = one, other
+    return [b * z - c * y, c * x - a * z, a * y - b * x]
+
+
 def close_pairs(frac: Floats, matrix: Floats, radius_A: float) -> tuple[NDArray[np.int64], Floats]:
     """Pairs i < j of sites closer than a radius, (P, 2), and the vector from i to the nearest image of j, (P, 3).
 
     A component of that vector is at most radius / plane spacing, so that rounding finds it where planes are more than
     two radii apart; otherwise the neighbouring cells are tried too.
     """
-    spacing_A = 1 / np.linalg.norm(np.linalg.inv(matrix), axis=0)
-    ranges = [range(-n, n + 1) for n in np.ceil(radius_A / spacing_A - 0.5).astype(int).clip(0, 3)]
-    pairs, vectors = [], []
-    for start in range(0, len(frac), ROWS_AT_ONCE):
-        apart = frac[None] - frac[start : start + ROWS_AT_ONCE, None]
-        apart -= np.round(apart)
-        best, best_vector = np.full(apart.shape[:2], np.inf), apart
-        for cell in ((a, b, c) for a in ranges[0] for b in ranges[1] for c in ranges[2]):
-            shifted = apart + cell if any(cell) else apart
-            cartesian = shifted @ matrix
-            squared = np.einsum("ijk,ijk->ij", cartesian, cartesian)
-            nearer = squared < best
-            best_vector = np.where(nearer[..., None], shifted, best_vector) if any(cell) else best_vector
-            best = np.where(nearer, squared, best)
-        i, j = np.nonzero(best < radius_A**2)
-        upper = i + start < j
-        pairs.append(np.stack([i[upper] + start, j[upper]], axis=1))
-        vectors.append(best_vector[i[upper], j[upper]])
-    return np.concatenate(pairs), np.concatenate(vectors)
+    spacings_A = volume_and_spacings(matrix)[1]
+    ranges = [min(3, max(0, math.ceil(radius_A / spacing_A - 0.5))) for spacing_A in spacings_A]
+    cells = np.array(list(product(*(range(-n, n + 1) for n in ranges))), dtype=float)
+    found = [
+        _pairs_from(start, frac, matrix, radius_A, cells)
+        for start in range(0, len(frac), ROWS_AT_ONCE // len(cells) + 1)
+    ]
+    if len(found) == 1:
+        return found[0]
+    return np.concatenate([pairs for pairs, _ in found]), np.concatenate([vectors for _, vectors in found])
+
+
+def _pairs_from(
+    start: int, frac: Floats, matrix: Floats, radius_A: float, cells: Floats
+) -> tuple[NDArray[np.int64], Floats]:
+    """Close pairs whose first site is one of the next `ROWS_AT_ONCE` ones (fewer with neighbouring cells)."""
+    rows = frac[start : start + ROWS_AT_ONCE // len(cells) + 1]
+    apart = frac[None] - rows[:, None]
+    apart -= np.rint(apart)
+    if len(cells) > 1:
+        shifted = apart[..., None, :] + cells
+        nearest = ((shifted @ matrix) ** 2).sum(axis=-1).argmin(axis=-1)
+        apart = apart + cells[nearest]
+    cartesian = apart @ matrix
+    i, j = np.nonzero(np.einsum("ijk,ijk->ij", cartesian, cartesian) < radius_A**2)
+    upper = i + start < j
+    i, j = i[upper], j[upper]
+    return np.stack([i + start, j], axis=1), apart[i, j]
 
 
 def sites_of(atoms: Atoms, images: Images, matrix: Floats) -> tuple[Floats, list[Species], list[str]]:

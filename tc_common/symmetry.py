@@ -95,7 +95,7 @@ def _misfit(name: str) -> str:
 
 def _listed(block: Block) -> Operations | None:
     """The operations of the file's list; None without one."""
-    lists = [tuple(block.column(tag)) for tag in OPERATION_TAGS if block.known((tag,))]
+    lists = [tuple(found) for tag in OPERATION_TAGS if (found := block.column(tag)) and found not in (["?"], ["."])]
     if not lists:
         return None
     if any(len(texts) > MOST_OPERATIONS for texts in lists):
