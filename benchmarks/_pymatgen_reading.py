@@ -1,4 +1,4 @@
-"""How crystals were read until gemmi: pymatgen's CifParser and its checks, frozen as the oracle of `benchmarks.reading`."""
+"""How crystals were read until gemmi, by pymatgen's CifParser, with its checks: the frozen oracle of a benchmark."""
 
 import math
 import re

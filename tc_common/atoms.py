@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tc_common.cif import COORDINATE_TAGS, MULTIPLICITY_TAGS, Block, CrystalError, number
+from tc_common.cif import COORDINATE_TAGS, LONGEST_VALUE, MULTIPLICITY_TAGS, Block, CrystalError, number
 from tc_common.formula import declared_formula
 from tc_common.symbols import element_of_label, species, species_of_label, writes_capitals
 from tc_common.symmetry import Operations
@@ -112,6 +112,8 @@ def listed_atoms(block: Block) -> Atoms:
 def _texts(block: Block, tag: str, rows: int) -> list[str]:
     """A column of the atom list; empty if it is missing, or of another loop."""
     column = block.column(tag)
+    if any(len(text) > LONGEST_VALUE for text in column):
+        raise CrystalError(f"{tag} has a value of more than {LONGEST_VALUE} characters")
     if column and len(column) != rows:
         raise CrystalError(f"{tag} has {len(column)} values for {rows} atoms; put them into one loop")
     return column

@@ -23,7 +23,7 @@ from tc_common.atoms import (
     listed_atoms,
     unfold,
 )
-from tc_common.cif import CELL_TAGS, Block, CrystalError, crystal_block, number
+from tc_common.cif import CELL_TAGS, SIGNIFICANT, Block, CrystalError, crystal_block, number
 from tc_common.formats import load
 from tc_common.formula import check_formula
 from tc_common.sites import WHOLE, close_pairs, kept_sites, merge, sites_of, volume_and_spacings
@@ -79,7 +79,7 @@ def parse_crystal(text: str) -> Structure:
         CrystalError: too large, no structure in it, or one that contradicts itself or fails `check_crystal`.
     """
     block = crystal_block(text)
-    if any(tag.startswith(MAGNETIC_TAGS) for tag in block.tags):
+    if any(tag.startswith(MAGNETIC_TAGS) for tag in block.tags - SIGNIFICANT):
         raise CrystalError("a magnetic CIF; give the nuclear structure alone")
     lattice = _lattice(block)
     atoms = listed_atoms(block)
@@ -116,7 +116,9 @@ def _lattice(block: Block) -> Lattice:
     cosines = [math.cos(math.radians(angle)) for angle in angles]
     if 1 + 2 * math.prod(cosines) - sum(cosine**2 for cosine in cosines) <= 1e-9:
         raise CrystalError(f"a cell of angles {angles} degrees has no volume (_cell_angle_)")
-    return Lattice(_vectors(lengths, cosines))
+    matrix = np.array(_vectors(lengths, cosines))
+    _check_planes(volume_and_spacings(matrix)[1])
+    return Lattice(matrix)
 
 
 def _vectors(lengths: list[float], cosines: list[float]) -> list[list[float]]:
@@ -193,6 +195,7 @@ def checked_structure(structure: Structure) -> Structure:
     species = [_plain(site.species) for site in structure]
     frac, matrix = structure.frac_coords, structure.lattice.matrix
     _check_finite(matrix, frac)
+    _check_planes(volume_and_spacings(matrix)[1])
     pairs, vectors = close_pairs(frac, matrix, SHORTEST_DISTANCE_A)
     remarks: list[str] = []
     if len(pairs):
@@ -256,8 +259,7 @@ def _check_physics(matrix: Floats, species: list[Composition]) -> float:
     smallest, largest = VOLUME_PER_ATOM_A3
     if not smallest <= volume_A3 / sum(filled) <= largest:
         raise CrystalError(f"{volume_A3 / sum(filled):.3g} Å³ per atom; crystals have {smallest:g} to {largest:g} Å³")
-    if min(spacings_A) < SHORTEST_DISTANCE_A:
-        raise CrystalError(f"lattice planes closer than {SHORTEST_DISTANCE_A} Å")
+    _check_planes(spacings_A)
     mass = sum(amount * _mass(element) for element, amount in _amounts(species).items())
     density = mass * GRAMS_PER_CM3 / volume_A3
     if density > LARGEST_DENSITY_G_CM3:
@@ -266,6 +268,12 @@ def _check_physics(matrix: Floats, species: list[Composition]) -> float:
             "(_cell_length_, _cell_angle_) and the setting of the space group"
         )
     return volume_A3
+
+
+def _check_planes(spacings_A: list[float]) -> None:
+    """Refuse cells that are flat, however long their edges are."""
+    if min(spacings_A) < SHORTEST_DISTANCE_A:
+        raise CrystalError(f"lattice planes closer than {SHORTEST_DISTANCE_A} Å (_cell_length_, _cell_angle_)")
 
 
 @lru_cache(maxsize=256)

@@ -16,6 +16,8 @@ from tc_common.cif import CrystalError
 Floats = NDArray[np.float64]
 Species = dict[str, float]
 ROWS_AT_ONCE = 128
+MOST_NEIGHBOURS = 20_000  # sites times neighbouring cells that are searched for close pairs: a second
+MOST_CLOSE_PAIRS = 20_000
 SCALED = f"occupancies of a shared site that sum to at most {OCCUPANCY_TOLERANCE} were scaled to 1"
 MERGED = "split positions of one atom were merged to their mean"
 WHOLE = "lists all atoms of the cell and its symmetry too; every atom was taken once"
@@ -43,21 +45,22 @@ def close_pairs(frac: Floats, matrix: Floats, radius_A: float) -> tuple[NDArray[
     spacings_A = volume_and_spacings(matrix)[1]
     ranges = [min(3, max(0, math.ceil(radius_A / spacing_A - 0.5))) for spacing_A in spacings_A]
     cells = np.array(list(product(*(range(-n, n + 1) for n in ranges))), dtype=float)
-    found = [
-        _pairs_from(start, frac, matrix, radius_A, cells)
-        for start in range(0, len(frac), ROWS_AT_ONCE // len(cells) + 1)
-    ]
+    if len(frac) * len(cells) > MOST_NEIGHBOURS:
+        raise CrystalError("its cell is so skewed that distances take long; give the reduced cell (_cell_angle_)")
+    rows = ROWS_AT_ONCE // len(cells) + 1
+    found = [_pairs_from(start, rows, frac, matrix, radius_A, cells) for start in range(0, len(frac), rows)]
+    if sum(len(pairs) for pairs, _ in found) > MOST_CLOSE_PAIRS:
+        raise CrystalError(f"more than {MOST_CLOSE_PAIRS} pairs of atoms closer than {radius_A} Å (_atom_site_fract_)")
     if len(found) == 1:
         return found[0]
     return np.concatenate([pairs for pairs, _ in found]), np.concatenate([vectors for _, vectors in found])
 
 
 def _pairs_from(
-    start: int, frac: Floats, matrix: Floats, radius_A: float, cells: Floats
+    start: int, rows: int, frac: Floats, matrix: Floats, radius_A: float, cells: Floats
 ) -> tuple[NDArray[np.int64], Floats]:
-    """Close pairs whose first site is one of the next `ROWS_AT_ONCE` ones (fewer with neighbouring cells)."""
-    rows = frac[start : start + ROWS_AT_ONCE // len(cells) + 1]
-    apart = frac[None] - rows[:, None]
+    """Close pairs whose first site is one of some rows."""
+    apart = frac[None] - frac[start : start + rows, None]
     apart -= np.rint(apart)
     if len(cells) > 1:
         shifted = apart[..., None, :] + cells
