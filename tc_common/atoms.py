@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tc_common.cif import COORDINATE_TAGS, LONGEST_VALUE, MULTIPLICITY_TAGS, Block, CrystalError, number
+from tc_common.cif import COORDINATE_TAGS, LONGEST_VALUE, MULTIPLICITY_TAGS, Block, CrystalError, numbers
 from tc_common.formula import declared_formula
 from tc_common.symbols import element_of_label, species, species_of_label, writes_capitals
 from tc_common.symmetry import Operations
@@ -88,9 +88,7 @@ def listed_atoms(block: Block) -> Atoms:
         _occupied(found, occupancy)
         for found, occupancy in zip(_symbols(block, rows), _occupancies(block, rows), strict=True)
     ]
-    frac = np.array(
-        [[_coordinate(text, tag) for text in column] for tag, column in zip(COORDINATE_TAGS, columns, strict=True)]
-    ).T
+    frac = np.array([_coordinates(block, tag) for tag in COORDINATE_TAGS]).T
     kept, remarks = _atoms_only(block, frac, kinds)
     if not kept:
         raise CrystalError("lists no atoms: all rows are vacancies, dummies or unoccupied")
@@ -119,11 +117,14 @@ def _texts(block: Block, tag: str, rows: int) -> list[str]:
     return column
 
 
-def _coordinate(text: str, tag: str) -> float:
-    value = number(text, tag)
-    if abs(value) > LARGEST_COORDINATE:
-        raise CrystalError(f"{tag} is {text[:20]!r}; fractional coordinates are of the order of 1")
-    return value
+def _coordinates(block: Block, tag: str) -> list[float]:
+    """A column of fractional coordinates."""
+    texts = block.column(tag)
+    values = numbers(texts, tag)
+    if max(values) > LARGEST_COORDINATE or min(values) < -LARGEST_COORDINATE:
+        strange = texts[max(range(len(values)), key=lambda n: abs(values[n]))]
+        raise CrystalError(f"{tag} is {strange[:20]!r}; fractional coordinates are of the order of 1")
+    return values
 
 
 def _symbols(block: Block, rows: int) -> list[Amounts]:
@@ -149,15 +150,19 @@ def _symbols(block: Block, rows: int) -> list[Amounts]:
 
 def _occupancies(block: Block, rows: int) -> list[float | None]:
     """Occupancy of every row; None where it is left out, which means full."""
-    column = _texts(block, "_atom_site_occupancy", rows)
-    return [None if text in ("?", ".") else _occupancy(text) for text in column] if column else [None] * rows
-
-
-def _occupancy(text: str) -> float:
-    value = number(text, "_atom_site_occupancy")
-    if not 0 <= value <= OCCUPANCY_TOLERANCE:
-        raise CrystalError(f"occupancy {text[:20]} is outside (0, 1]; give the fraction of the site that is filled")
-    return value
+    tag = "_atom_site_occupancy"
+    texts = _texts(block, tag, rows)
+    if not texts:
+        return [None] * rows
+    given = [text for text in texts if text not in ("?", ".")]
+    values = iter(numbers(given, tag))
+    found = [None if text in ("?", ".") else next(values) for text in texts]
+    for text, value in zip(texts, found, strict=True):
+        if value is not None and not 0 <= value <= OCCUPANCY_TOLERANCE:
+            raise CrystalError(
+                f"occupancy {text[:20]} is outside (0, 1]; give the fraction of the site that is filled"
+            )
+    return found
 
 
 def _occupied(amounts: Amounts, occupancy: float | None) -> Amounts:
@@ -252,13 +257,10 @@ def unfold(atoms: Atoms, operations: Operations, matrix: Floats) -> Images:
         raise CrystalError(f"up to {size} atoms in the cell; at most {MOST_IMAGES} are unfolded")
     frac, stabilisers, moved_A = _special_positions(atoms.frac, operations, matrix)
     images = wrapped((operations.rotations @ frac.T).transpose(2, 0, 1) + operations.translations)
-    first = _first_of_each(images)
-    count = first.sum(axis=1)
-    if (count * stabilisers == len(operations.rotations)).all():
-        found = images[first]
-    else:
-        distinct = [_apart(each[kept], matrix) for each, kept in zip(images, first, strict=True)]
-        found, count = np.concatenate(distinct), np.array([len(each) for each in distinct])
+    distinct = [each[first] for each, first in zip(images, _first_of_each(images), strict=True)]
+    if any(len(each) * order != images.shape[1] for each, order in zip(distinct, stabilisers.tolist(), strict=True)):
+        distinct = [_apart(each, matrix) for each in distinct]
+    found, count = np.concatenate(distinct), np.array([len(each) for each in distinct])
     if len(found) > LARGEST_CELL_SITES:
         raise CrystalError(f"{len(found)} sites; between 1 and {LARGEST_CELL_SITES} can be used")
     return Images(found, np.repeat(np.arange(len(count)), count), count, moved_A)
@@ -287,17 +289,12 @@ def _special_positions(
     return frac + shift, stabilisers, math.sqrt(((shift @ matrix) ** 2).sum(axis=1).max())
 
 
-def _first_of_each(images: Floats) -> NDArray[np.bool_]:
-    """Which images (A, O, 3) of each atom are the first at their place, to a millionth of the cell; (A, O)."""
+def _first_of_each(images: Floats) -> list[list[int]]:
+    """Which of the images (A, O, 3) of each atom are the first at their place, to a millionth of the cell."""
     grid = np.rint(images * 1e6).astype(np.int64) % 1_000_000
     keys = (grid[..., 0] * 1_000_003 + grid[..., 1]) * 1_000_003 + grid[..., 2]
-    order = keys.argsort(axis=1, kind="stable")
-    ordered = np.take_along_axis(keys, order, axis=1)
-    new = np.ones(keys.shape, dtype=bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = np.empty_like(new)
-    np.put_along_axis(first, order, new, axis=1)
-    return first
+    last = images.shape[1] - 1
+    return [sorted({key: last - n for n, key in enumerate(reversed(row))}.values()) for row in keys.tolist()]
 
 
 def _apart(found: Floats, matrix: Floats) -> Floats:

@@ -8,6 +8,7 @@ change the crystal and left alone elsewhere, as in names of authors, comments an
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -65,6 +66,7 @@ SIGNIFICANT = frozenset(
 FOREIGN = re.compile(r"[^\x00-\x7f]")
 MARK = re.compile(r"<U\+([0-9A-F]{4,6})>")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?(\(\d+\))?")
+DIGITS = re.compile(r"[-+.0-9]{1,100000}")  # what float() reads of these is what CIF means
 GEMMI_ERROR = re.compile(
     r"string(?::(?P<line>\d+)(?::\d+\(\d+\))?)?(?: in (?P<block>[^:]*))?: (?P<reason>.*)", re.DOTALL
 )
@@ -124,6 +126,18 @@ def number(text: str, tag: str) -> float:
     if not math.isfinite(value):
         raise CrystalError(f"{tag} is {text[:20]!r}, not a finite number")
     return value
+
+
+def numbers(texts: list[str], tag: str) -> list[float]:
+    """Values of a column of CIF numbers.
+
+    Raises:
+        CrystalError: one of them is none, or not finite.
+    """
+    if DIGITS.fullmatch("".join(texts)):
+        with suppress(ValueError):
+            return [float(text) for text in texts]
+    return [number(text, tag) for text in texts]
 
 
 def crystal_block(text: str) -> Block:

@@ -5,6 +5,7 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
@@ -20,7 +21,9 @@ B 0 1.7817 1.762
 B 1.543 0.89085 1.762
 """
 MAGNESIUM_DIBORIDE = Structure(
-    Lattice.hexagonal(3.086, 3.524), ["Mg2+", "B", "B"], [[0, 0, 0], [1 / 3, 2 / 3, 0.5], [2 / 3, 1 / 3, 0.5]]
+    Lattice.hexagonal(3.086, 3.524),
+    ["Mg2+", "B", "B"],
+    np.array([[0, 0, 0], [1 / 3, 2 / 3, 0.5], [2 / 3, 1 / 3, 0.5]]),
 )
 
 
