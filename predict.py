@@ -3,26 +3,30 @@
     python predict.py data/sample/cifs/MgB2-AlB2.cif
     python predict.py folder_of_cifs --model ensemble --csv predictions.csv
 
-A folder stands for all *.cif below it, in the order of their names. One row is printed for each file as soon as it is
-known, with a warning where its composition or its graph lies farther from the training materials than 95 % of those
-lie from each other. A file that cannot be read is a row with its reason, and the others go on.
+A folder means all *.cif below it, in the order of their names. One row is printed for each file as soon as it is
+predicted, with a warning where its composition or its graph is farther from the training set than 95 % of the training
+materials are from their nearest neighbour. A file that cannot be read is a row with its reason; the others go on.
 
 Exit status: 0 every file was predicted, 1 a file was not, 2 a mistake in the command (nothing is written).
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pymatgen.core import Structure
 from tqdm import tqdm
 from tyro.conf import Positional
 
 from gat_pipeline.allocator import tune_memory
-from prediction.inputs import check_arguments, cif_files
+from prediction.inputs import check_arguments, check_table, cif_files
 from prediction.load import ModelName, load_predictor
-from prediction.output import header, line, no_table, say, table
+from prediction.output import header, line, say, table
 from prediction.stream import rows_of
 from tc_common.cli import parse, run
+from tc_common.crystals import read_crystal
+from tc_common.reading import LimitedReader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,7 @@ class PredictConfig:
     model: ModelName = "alignn"
     """alignn (graph network), dinov3 (vision), or ensemble (weighted mean; fits trees first, which takes seconds)."""
     csv: Path | None = None
-    """Also write the rows to this table (Tc in K; ranks are shares from 0 to 1), whole or not at all."""
+    """Also write the rows to this table (Tc in K; percentiles from 0 to 1), whole or not at all."""
     models_dir: Path = Path("models/3dsc")
     """Folder of the shipped models."""
     device: str = "cpu"
@@ -58,26 +62,35 @@ def main() -> None:
     config = parse(PredictConfig, prog="predict.py", description=__doc__ or "")
     tune_memory()
     check_arguments(config.files)
+    if config.csv:
+        check_table(config.csv, config.files)
+    with LimitedReader(read_crystal) as read_file:  # gets ready while the model is loaded
+        failed, total = predict_files(config, read_file)
+    if failed:
+        print(f"{failed} of {total} files could not be predicted", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def predict_files(config: PredictConfig, read_file: Callable[[Path], Structure]) -> tuple[int, int]:
+    """Print and keep a row for every file; how many failed, of how many."""
     if config.model == "ensemble":
         print("reading the models and fitting trees to the training compositions …", file=sys.stderr)
     predictor = load_predictor(
         config.models_dir, config.model, config.device, config.dinov3_checkpoint, config.dinov3_val_predictions
     )
     if predictor.validation is None:
-        print("no --dinov3-val-predictions, hence no intervals", file=sys.stderr)
+        print("no --dinov3-val-predictions, therefore no intervals", file=sys.stderr)
     failed = total = 0
     count = sum(1 for _ in cif_files(config.files)) if sys.stderr.isatty() else None
-    with table(config.csv) if config.csv else no_table() as keep:
+    with table(config.csv) as keep:
         say(header())
         for row in tqdm(
-            rows_of(predictor, cif_files(config.files)), total=count, unit="file", leave=False, disable=None
+            rows_of(predictor, cif_files(config.files), read_file), total=count, unit="file", leave=False, disable=None
         ):
             say(line(row))
             keep(row)
             failed, total = failed + bool(row.error), total + 1
-    if failed:
-        print(f"{failed} of {total} files could not be predicted", file=sys.stderr)
-        raise SystemExit(1)
+    return failed, total
 
 
 if __name__ == "__main__":

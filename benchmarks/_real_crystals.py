@@ -11,7 +11,7 @@ import pandas as pd
 
 from data.archives import unpack
 from data.tables import rows_3dsc
-from tc_common.environment import processor
+from tc_common.environment import processor, usable_cores
 
 
 def archive_3dsc() -> Path | None:
@@ -46,7 +46,7 @@ def machine() -> dict[str, Any]:
     """Processor, cores, load and versions, for the record beside every number."""
     return {
         "cpu": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "load_average_1_min": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         **{name: version(name) for name in ("numpy", "opencv-python-headless", "pymatgen", "scipy")},

@@ -1,4 +1,4 @@
-"""Unpacking archives from strangers: only plain files, only below one folder, only up to a stated size."""
+"""Unpack untrusted archives: plain files only, below one folder only, up to a stated size only."""
 
 import bz2
 import gzip
@@ -32,7 +32,7 @@ class Member(NamedTuple):
 
 
 def unpack(archive: Path, target: Path) -> int:
-    """Write `3DSC_MP.csv` and the `cifs/*.cif` beside it into the new folder `target`; give their number.
+    """Write `3DSC_MP.csv` and the `cifs/*.cif` of its folder into the new folder `target`; give their number.
 
     The folders above them in the archive are cut off. `target` appears whole or not at all.
 
@@ -65,7 +65,7 @@ def find_table(archive: Path) -> PurePosixPath:
         raise UserError(f"{archive} is cut off, damaged or no archive ({error}); fetch it again") from error
     found = [name.parent for name in names if name.name == TABLE]
     if len(found) != 1 or not any(name.parent == found[0] / "cifs" for name in names):
-        raise UserError(f"{archive} holds {len(found)} files {TABLE} with cifs/ beside them; one is needed")
+        raise UserError(f"{archive} holds {len(found)} files {TABLE} with a folder cifs/; one is needed")
     return found[0]
 
 
@@ -96,7 +96,7 @@ def members(archive: Path) -> Iterator[Member]:
     """The plain files of a tar (plain, gzip, bzip2, xz) or zip archive, in its order.
 
     Raises:
-        UserError: a member that no honest release has.
+        UserError: a member of a kind that no release has.
     """
     yield from _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
 
@@ -117,7 +117,7 @@ def _tar_members(archive: Path) -> Iterator[Member]:
 
 
 def _decompressed(archive: Path) -> IO[bytes]:
-    """Content of a file compressed by gzip, bzip2, xz or not at all, told by its first bytes."""
+    """Content of a file compressed by gzip, bzip2, xz or not at all, recognised by its first bytes."""
     with archive.open("rb") as stream:
         magic = stream.read(6)
     if magic.startswith(b"\x1f\x8b"):

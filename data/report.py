@@ -7,6 +7,7 @@ import pandas as pd
 
 from data.materials import multiple_tc
 from data.tables import REJECTED
+from tc_common.files import printable, table_text
 from tc_common.splits import SPLITS, TC_EDGES_K, splits_sha256
 
 ROWS_SHOWN = 10
@@ -30,9 +31,9 @@ def rows_report(rows: pd.DataFrame) -> dict[str, Any]:
 
 def audit_log(rows: pd.DataFrame) -> pd.DataFrame:
     """Every row of the source once, in its order, with its status: nothing is lost without being listed."""
-    return rows.sort_values("row")[["row", "material_id", "formula", "tc", "status", "reason"]].replace(
-        {"status": {"": "included"}}
-    )
+    table = rows.sort_values("row")[["row", "material_id", "formula", "tc", "status", "reason"]]
+    texts = {column: table[column].map(table_text) for column in ("material_id", "formula", "reason")}
+    return table.assign(**texts).replace({"status": {"": "included"}})
 
 
 def split_report(splits: dict[str, pd.DataFrame], others: pd.DataFrame, leakage: dict[str, Any]) -> dict[str, Any]:
@@ -68,11 +69,12 @@ def show_rows(report: dict[str, Any], out: Path) -> None:
     print("rows: " + ", ".join(f"{count} {what}" for what, count in report["rows"].items()))
     for kind, text in (("rejected", "reason"), ("altered", "remark"), ("retracted", "retraction")):
         for entry in report[kind][:ROWS_SHOWN]:
-            print(f"  {kind} row {entry['row']:>6}  {entry['material_id'][:44]:<44}  {entry[text]}")
+            name, why = printable(entry["material_id"])[:44], printable(entry[text])
+            print(f"  {kind} row {entry['row']:>6}  {name:<44}  {why}")
         if len(report[kind]) > ROWS_SHOWN:
             print(f"  {len(report[kind]) - ROWS_SHOWN} more {kind} rows in {out / 'report.json'}")
     for entry in report["multiple_tc"][:ROWS_SHOWN]:
-        formulas = " = ".join(entry["formulas"])
+        formulas = printable(" = ".join(entry["formulas"]))
         print(f"  {formulas} is listed with Tc {entry['listed_K']} K, included as {entry['included_K']} K")
 
 

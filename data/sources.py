@@ -1,6 +1,5 @@
-"""Where crystals come from: the shipped sample, a folder, an archive, CSV files of CIF texts, a download."""
+"""Data sources: the shipped sample, a folder, an archive, CSV files of CIF texts, a download."""
 
-import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from data.archives import TABLE, unpack
 from data.download import fetch_3dsc
 from data.tables import jarvis_texts, rows_3dsc, rows_jarvis, rows_sample
 from tc_common.errors import UserError
-from tc_common.files import sha256, write_json
+from tc_common.files import read_json, sha256, write_json
 
 RECORD = "SOURCE.json"
 
@@ -96,10 +95,10 @@ def _is_there(target: Path, record: dict[str, str]) -> bool:
         target.parent.mkdir(parents=True, exist_ok=True)
         return False
     try:
-        made_from = json.loads((target / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        made_from = read_json(target / RECORD)
+    except UserError:
         made_from = {}
-    if not isinstance(made_from, dict) or not record.items() <= made_from.items():
+    if not record.items() <= made_from.items():
         raise UserError(f"{target} holds another source's files; remove it or give another --unpack-dir")
     return True
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from gat_pipeline.graphs import RECIPE, CrystalGraph, GraphOptions, build_graph
 from tc_common.cli import log
 from tc_common.crystals import read_crystal
+from tc_common.environment import usable_cores
 from tc_common.errors import UserError
 from tc_common.files import atomic_write
 
@@ -58,7 +59,7 @@ def _build(cifs: Sequence[Path], options: GraphOptions) -> list[CrystalGraph]:
 
 
 def _in_processes(cifs: Sequence[Path], options: GraphOptions) -> Iterable[CrystalGraph | str]:
-    processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = usable_cores()
     build = partial(graph_or_reason, options=options)
     if processes == 1 or len(cifs) < WORTH_PROCESSES:
         return [build(cif) for cif in cifs]

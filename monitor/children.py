@@ -1,10 +1,13 @@
-"""A training that the monitor started itself: the only process it ever signals."""
+"""Processes that the monitor starts: the training, the only one it signals, and what keeps the computer awake."""
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 import psutil
@@ -65,9 +68,9 @@ class Child:
         if status is None:
             self.process.kill()
             status = self.process.wait()
-        for member in family:  # psutil knows a process by pid and start, so a recycled pid is safe
-            if member.is_running():
-                member.kill()
+        for process in family:  # psutil knows a process by pid and start, so a recycled pid is safe
+            if process.is_running():
+                process.kill()
         return status
 
     def _family(self) -> list[psutil.Process]:
@@ -82,3 +85,43 @@ class Child:
             self.lines.append(line.rstrip())
             if echo is not None:
                 print(line, end="", file=echo, flush=True)
+
+
+# Both end by themselves when the monitor ends, however it ends.
+HELPERS = {
+    "caffeinate": ("-i", "-w", "{pid}"),
+    "systemd-inhibit": (
+        "--what=sleep:idle", "--who=SuperVision", "--why=a training runs", "--mode=block",
+        "tail", "--pid={pid}", "-f", "/dev/null",
+    ),
+}  # fmt: skip
+SECONDS_TO_REFUSE = 0.5
+
+
+@contextmanager
+def awake(wanted: bool = True) -> Iterator[str]:
+    """Hold the computer awake inside the block; gives what holds it, or why nothing does."""
+    if not wanted:
+        yield "the computer may sleep: --no-keep-awake"
+        return
+    helper = next((name for name in HELPERS if shutil.which(name)), None)
+    if helper is None:
+        yield f"the computer may sleep: it has no {' nor '.join(HELPERS)}"
+        return
+    words = [helper, *(word.format(pid=os.getpid()) for word in HELPERS[helper])]
+    holder = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        yield _outcome(helper, holder)
+    finally:
+        if holder.poll() is None:
+            holder.terminate()
+        holder.communicate()
+
+
+def _outcome(helper: str, holder: "subprocess.Popen[bytes]") -> str:
+    try:
+        holder.wait(SECONDS_TO_REFUSE)
+    except subprocess.TimeoutExpired:
+        return f"{helper} keeps the computer awake"
+    assert holder.stderr is not None
+    return f"the computer may sleep: {helper} said {holder.stderr.read().decode(errors='replace').strip()[:200]!r}"

@@ -35,7 +35,7 @@ class Command:
 
     @property
     def models_dir(self) -> Path:
-        """Folder in which the trainer signs its lock."""
+        """Folder with the trainer's lock and status file."""
         return Path(self.flag("models_dir") or "models")
 
     @property
@@ -49,7 +49,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Cut:
-    """How a group of samples is cut into batches; their product never changes."""
+    """How the samples of an optimiser step are split into micro-batches; the product never changes."""
 
     batch_size: int
     grad_accumulation: int
@@ -60,12 +60,12 @@ class Cut:
     def halved(self, min_batch: int) -> "Cut | None":
         """About half the batch at the same samples per step; None if that would be less than `min_batch`.
 
-        An odd batch goes down to the largest whole divisor of the group.
+        An odd batch goes down to the largest divisor of the step's samples.
         """
-        group = self.batch_size * self.grad_accumulation
+        samples = self.batch_size * self.grad_accumulation
         for batch in range(self.batch_size // 2, min_batch - 1, -1):
-            if group % batch == 0:
-                return Cut(batch, group // batch)
+            if samples % batch == 0:
+                return Cut(batch, samples // batch)
         return None
 
 
@@ -73,7 +73,7 @@ def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], Command | None
     """The monitor's own flags, and the command behind `--` if there is one.
 
     Raises:
-        UserError: nothing stands behind `--`.
+        UserError: there is nothing behind `--`.
     """
     if "--" not in arguments:
         return list(arguments), None

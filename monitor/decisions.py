@@ -1,10 +1,11 @@
-"""When a training is in trouble: pure functions of what was measured."""
+"""Limits of the monitor, and when a training exceeds them: pure functions of what was measured."""
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from monitor.measuring import Sample
-from monitor.settings import MonitorConfig
 from tc_common.errors import reports_out_of_memory
 
 # Steps are compared with the run's own median once it has shown its pace.
@@ -12,8 +13,63 @@ STEPS_TO_KNOW_THE_PACE = 5
 REMEMBERED = 200
 
 
+LEAST = {
+    "max_rss_MB": 1.0,
+    "min_available_MB": 0.0,
+    "max_swap_in_MB_s": 0.0,
+    "slow_factor": 1.0,
+    "confirm": 1,
+    "settle_seconds": 0.0,
+    "stop_seconds": 0.0,
+    "min_batch": 1,
+    "max_restarts": 0,
+    "back_off_seconds": 0.0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorConfig:
+    """Limits, and what the monitor may do."""
+
+    attach: int | None = None
+    """Process id of a training that runs already: watch it and do nothing."""
+    max_rss_MB: float = math.inf
+    """Memory of the training and its loaders beyond which it is relieved, in MB (set it below a hard limit)."""
+    min_available_MB: float = 500.0
+    """Memory that the computer (or its container) must keep available, in MB (0 = do not look)."""
+    max_swap_in_MB_s: float = 20.0
+    """Rate of reading back from swap beyond which the computer is busy with that alone, in MB/s."""
+    slow_factor: float = 4.0
+    """A step of this many times the run's median is reported (>= 1)."""
+    confirm: int = 2
+    """Samples in a row that must show a shortage (>= 1)."""
+    settle_seconds: float = 30.0
+    """Seconds after a start in which the whole computer's shortage is not yet blamed on the training (>= 0)."""
+    stop_seconds: float = 60.0
+    """Seconds a training gets to save and leave before it is killed (>= 0; its last checkpoint stays good)."""
+    min_batch: int = 1
+    """Smallest batch to go down to (>= 1)."""
+    max_restarts: int = 5
+    """Crashes after which the monitor gives up (>= 0)."""
+    back_off_seconds: float = 5.0
+    """Pause before the first restart after a crash, doubled each time up to 5 minutes (>= 0)."""
+    interval_seconds: float = 2.0
+    """Seconds between samples (> 0)."""
+    log_file: Path = Path("results/monitor.jsonl")
+    """What was seen and decided, a JSON object a line, appended."""
+    keep_awake: bool = True
+    """Keep the computer from sleeping (caffeinate, systemd-inhibit)."""
+
+    def __post_init__(self) -> None:
+        for name, least in LEAST.items():
+            if not getattr(self, name) >= least:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {least:g}, got {getattr(self, name)}")
+        if not 0 < self.interval_seconds < math.inf:
+            raise ValueError(f"--interval-seconds must be > 0 and finite, got {self.interval_seconds}")
+
+
 def shortage(sample: Sample, seconds_since_start: float, config: MonitorConfig) -> str:
-    """What is short, in words; empty if nothing is."""
+    """The shortage in one sentence; empty if there is none."""
     if sample.rss_MB > config.max_rss_MB:
         return f"the training holds {sample.rss_MB:.0f} MB of the {config.max_rss_MB:.0f} MB it may"
     if seconds_since_start < config.settle_seconds:
@@ -45,7 +101,7 @@ class Judge:
         self.short_in_a_row = 0
 
     def slowness(self, sample: Sample) -> str:
-        """In words, if the steps since the last sample took far longer than the run's median; else empty."""
+        """One sentence if the last steps took far longer than the run's median; else empty."""
         seconds = sample.note.get("seconds_per_step")
         if seconds is None or sample.total_steps == self.judged_step:
             return ""

@@ -1,4 +1,4 @@
-"""What the monitor saw and decided, a JSON object a line."""
+"""Event log of the monitor: samples and decisions, one JSON object a line."""
 
 import json
 import math

@@ -1,12 +1,14 @@
-"""Memory, swap and speed of a running training, as psutil and the trainer's own note tell them."""
+"""Memory, swap and speed of a running training, from psutil and the trainer's status file; other trainings."""
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from monitor.commands import TRAINERS, Command
 from tc_common.lock import read_status
 
 MB = 1e6
@@ -16,14 +18,12 @@ MB = 1e6
 class Sample:
     """One look at a training and its computer."""
 
-    time_s: float
-    """Of a monotonic clock."""
     rss_MB: float
     """The trainer's resident memory and what its loaders hold besides."""
     available_MB: float
     swap_in_MB_s: float
     note: dict[str, Any]
-    """The trainer's own word: epoch, step, seconds per step; empty before the first."""
+    """The trainer's status: epoch, step, seconds per step; empty before the first."""
 
     @property
     def total_steps(self) -> int:
@@ -36,7 +36,7 @@ class Meter:
 
     Args:
         pid: the trainer, or what launched it.
-        models_dir: where it signs its lock.
+        models_dir: folder with its lock and status file.
     """
 
     def __init__(self, pid: int, models_dir: Path) -> None:
@@ -53,11 +53,10 @@ class Meter:
             raise psutil.NoSuchProcess(self.process.pid)
         family = [self.process, *self.process.children(recursive=True)]
         return Sample(
-            time_s=time.monotonic(),
-            rss_MB=sum(_held_MB(member, first=member is self.process) for member in family),
+            rss_MB=sum(_held_MB(process, first=process is self.process) for process in family),
             available_MB=available_MB(),
             swap_in_MB_s=self._swap_in_MB_s(),
-            note=self._note({member.pid for member in family}),
+            note=self._note({process.pid for process in family}),
         )
 
     def _swap_in_MB_s(self) -> float:
@@ -67,7 +66,7 @@ class Meter:
         return max(rate, 0.0)
 
     def _note(self, family: set[int]) -> dict[str, Any]:
-        """The note in the models folder, if one of this family signed it."""
+        """The status file in the models folder, if a process of this family wrote it."""
         note = read_status(self.models_dir)
         return note if note.get("pid") in family else {}
 
@@ -107,3 +106,41 @@ def killed_for_memory(path: Path = Path("/proc/vmstat")) -> int:
     except OSError:
         return 0
     return int(counts.get("oom_kill", 0))
+
+
+@dataclass(frozen=True)
+class OtherTraining:
+    """A training of this project that another process started."""
+
+    pid: int
+    command: str
+    folder: str
+    """Where it was started."""
+    since: str
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} (since {self.since}, in {self.folder}): {self.command}"
+
+
+def other_trainings(ours: set[int], module: str | None) -> list[OtherTraining]:
+    """Running trainers, loaders left out.
+
+    Args:
+        ours: processes that do not count, nor their children.
+        module: also counts as a trainer (what follows `-m` in our own command).
+    """
+    wanted = {*TRAINERS, module} - {None}
+    found = {}
+    for process in psutil.process_iter(["pid", "ppid", "cmdline", "cwd", "create_time"]):
+        words = process.info["cmdline"] or []
+        watches = any(word.endswith("monitor_and_optimize.py") for word in words)
+        if Command(tuple(words)).module in wanted and not watches and process.pid not in ours:
+            found[process.pid] = process.info
+    return [_other_training(facts) for pid, facts in sorted(found.items()) if facts["ppid"] not in {*found, *ours}]
+
+
+def _other_training(facts: dict[str, object]) -> OtherTraining:
+    words, started = facts["cmdline"], facts["create_time"]
+    assert isinstance(words, list) and isinstance(started, float) and isinstance(facts["pid"], int)
+    since = datetime.fromtimestamp(started).isoformat(" ", timespec="minutes")
+    return OtherTraining(facts["pid"], " ".join(words), str(facts["cwd"]), since)

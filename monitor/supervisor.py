@@ -1,4 +1,4 @@
-"""Starts a training, looks after it, and starts it again where that helps."""
+"""Supervise a training: start it, sample it, and restart it where that helps."""
 
 import math
 import os
@@ -12,18 +12,16 @@ import psutil
 
 from monitor.children import Child
 from monitor.commands import Command, Cut
-from monitor.decisions import Judge, is_out_of_memory
+from monitor.decisions import Judge, MonitorConfig, is_out_of_memory
 from monitor.display import Display
 from monitor.events import EventLog
-from monitor.measuring import Meter, Sample, killed_for_memory
-from monitor.other_trainings import neighbours
-from monitor.settings import MonitorConfig
+from monitor.measuring import Meter, Sample, killed_for_memory, other_trainings
 from tc_common.errors import UserError
 from tc_common.signals import StopRequest
 
 LONGEST_BACK_OFF_S = 300.0
-SECONDS_BETWEEN_LOOKS_AROUND = 30.0
-# A trainer's exit status for a mistake of the user's (`tc_common.cli`): starting again would only repeat it.
+SECONDS_BETWEEN_SEARCHES = 30.0
+# A trainer's exit status after a user's mistake (`tc_common.cli`): starting again would only repeat it.
 USERS_MISTAKE = 2
 
 
@@ -43,24 +41,24 @@ class Outcome:
 class Supervisor:
     """One training, from its first start to its last."""
 
-    def __init__(self, command: Command, config: MonitorConfig, log: EventLog, wish: StopRequest) -> None:
-        self.command, self.config, self.log, self.wish = command, config, log, wish
+    def __init__(self, command: Command, config: MonitorConfig, log: EventLog, stop: StopRequest) -> None:
+        self.command, self.config, self.log, self.stop = command, config, log, stop
         self.judge, self.display = Judge(config), Display(str(command), config.max_rss_MB)
         self.last: Sample | None = None
-        """Of this start, with the trainer's own word."""
+        """Of this start, with the trainer's status."""
         self.steps_at_start: int | None = None
         """Steps done when this start was first seen to take one."""
-        self.told_helpless = False
+        self.said_helpless = False
         self.lines: list[str] = []
         """What the child said last."""
         self.restarts = 0
         self.unproved: Cut | None = None
         """The batch before a smaller one with which no step was taken yet."""
-        self.known_neighbours: set[int] = set()
-        self.looked_around_at = -math.inf
+        self.known_others: set[int] = set()
+        self.searched_at = -math.inf
 
     def run(self) -> int:
-        """Look after the training until it is done, given up or stopped; returns the exit status to leave with."""
+        """Supervise the training until it is done, given up or stopped; returns the exit status."""
         while True:
             kills_before = killed_for_memory()
             outcome = self._once()
@@ -71,7 +69,7 @@ class Supervisor:
 
     def _once(self) -> Outcome:
         """One start of the training, up to its end."""
-        self.last, self.steps_at_start, self.told_helpless = None, None, False
+        self.last, self.steps_at_start, self.said_helpless = None, None, False
         self.judge.forget_shortage()
         child = Child(self.command, None if self.display.live else sys.stderr)
         self.log.decide("start", f"started pid {child.pid}: {self.command}", pid=child.pid)
@@ -86,8 +84,8 @@ class Supervisor:
     def _watch(self, child: Child) -> Outcome:
         meter, started = Meter(child.pid, self.command.models_dir), time.monotonic()
         while (status := child.returncode(self.config.interval_seconds)) is None:
-            if self.wish.number:
-                self.log.decide("stop", f"asked to stop by signal {self.wish.number}: the training saves and leaves")
+            if self.stop.number:
+                self.log.decide("stop", f"asked to stop by signal {self.stop.number}: the training saves and leaves")
                 return Outcome(child.stop(self.config.stop_seconds), asked=True)
             try:
                 sample = meter.sample()
@@ -101,8 +99,8 @@ class Supervisor:
         return Outcome(status)
 
     def _take_in(self, sample: Sample, child: Child) -> None:
-        """Remember, write down and show a sample."""
-        self._look_around(child)
+        """Store, log and show a sample."""
+        self._find_other_trainings(child)
         if sample.note:
             self.last = sample
         if self.steps_at_start is None and "total" in sample.note:
@@ -118,8 +116,8 @@ class Supervisor:
         """Whether stopping helps: a smaller batch is possible, or a new start has something to go on from."""
         if self._smaller() is not None or self._has_progress():
             return True
-        if not self.told_helpless:
-            self.told_helpless = True
+        if not self.said_helpless:
+            self.said_helpless = True
             self.log.decide("helpless", f"{shortage}; there is nothing left to reduce and no step done yet")
         return False
 
@@ -129,10 +127,10 @@ class Supervisor:
         )
 
     def _cut(self) -> Cut | None:
-        """How groups are cut now: by the trainer's own word, else by the command."""
-        told = self.last.note if self.last else {}
-        batch = told.get("batch_size", self.command.flag("batch_size"))
-        accumulation = told.get("grad_accumulation", self.command.flag("grad_accumulation") or 1)
+        """Batch size and accumulation: from the trainer's status, else from the command."""
+        status = self.last.note if self.last else {}
+        batch = status.get("batch_size", self.command.flag("batch_size"))
+        accumulation = status.get("grad_accumulation", self.command.flag("grad_accumulation") or 1)
         return Cut(int(batch), int(accumulation)) if batch else None
 
     def _smaller(self) -> Cut | None:
@@ -147,7 +145,7 @@ class Supervisor:
     def _after(self, outcome: Outcome) -> int | None:
         """Decide what follows; None to start again."""
         if outcome.asked:
-            return 128 + self.wish.number
+            return 128 + self.stop.number
         if outcome.status == 0:
             self.log.decide("done", "the training is done")
             return 0
@@ -206,8 +204,8 @@ class Supervisor:
         """Wait; the exit status if the monitor is asked to stop meanwhile."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if self.wish.number:
-                return 128 + self.wish.number
+            if self.stop.number:
+                return 128 + self.stop.number
             time.sleep(min(0.2, seconds))
         return None
 
@@ -216,19 +214,19 @@ class Supervisor:
         if self.steps_at_start is not None and self.command.flag("resume"):
             self.command = self.command.with_flags(resume="auto")
 
-    def _look_around(self, child: Child) -> None:
+    def _find_other_trainings(self, child: Child) -> None:
         """Now and then, name other trainings of this project."""
-        if time.monotonic() - self.looked_around_at < SECONDS_BETWEEN_LOOKS_AROUND:
+        if time.monotonic() - self.searched_at < SECONDS_BETWEEN_SEARCHES:
             return
-        self.looked_around_at = time.monotonic()
-        for neighbour in neighbours({child.pid, os.getpid()}, self.command.module):
-            if neighbour.pid not in self.known_neighbours:
-                self.known_neighbours.add(neighbour.pid)
-                self.log.decide("neighbour", f"another training runs here, look at {neighbour}", pid=neighbour.pid)
+        self.searched_at = time.monotonic()
+        for other in other_trainings({child.pid, os.getpid()}, self.command.module):
+            if other.pid not in self.known_others:
+                self.known_others.add(other.pid)
+                self.log.decide("other training", f"another training runs here, look at {other}", pid=other.pid)
 
 
-def watch(pid: int, config: MonitorConfig, log: EventLog, wish: StopRequest) -> int:
-    """Look at the process until it ends or the monitor is asked to stop; returns the exit status to leave with.
+def watch(pid: int, config: MonitorConfig, log: EventLog, stop: StopRequest) -> int:
+    """Watch a process until it ends or the monitor is asked to stop; returns the exit status.
 
     Raises:
         UserError: there is no such process, or it is another user's.
@@ -243,19 +241,19 @@ def watch(pid: int, config: MonitorConfig, log: EventLog, wish: StopRequest) -> 
     log.decide("attach", f"watching pid {pid}, without acting: {command}", pid=pid)
     meter, judge = Meter(pid, folder / command.models_dir), Judge(config)
     display, started = Display(str(command), config.max_rss_MB), time.monotonic()
-    while not wish.number:
+    while not stop.number:
         try:
             sample = meter.sample()
         except psutil.NoSuchProcess:
             log.decide("end", f"pid {pid} has ended")
             return 0
-        _tell(sample, judge, log, time.monotonic() - started, pid)
+        _report(sample, judge, log, time.monotonic() - started, pid)
         display.draw(sample, judge.usual_seconds_per_step(), 0, log.recent, ())
         time.sleep(config.interval_seconds)
-    return 128 + wish.number
+    return 128 + stop.number
 
 
-def _tell(sample: Sample, judge: Judge, log: EventLog, seconds_since_start: float, pid: int) -> None:
+def _report(sample: Sample, judge: Judge, log: EventLog, seconds_since_start: float, pid: int) -> None:
     log.see_sample(pid, sample, judge.usual_seconds_per_step())
     shortage = judge.confirmed_shortage(sample, seconds_since_start)
     if shortage:

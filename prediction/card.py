@@ -1,4 +1,4 @@
-"""What a shipped model says about itself: facts for programs, and the page that is made of them."""
+"""Model cards: the metadata of a shipped model, and the folder's README made from the cards."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from prediction.load import COVERAGE
-from prediction.study import Study, read_json
+from prediction.study import Study
 from tc_common.conformal import conformal_intervals
 from tc_common.environment import git_commit
 from tc_common.errors import UserError
-from tc_common.files import sha256
+from tc_common.files import read_json, sha256
 
 DATA = "3DSC_MP (Sommer et al. 2023, doi 10.1038/s41597-023-02721-y)"
 LICENCE = {"code and weights": "MIT", "training.csv and *_val_predictions.csv": "derived from 3DSC, CC BY 4.0"}
@@ -22,38 +22,46 @@ USE = """\
 For a first look at which crystals are worth a measurement or a calculation, by `python predict.py`
 (see `docs/prediction.md`). Not for decisions about a single material: see how wide the intervals are.
 
-- The models learnt from materials that somebody found worth measuring. A crystal that is no superconductor may get a
+- The training set holds materials that somebody found worth measuring. A crystal that is no superconductor may get a
   Tc of some kelvins.
-- Crystals unlike the training materials are flagged by their distance, but a small one makes no prediction right.
-- Intervals hold their share on average over materials drawn as the validation materials were; of one family they may
-  hold less."""
+- Crystals far from the training set are flagged by their distance, but a small distance makes no prediction right.
+- Intervals reach their nominal coverage on average over materials drawn as the validation materials were; within one
+  family coverage may be lower."""
 AT_RANDOM = """\
 - The split is at random: relatives of most test materials are in the training set, so errors for a new chemical system
   are larger. `results/3dsc_baselines/` says by how much for trees."""
 
 
-def split_facts(data_dir: Path, study: Study) -> dict[str, Any]:
-    """Data and split, as far as the folder's report tells."""
+def split_metadata(data_dir: Path, study: Study) -> dict[str, Any]:
+    """Data and split, as far as the folder's report.json states them."""
     path = data_dir / "report.json"
     report = read_json(path) if path.is_file() else {}
-    told = report.get("config", {})
+    config = report.get("config", {})
     return {
         "data": DATA,
         "table_sha256": report.get("source", {}).get("table_sha256"),
-        "split": {"kind": told.get("split", "not recorded"), "seed": told.get("seed")},
+        "split": {"kind": config.get("split", "not recorded"), "seed": config.get("seed")},
         "splits_sha256": study.sha256,
     }
 
 
-def card_of(study: Study, name: str, files: list[Path], facts: dict[str, Any]) -> dict[str, Any]:
-    """The whole card of one model; `files` are those that it cannot do without."""
+def card_of(
+    study: Study, name: str, networks: list[str], files: list[Path], metadata: dict[str, Any]
+) -> dict[str, Any]:
+    """The whole card of one model.
+
+    Args:
+        networks: file names of its networks, one a training.
+        files: all files that it needs, whose sha256 the card states.
+    """
     metrics = study.metrics(name)
     return {
         "name": name,
+        "networks": networks,
         "origin": metrics["init"],
         "seeds": metrics.get("seeds"),
         "neighbours": metrics.get("neighbours"),
-        **facts,
+        **metadata,
         "n_val": len(study.splits["val"]),
         "n_test": len(study.splits["test"]),
         "train_seconds": metrics.get("train_seconds"),
@@ -67,10 +75,10 @@ def card_of(study: Study, name: str, files: list[Path], facts: dict[str, Any]) -
 
 
 def agreement(name: str, test: pd.DataFrame, study: pd.DataFrame) -> dict[str, float]:
-    """How far the written file is from the study's predictions for the test materials, in K.
+    """Differences (K) between the written file's and the study's test predictions.
 
     Raises:
-        UserError: so far that it is another training.
+        UserError: they are so large that it is another training.
     """
     shift_K = (test["tc_pred"] - study["tc_pred"].to_numpy()).abs()
     mae_K = float((study["tc_pred"] - study["tc"]).abs().mean())
@@ -87,11 +95,11 @@ def agreement(name: str, test: pd.DataFrame, study: pd.DataFrame) -> dict[str, f
     }
 
 
-def interval_facts(val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
-    """What the intervals promise, and what they hold for the test materials.
+def interval_metadata(val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
+    """Nominal coverage of the intervals, and their empirical coverage and width (K) on the test set.
 
     Raises:
-        UserError: too few validation materials for the promise.
+        UserError: too few validation materials for that coverage.
     """
     bounds = conformal_intervals(val, test, COVERAGE)
     if bounds is None:
@@ -99,8 +107,8 @@ def interval_facts(val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
     inside = (test["tc"] >= bounds["tc_lower"]) & (test["tc"] <= bounds["tc_upper"])
     return {
         "method": "split-conformal on the validation residuals (tc_common/conformal.py), on which the best epoch, and "
-        "the neighbours' share and reach where there are any, were chosen too",
-        "promised": COVERAGE,
+        "bandwidth and mixing weight of a retrieval where there is one, were chosen too",
+        "nominal_coverage": COVERAGE,
         "test_coverage": float(inside.mean()),
         "mean_width_K": float((bounds["tc_upper"] - bounds["tc_lower"]).mean()),
         "scaled_by_tc_std": bool("tc_std" in val and "tc_std" in test),
@@ -108,7 +116,7 @@ def interval_facts(val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
 
 
 def readme(cards: list[dict[str, Any]]) -> str:
-    """The page about the folder."""
+    """Text of the folder's README.md."""
     first = cards[0]
     split = first["split"]
     seed = "" if split["seed"] is None else f", seed {split['seed']}"
@@ -116,7 +124,7 @@ def readme(cards: list[dict[str, Any]]) -> str:
         [
             "# Models trained on 3DSC",
             "",
-            "Written by `python -m prediction.ship` from the cards beside it (`*.json`); not edited by hand.",
+            "Written by `python -m prediction.ship` from the cards (`*.json`); not edited by hand.",
             "",
             f"- data: {first['data']}",
             f"- split: {split['kind']}{seed}; {first['n_train']} training, {first['n_val']} validation, "
@@ -147,8 +155,8 @@ def _tables(cards: list[dict[str, Any]]) -> list[str]:
     return [
         "## Test results",
         "",
-        f"Brackets: {level:g} % intervals ({method} bootstrap), of the study's predictions. Coverage, and the "
-        "difference from those predictions, are of the files as they are here.",
+        f"Brackets: {level:g} % intervals ({method} bootstrap) of the study's predictions. Coverage and "
+        "difference from those predictions are of the shipped files.",
         "",
         "| model | MAE (K) | RMSE (K) | R² | inside 90 % intervals | their mean width (K) | mean difference (K) |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -166,25 +174,25 @@ def _result(card: dict[str, Any]) -> str:
     numbers = [
         f"{test[name]:.2f} [{interval[name][0]:.2f}, {interval[name][1]:.2f}]" for name in ("mae_K", "rmse_K", "r2")
     ]
-    held, against = card["prediction_intervals"], card["file_against_study"]
-    numbers += [f"{100 * held['test_coverage']:.1f} %", f"{held['mean_width_K']:.1f}"]
-    numbers += [f"{against['mean_abs_difference_K']:.3f}"]
+    intervals, difference = card["prediction_intervals"], card["file_against_study"]
+    numbers += [f"{100 * intervals['test_coverage']:.1f} %", f"{intervals['mean_width_K']:.1f}"]
+    numbers += [f"{difference['mean_abs_difference_K']:.3f}"]
     return f"| {NAMES[card['name']]} | {' | '.join(numbers)} |"
 
 
 def _origin(card: dict[str, Any]) -> str:
     if "weights" in card:
-        shares = ", ".join(f"{name} {weight:.3f}" for name, weight in card["weights"].items())
-        return f"weighted mean of {shares}; weights fitted on the validation materials by `{card['command']}`"
+        parts = ", ".join(f"{name} {weight:.3f}" for name, weight in card["weights"].items())
+        return f"weighted mean of {parts}; weights fitted on the validation materials by `{card['command']}`"
     also = "; then `python -m gat_pipeline.add_retrieval`" if card.get("neighbours") else ""
     seeds = f", with --seed {', '.join(map(str, card['seeds']))}" if card.get("seeds") else ""
     return f"{started_from(card['origin'])}; `{card['command']}`{seeds}{also}"
 
 
 def started_from(origin: str) -> str:
-    """The weights that a training began with, in words."""
-    several = re.fullmatch(r"(mean of \d+): (.*)", origin)
-    return f"{several[1]} trainings, each started from {several[2]}" if several else f"started from {origin}"
+    """The initial weights of a training, in words."""
+    mean = re.fullmatch(r"(mean of \d+): (.*)", origin)
+    return f"{mean[1]} trainings, each started from {mean[2]}" if mean else f"started from {origin}"
 
 
 def _files(cards: list[dict[str, Any]]) -> list[str]:

@@ -1,10 +1,11 @@
-"""The CIFs that a command line names, one after the other, and their names in print."""
+"""The CIFs that a command line names, one after the other."""
 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tc_common.errors import UserError
+from tc_common.files import printable
 
 SUFFIX = ".cif"
 
@@ -22,7 +23,7 @@ def cif_files(arguments: Iterable[Path]) -> Iterator[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Files of a folder; a folder that cannot be listed stands for itself, and reading it will say why."""
+    """Files of a folder; a folder that cannot be listed is given itself, and reading it names the reason."""
     try:
         with os.scandir(folder) as listing:
             entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing)
@@ -52,19 +53,14 @@ def check_arguments(arguments: Iterable[Path]) -> None:
             raise UserError(f"{printable(argument)} holds no *{SUFFIX}, in none of its folders")
 
 
-def printable(text: object) -> str:
-    """Text without line ends, terminal escapes, invisible or reversing characters: they are written as in Python.
+def check_table(table: Path, arguments: Iterable[Path]) -> None:
+    """Refuse a table that would take the place of a crystal (`--csv *.cif` names the first CIF as the table).
 
-    A file name is a stranger's text; printed raw, `\\x1b[2J` clears the reader's screen.
+    Raises:
+        UserError: the table ends in `.cif`, or it is one of the files to be read, by whatever link.
     """
-    return "".join(character if character.isprintable() else _escaped(character) for character in str(text))
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
-
-
-def cell(path: Path) -> str:
-    """A file's name for a table: printable, and no formula to a spreadsheet."""
-    name = printable(path)
-    return f"./{name}" if name.startswith(("=", "+", "-", "@")) else name
+    named = f"--csv {printable(table)}"
+    if SUFFIX in (table.suffix.lower(), table.resolve().suffix.lower()):
+        raise UserError(f"{named}: a table would take the place of a crystal; give its name: --csv predictions.csv")
+    if table.is_file() and any(path.exists() and path.samefile(table) for path in cif_files(arguments)):
+        raise UserError(f"{named} is one of the files to read; name another table: --csv predictions.csv")

@@ -1,16 +1,16 @@
-"""The folder of shipped files, and the model that one of them or several make.
+"""Load shipped models and verify their checksums.
 
     alignn.safetensors, alignn.json            the graph network and its card
-    alignn_2.safetensors, alignn_2.json, ...   further trainings of it, where their mean is shipped
+    alignn_2.safetensors, alignn_2.json, ...   trainings with other seeds, where their mean is shipped
     dinov3.safetensors, dinov3.json            the vision network and its card, where one is shipped
-    ensemble.json                              members and weights
-    <model>_val_predictions.csv                what the model's intervals are made of
-    training.csv, training.safetensors         what the models learned from; its crystal vectors and distances
+    ensemble.json                              base models and their weights
+    <model>_val_predictions.csv                validation predictions, from which the intervals are computed
+    training.csv, training.safetensors         training set; its crystal vectors and nearest distances
 
-Every card names the sha256 of every file it needs; a file that has another one is refused.
+A card lists its `networks` (weights, one file a training) and the sha256 of every file it needs; a file with another
+digest is refused.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -37,8 +37,6 @@ TRAINING, VECTORS = "training.csv", "training.safetensors"
 TRAINING_COLUMNS = ("material_id", "formula", "tc")
 MADE_BY = "python -m prediction.ship"
 COVERAGE = 0.9
-# Trainings besides the first.
-FURTHER = r"alignn_[0-9]+\.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +44,11 @@ class Predictor:
     """A model that is ready to predict."""
 
     model: str
-    members: list[BaseModel]
+    base_models: list[BaseModel]
     weights: Array
-    """(M,) of the members, summing to 1."""
+    """(M,) of the base models, summing to 1."""
     validation: pd.DataFrame | None
-    """Predictions that the intervals are made of: `tc, tc_pred` and perhaps `tc_std`, in K; None for no intervals."""
+    """Validation predictions behind the intervals: `tc, tc_pred` and perhaps `tc_std`, in K; None for no intervals."""
     training: Training
 
 
@@ -71,36 +69,36 @@ def load_predictor(
         UserError: nothing is shipped there, or files are missing, damaged or do not belong together.
     """
     if checkpoint is not None:
-        members: list[BaseModel] = [VisionModel("dinov3", load_vision(checkpoint).to(place(device, "fp32").device))]
+        vision = VisionModel("dinov3", load_vision(checkpoint).to(place(device, "fp32").device))
         validation = None if val_predictions is None else read_predictions(val_predictions)
-        return Predictor("dinov3", members, np.ones(1), validation, training_of(models_dir))
+        return Predictor("dinov3", [vision], np.ones(1), validation, load_training(models_dir))
     card = checked_card(models_dir, model)
     weights = weights_of(card) if model == "ensemble" else {model: 1.0}
-    members = [member_of(models_dir, name, card, device) for name in weights]
+    base_models = [load_base_model(models_dir, name, card, device) for name in weights]
     validation = read_predictions(models_dir / f"{model}_val_predictions.csv")
-    return Predictor(model, members, np.array([*weights.values()]), validation, training_of(models_dir))
+    return Predictor(model, base_models, np.array([*weights.values()]), validation, load_training(models_dir))
 
 
-def training_of(models_dir: Path) -> Training:
-    """The training materials and what their distances need."""
+def load_training(models_dir: Path) -> Training:
+    """The training materials with what their distances need."""
     table = read_csv(models_dir / TRAINING, TRAINING_COLUMNS, MADE_BY)
     return read_training(table, models_dir / VECTORS)
 
 
 def checked_card(models_dir: Path, model: str) -> dict[str, Any]:
-    """The model's card, once the files it names were found to be those it means.
+    """The model's card, with every file that it lists present and of the digest that it states.
 
     Raises:
-        UserError: the model is not shipped, or a file is missing or another one.
+        UserError: the model is not shipped, a file is missing or another one, or the card lists no networks.
     """
     path = models_dir / f"{model}.json"
     if not path.is_file():
         raise UserError(f"no {model} model is shipped in {models_dir} ({path.name} is missing); {_remedy(model)}")
     card = read_card(path)
-    companions = card.get("files")
-    if not isinstance(companions, dict) or not companions:
+    files = card.get("files")
+    if not isinstance(files, dict) or not files:
         raise UserError(f"{path} names no files; make it again with: {MADE_BY}")
-    for name, digest in companions.items():
+    for name, digest in files.items():
         if Path(str(name)).name != name:
             raise UserError(f"{path} names a file of another folder, {str(name)[:80]!r}; fetch the folder again")
         file = models_dir / name
@@ -108,7 +106,25 @@ def checked_card(models_dir: Path, model: str) -> dict[str, Any]:
             raise UserError(f"{file} is missing, which {path.name} needs; fetch the folder again")
         if sha256(file) != digest:
             raise UserError(f"{file} is not the file that {path.name} describes; fetch the folder again")
+    networks = networks_of(card, path)
+    needed = {*networks, *(str(Path(name).with_suffix(".json")) for name in networks)} - {path.name}
+    if missing := sorted(needed - {*files}):
+        raise UserError(f"{path} lists no sha256 of {missing[0]}, which its networks need; make it again: {MADE_BY}")
     return card
+
+
+def networks_of(card: dict[str, Any], path: Path) -> list[str]:
+    """File names of the networks that the card `path` lists, one a training; none where its model needs none.
+
+    Raises:
+        UserError: it has no such list, as cards of older releases.
+    """
+    networks = card.get("networks")
+    if not isinstance(networks, list) or not all(isinstance(name, str) and name for name in networks):
+        raise UserError(
+            f"{path} has no list of its networks (an older release wrote it); make it again with: {MADE_BY}"
+        )
+    return networks
 
 
 def _remedy(model: str) -> str:
@@ -121,7 +137,7 @@ def _remedy(model: str) -> str:
 
 
 def weights_of(card: dict[str, Any]) -> dict[str, float]:
-    """Weights of an ensemble's members, those that count nothing left out.
+    """Weights of an ensemble's base models, without those of weight 0.
 
     Raises:
         UserError: they are no weights.
@@ -131,19 +147,19 @@ def weights_of(card: dict[str, Any]) -> dict[str, float]:
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"the ensemble's card has no weights ({error}); make it again with: {MADE_BY}") from error
     if not weights or min(weights.values()) < 0 or abs(sum(weights.values()) - 1) > 1e-6:
-        raise UserError(f"the ensemble's weights {weights} are no shares of 1; make them again with: {MADE_BY}")
+        raise UserError(f"the ensemble's weights {weights} do not sum to 1; make them again with: {MADE_BY}")
     return weights
 
 
-def member_of(models_dir: Path, name: str, card: dict[str, Any], device: str) -> BaseModel:
-    """One model of a predictor by its name.
+def load_base_model(models_dir: Path, name: str, card: dict[str, Any], device: str) -> BaseModel:
+    """A base model by its name; `card` is that of the model or of the ensemble it belongs to.
 
     Raises:
         UserError: its files are damaged, or the name is unknown.
     """
     on = place(device, "fp32").device
     if name == "alignn":
-        return trainings_of(models_dir, card, on)
+        return load_seed_ensemble(models_dir, on)
     if name == "dinov3":
         return VisionModel(name, load_vision(models_dir / "dinov3.safetensors").to(on))
     if name == ZERO_SHOT:
@@ -156,28 +172,24 @@ def member_of(models_dir: Path, name: str, card: dict[str, Any], device: str) ->
             raise UserError(
                 f"the ensemble's card does not say which trees ({error}); make it again: {MADE_BY}"
             ) from error
-    raise UserError(f"the ensemble's member {name} cannot be computed here; make it again with: {MADE_BY}")
+    raise UserError(f"the ensemble's model {name} is unknown here; make it again with: {MADE_BY}")
 
 
-def trainings_of(models_dir: Path, card: dict[str, Any], on: torch.device) -> BaseModel:
-    """The graph network, or the mean of all its trainings that the card needs.
+def load_seed_ensemble(models_dir: Path, on: torch.device) -> BaseModel:
+    """The graph network, or the mean of all its trainings that its card lists.
 
     Raises:
         UserError: a file is damaged, or the trainings read different graphs.
     """
-    further = sorted((name for name in card.get("files", {}) if re.fullmatch(FURTHER, name)), key=_number)
-    paths = [models_dir / name for name in ("alignn.safetensors", *further)]
-    if cardless := [name for name in further if name.replace(".safetensors", ".json") not in card["files"]]:
-        raise UserError(f"{models_dir}: the card names {cardless[0]} without the .json beside it; use {MADE_BY}")
+    card = models_dir / "alignn.json"
+    paths = [models_dir / name for name in networks_of(read_card(card), card)]
+    if not paths:
+        raise UserError(f"{card} lists no network; make it again with: {MADE_BY}")
     networks = [AlignnModel("alignn", load_model(path).to(on)) for path in paths]
     for path, network in zip(paths, networks, strict=True):
         if network.model.options != networks[0].model.options:
             raise UserError(f"{path} reads other graphs than {paths[0].name}; make them again with: {MADE_BY}")
-    return SeedEnsemble("alignn", networks) if further else networks[0]
-
-
-def _number(name: str) -> int:
-    return int(re.sub(r"\D", "", name))
+    return SeedEnsemble("alignn", networks) if len(networks) > 1 else networks[0]
 
 
 def zero_shot_model(card: dict[str, Any]) -> Any:

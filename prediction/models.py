@@ -1,4 +1,4 @@
-"""The models behind one interface: a crystal is prepared alone, prepared ones are predicted together.
+"""Base models behind one interface: prepare each crystal (graph, images, composition), then predict a batch.
 
 Legend: n crystals of a batch, D width of the network's crystal vector, V views.
 """
@@ -29,37 +29,37 @@ from tc_common.errors import UserError
 
 Array = NDArray[np.float64]
 CRYSTALS_AT_ONCE = 16
-PICTURES_AT_ONCE = 64
+IMAGES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a member says of n crystals."""
+    """A base model's output for n crystals."""
 
     tc_K: Array
     """(n,)"""
     std_K: Array | None = None
-    """(n,) where the member knows one."""
+    """(n,) where the model estimates one."""
     vectors: NDArray[np.float32] | None = None
     """(n, D) of the graph network."""
 
 
 class BaseModel(Protocol):
-    """One model."""
+    """A single model, alone or in a weighted mean."""
 
     name: str
 
     def prepare(self, structure: Structure, material_id: str) -> Any:
-        """What the model computes from; a UserError where the crystal has none."""
+        """The model's input for one crystal; a UserError where it cannot be made."""
         ...
 
     def predict(self, prepared: Sequence[Any]) -> Prediction:
-        """Prediction of n prepared crystals."""
+        """Predict n prepared crystals."""
         ...
 
 
 class AlignnModel:
-    """ALIGNN."""
+    """ALIGNN on a crystal's graph."""
 
     def __init__(self, name: str, model: AlignnTc) -> None:
         self.name, self.model = name, model.eval()
@@ -75,7 +75,7 @@ class AlignnModel:
 
 
 class SeedEnsemble:
-    """Trainings of one network, which differ in their seed: mean and SD, as `comparison.mean` makes them."""
+    """Mean and SD over trainings of one network with different seeds, as `comparison.mean` computes them."""
 
     def __init__(self, name: str, trainings: Sequence[AlignnModel]) -> None:
         self.name, self.trainings = name, trainings
@@ -85,10 +85,10 @@ class SeedEnsemble:
         return self.trainings[0].prepare(structure, material_id)
 
     def predict(self, prepared: Sequence[CrystalGraph]) -> Prediction:
-        """Tc and its spread; the crystal vectors are the first training's."""
-        estimates = [training.predict(prepared) for training in self.trainings]
-        pred_K = np.stack([estimate.tc_K for estimate in estimates])
-        return Prediction(pred_K.mean(axis=0), pred_K.std(axis=0, ddof=1), estimates[0].vectors)
+        """Tc and its SD; the crystal vectors are the first training's."""
+        predictions = [training.predict(prepared) for training in self.trainings]
+        pred_K = np.stack([prediction.tc_K for prediction in predictions])
+        return Prediction(pred_K.mean(axis=0), pred_K.std(axis=0, ddof=1), predictions[0].vectors)
 
 
 class VisionModel:
@@ -98,25 +98,25 @@ class VisionModel:
         self.name, self.model = name, model.eval()
 
     def prepare(self, structure: Structure, material_id: str) -> Tensor:
-        """Pictures (V, 3, S, S)."""
+        """Images (V, 3, S, S) of the standard views."""
         drawn = views(structure, options=self.model.render_options)
         return as_images(drawn, self.model.image_size)
 
     @torch.inference_mode()
     def predict(self, prepared: Sequence[Tensor]) -> Prediction:
-        """Crystal by crystal: one has up to hundreds of pictures."""
-        kelvin = [self._views_K(pictures) for pictures in prepared]
+        """Crystal by crystal: one has up to hundreds of images."""
+        kelvin = [self._views_K(images) for images in prepared]
         return Prediction(np.array([each.mean() for each in kelvin]), np.array([each.std() for each in kelvin]))
 
-    def _views_K(self, pictures: Tensor) -> Array:
+    def _views_K(self, images: Tensor) -> Array:
         device = self.model.mean.device
-        parts = [self.model({"images": part.to(device)}) for part in pictures.split(PICTURES_AT_ONCE)]
+        parts = [self.model({"images": part.to(device)}) for part in images.split(IMAGES_AT_ONCE)]
         kelvin: Array = torch.cat(parts).double().cpu().numpy()
         return kelvin
 
 
 class TreeModel:
-    """TreeModel on the composition, fitted here and now: they take longer to read than to grow.
+    """Tree ensemble on composition features, fitted when loaded, which takes less time than reading the trees.
 
     Args:
         training: `formula` and `tc` (K) of the training materials.
@@ -136,22 +136,22 @@ class TreeModel:
         return fractions_formula(structure)
 
     def predict(self, prepared: Sequence[str]) -> Prediction:
-        """Tc and the SD of the trees' votes."""
+        """Tc and the SD over the trees."""
         return Prediction(*self.predictor(composition_features(prepared)))
 
 
-def estimate(member: BaseModel, materials: pd.DataFrame) -> Prediction:
-    """Prediction of every material, in the order of the table.
+def predict_materials(model: BaseModel, materials: pd.DataFrame) -> Prediction:
+    """Predict every material of a split, in the order of the table, with predict.py's own code path.
 
     Raises:
         UserError: a crystal that cannot be read or that the model cannot compute.
     """
     rows = zip(materials["cif"], materials["material_id"], strict=True)
     parts: list[Prediction] = []
-    with tqdm(total=len(materials), desc=member.name, unit="crystal", leave=False, disable=None) as bar:
+    with tqdm(total=len(materials), desc=model.name, unit="crystal", leave=False, disable=None) as bar:
         while batch := list(islice(rows, CRYSTALS_AT_ONCE)):
-            prepared = [member.prepare(read_crystal(Path(cif)), material_id) for cif, material_id in batch]
-            parts.append(member.predict(prepared))
+            prepared = [model.prepare(read_crystal(Path(cif)), material_id) for cif, material_id in batch]
+            parts.append(model.predict(prepared))
             bar.update(len(batch))
     return Prediction(
         np.concatenate([part.tc_K for part in parts]),

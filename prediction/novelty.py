@@ -1,8 +1,8 @@
 """How far a crystal lies from the training materials, measured by how far those lie from each other.
 
 Two distances, each to the nearest training material: between compositions the L1 distance of atomic fractions (0 the
-same elements in the same shares, 2 no element in common), between graphs the Euclidean distance of the graph network's
-crystal vectors, standardised over the training set. A distance's rank is the share of training materials whose own
+same composition, 2 no element in common), between graphs the Euclidean distance of the network's crystal vectors,
+standardised over the training set. A distance's percentile (0 to 1) is the fraction of training materials whose own
 nearest neighbour in the training set is closer.
 
 Legend: n training materials, m crystals, E elements, D width of a crystal vector.
@@ -33,15 +33,15 @@ class Distance:
     """To the nearest training material."""
 
     value: float
-    rank: float
-    """Share (0 to 1) of the training materials that have a closer neighbour among themselves."""
+    percentile: float
+    """Fraction (0 to 1) of the training materials that have a closer neighbour in the training set."""
     row: int
-    """Which training material is nearest."""
+    """Index of the nearest training material."""
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What the models learned from, as far as distances need it."""
+    """The training set, as far as distances need it."""
 
     table: pd.DataFrame
     """`material_id, formula, tc` (K), n rows."""
@@ -68,8 +68,8 @@ class Training:
 def _distances(matrix: Array, nearest: Array) -> list[Distance]:
     rows = matrix.argmin(axis=1)
     values = matrix[np.arange(len(matrix)), rows]
-    ranks = np.searchsorted(nearest, values) / len(nearest)
-    return [Distance(float(v), float(r), int(row)) for v, r, row in zip(values, ranks, rows, strict=True)]
+    percentiles = np.searchsorted(nearest, values) / len(nearest)
+    return [Distance(float(v), float(r), int(row)) for v, r, row in zip(values, percentiles, rows, strict=True)]
 
 
 def read_training(table: pd.DataFrame, path: Path) -> Training:
@@ -81,13 +81,13 @@ def read_training(table: pd.DataFrame, path: Path) -> Training:
     tensors = read_tensors(path)
     fitting = set(tensors) == {*NAMES} and len(tensors["vectors"]) == len(table)
     if not fitting:
-        raise UserError(f"{path} does not belong to the {len(table)} training materials beside it; fetch both again")
+        raise UserError(f"{path} does not belong to the {len(table)} materials of training.csv; fetch both again")
     arrays = {name: value.double().numpy() for name, value in tensors.items()}
     return Training(table=table, fractions=element_fractions(table["formula"].tolist()), **arrays)
 
 
 def training_tensors(formulas: list[str], vectors: NDArray[np.float32]) -> dict[str, Tensor]:
-    """What has to be kept of n training materials: standardised vectors in half precision, and nearest distances."""
+    """Tensors shipped for n training materials: standardised vectors in half precision, and nearest distances."""
     mean, std = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64).clip(min=1e-6)
     kept = ((vectors - mean) / std).astype(np.float16)
     fractions = element_fractions(formulas)
@@ -113,12 +113,12 @@ def nearest_other(points: Array, metric: str) -> Array:
 
 
 def warning(kind: str, distance: Distance, training: Training) -> str:
-    """One sentence where the distance's rank is 95 % or more, else nothing."""
-    if distance.rank < FAR:
+    """One sentence where the distance's percentile is 0.95 or more, else nothing."""
+    if distance.percentile < FAR:
         return ""
     near = training.table.iloc[distance.row]
-    how = "very far" if distance.rank >= VERY_FAR else "far"
+    how = "very far" if distance.percentile >= VERY_FAR else "far"
     return (
         f"{kind} {how} from the training data: {distance.value:.3g} from the nearest ({near['formula']}, "
-        f"{near['tc']:g} K), {100 * distance.rank:.1f} % of the training materials have a closer neighbour"
+        f"{near['tc']:g} K), {100 * distance.percentile:.1f} % of the training materials have a closer neighbour"
     )

@@ -3,27 +3,19 @@
 import csv
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tqdm import tqdm
 
 from prediction.stream import Row
-from tc_common.files import atomic_write
+from tc_common.files import atomic_write, table_text
 
 COLUMNS = tuple(field.name for field in fields(Row))
 DIGITS = 4
-
-
-class Sink(Protocol):
-    """Where rows go."""
-
-    def __call__(self, row: Row) -> None:
-        """Take one row."""
-        ...
 
 
 def header() -> str:
@@ -32,7 +24,7 @@ def header() -> str:
 
 
 def line(row: Row) -> str:
-    """One row as text; warnings stand below it."""
+    """One row as text, its warnings on lines of their own."""
     if row.error:
         return f"{'-':>8}  {'-':>19}  {row.formula or '-':<28}  {row.file}\n{'':10}error: {row.error}"
     interval = "-" if row.tc_lower_K is None else f"{row.tc_lower_K:.2f} to {row.tc_upper_K:.2f}"
@@ -52,33 +44,30 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def table(path: Path) -> Iterator[Sink]:
-    """Write rows to a CSV one by one, into a temporary file that takes the table's place when all are there.
+def table(path: Path | None) -> Iterator[Callable[[Row], None]]:
+    """Give a function that writes one row to a CSV, a temporary file that is renamed when all are there.
+
+    Args:
+        path: the table; with None nothing is written.
 
     Raises:
         UserError: it cannot be written.
     """
+    if path is None:
+        yield lambda row: None
+        return
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
 
-        def take(row: Row) -> None:
+        def write(row: Row) -> None:
             writer.writerow([_cell(value) for value in astuple(row)])
             stream.flush()
 
-        yield take
-
-
-def no_table() -> Any:
-    """In the place of `table` where none is wanted."""
-
-    def forget(row: Row) -> None:
-        """Nothing is kept."""
-
-    return nullcontext(forget)
+        yield write
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.{DIGITS}f}" if isinstance(value, float) else str(value)
+    return f"{value:.{DIGITS}f}" if isinstance(value, float) else table_text(value)

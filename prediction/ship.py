@@ -1,14 +1,13 @@
-"""Make the shipped files of a study: weights, cards, what intervals and distances need, and the folder's README.
+"""Ship the models of a study: weights, cards, validation predictions, training vectors and the folder's README.
 
     python -m prediction.ship --results-dir results/3dsc/stratified --data-dir data/processed \\
         --alignn models/alignn_best.pth --out models/3dsc
 
 Reads the trained networks, the study's predictions, metrics and comparison; writes the networks with their matrices in
-half precision, reads them back, predicts every material with them as predict.py does, and states in the cards how far
-that is from what the study reports. Nothing of the folder changes unless everything could be made.
+half precision, reads them back, predicts every material with predict.py's own code path, and states in the cards the
+difference from the study's predictions. The folder changes only when all files could be made.
 """
 
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,9 +26,9 @@ from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT
 from gat_pipeline.model import architecture_metadata, load_model, write_weights
 from gat_pipeline.train import GraphTrainConfig
 from gat_pipeline.zero_shot import distribution
-from prediction.card import NAMES, agreement, card_of, interval_facts, readme, split_facts
-from prediction.load import TRAINING, TRAINING_COLUMNS, VECTORS, member_of, weights_of
-from prediction.models import Prediction, estimate
+from prediction.card import NAMES, agreement, card_of, interval_metadata, readme, split_metadata
+from prediction.load import TRAINING, TRAINING_COLUMNS, VECTORS, load_base_model, networks_of, weights_of
+from prediction.models import Prediction, predict_materials
 from prediction.novelty import training_tensors
 from prediction.stream import combine
 from prediction.study import Study, command, read_study
@@ -47,7 +46,7 @@ Shipped = dict[str, dict[str, Prediction]]
 
 @dataclass(frozen=True, kw_only=True)
 class ShipConfig:
-    """What is shipped, and where it comes from."""
+    """Models to ship, and the study they come from."""
 
     results_dir: Path = Path("results/3dsc/stratified")
     """The study: metrics, settings, predictions (K) and comparison.json."""
@@ -60,7 +59,7 @@ class ShipConfig:
     dinov3: Path | None = None
     """Checkpoint of the vision network, trained with --init random; none is shipped without it."""
     out: Path = Path("models/3dsc")
-    """Folder of the shipped files; what stood there is replaced."""
+    """Folder of the shipped files; older ones there are replaced."""
     device: str = "cpu"
     """auto, cpu, cuda, cuda:N or mps."""
     limit: int | None = None
@@ -74,12 +73,12 @@ class ShipConfig:
 
 
 def main(config: ShipConfig) -> None:
-    """Make everything in a folder beside `--out`, then put it in place."""
+    """Make all files in a temporary folder next to `--out`, then rename them into it."""
     set_up_log(None)
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
     study = read_study(config.results_dir, splits, {"alignn": config.alignn_name})
-    common = {**split_facts(config.data_dir, study), "n_train": len(splits["train"])}
+    common = {**split_metadata(config.data_dir, study), "n_train": len(splits["train"])}
     with replaced(config.out) as folder:
         write_csv(folder / TRAINING, splits["train"][list(TRAINING_COLUMNS)])
         done: Shipped = {"alignn": ship_alignn(config, folder, study, common)}
@@ -110,26 +109,27 @@ def replaced(out: Path) -> Iterator[Path]:
 
 
 def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Prediction]:
-    """Weights, card, validation predictions and the training materials' vectors; estimates of val and test."""
+    """Write weights, card, validation predictions and training vectors; returns predictions of val and test."""
     require_trainings(config.alignn, study.metrics("alignn").get("seeds"))
     train = study.splits["train"]
     elements = ([element.symbol for element in Composition(formula).elements] for formula in train["formula"])
     learned_from = distribution(train["tc"], elements)
-    written = [write_network(folder, *each, learned_from) for each in enumerate(config.alignn, 1)]
-    facts, companions = read_card(written[0]), [*written, *(path.with_suffix(".json") for path in written[1:])]
-    member = member_of(folder, "alignn", {"files": {path.name: "" for path in companions}}, config.device)
-    estimates = {split: estimate(member, table) for split, table in study.splits.items()}
-    vectors = estimates.pop("train").vectors
+    networks = [write_network(folder, *each, learned_from) for each in enumerate(config.alignn, 1)]
+    metadata = read_card(networks[0])
+    write_json(folder / "alignn.json", {**metadata, "networks": [path.name for path in networks]})
+    model = load_base_model(folder, "alignn", {}, config.device)
+    predictions = {split: predict_materials(model, table) for split, table in study.splits.items()}
+    vectors = predictions.pop("train").vectors
     assert vectors is not None, "the graph network gives vectors"
     write_tensors(folder / VECTORS, training_tensors(train["formula"].tolist(), vectors))
     settings = study.settings("alignn")
-    told = {"settings": settings, "command": command("python -m gat_pipeline.train", settings, GraphTrainConfig())}
-    write_model(folder, "alignn", study, estimates, {**common, **facts, **told}, companions[1:])
-    return estimates
+    origin = {"settings": settings, "command": command("python -m gat_pipeline.train", settings, GraphTrainConfig())}
+    write_model(folder, "alignn", study, predictions, {**common, **metadata, **origin}, networks)
+    return predictions
 
 
 def require_trainings(checkpoints: Sequence[Path], seeds: list[int] | None) -> None:
-    """The checkpoints are those of the study.
+    """Check that the checkpoints are the study's.
 
     Raises:
         UserError: fewer or more than the study averaged, or of other seeds.
@@ -141,7 +141,7 @@ def require_trainings(checkpoints: Sequence[Path], seeds: list[int] | None) -> N
 
 
 def write_network(folder: Path, number: int, checkpoint: Path, learned_from: dict[str, Any]) -> Path:
-    """Weights of one training, and of its card as much as is enough to read them back."""
+    """Write the weights of one training, with a card of the metadata that loading needs."""
     path = folder / ("alignn.safetensors" if number == 1 else f"alignn_{number}.safetensors")
     model = load_model(checkpoint)
     write_weights(path, model)
@@ -152,106 +152,102 @@ def write_network(folder: Path, number: int, checkpoint: Path, learned_from: dic
 def ship_dinov3(
     config: ShipConfig, checkpoint: Path, folder: Path, study: Study, common: dict[str, Any]
 ) -> dict[str, Prediction]:
-    """Weights, card and validation predictions; estimates of val and test."""
+    """Write weights, card and validation predictions; returns predictions of val and test."""
     path = folder / "dinov3.safetensors"
-    facts = write_shipped(checkpoint, path)
-    write_json(path.with_suffix(".json"), {**facts, "sha256": sha256(path)})
-    member = member_of(folder, "dinov3", facts, config.device)
-    estimates = {split: estimate(member, study.splits[split]) for split in ("val", "test")}
+    metadata = write_shipped(checkpoint, path)
+    write_json(path.with_suffix(".json"), {**metadata, "sha256": sha256(path)})
+    model = load_base_model(folder, "dinov3", metadata, config.device)
+    predictions = {split: predict_materials(model, study.splits[split]) for split in ("val", "test")}
     settings = study.settings("dinov3")
-    told = {"settings": settings, "command": command("python -m dinov3_pipeline.train", settings, VisionConfig())}
-    write_model(folder, "dinov3", study, estimates, {**common, **facts, **told})
-    return estimates
+    origin = {"settings": settings, "command": command("python -m dinov3_pipeline.train", settings, VisionConfig())}
+    write_model(folder, "dinov3", study, predictions, {**common, **metadata, **origin}, [path])
+    return predictions
 
 
 def write_model(
     folder: Path,
     name: str,
     study: Study,
-    estimates: dict[str, Prediction],
-    facts: dict[str, Any],
-    further: Sequence[Path] = (),
+    predictions: dict[str, Prediction],
+    metadata: dict[str, Any],
+    networks: list[Path],
 ) -> None:
-    """Validation predictions of the written files, and the whole card; `further` are files it needs besides."""
-    tables = {split: _table(study, split, combine([made])) for split, made in estimates.items()}
-    weights, validation = folder / f"{name}.safetensors", folder / f"{name}_val_predictions.csv"
+    """Write the validation predictions of the shipped networks, and the whole card."""
+    tables = {split: _table(study, split, combine([made])) for split, made in predictions.items()}
+    validation = folder / f"{name}_val_predictions.csv"
     write_predictions(validation, tables["val"])
-    told = {
+    quality = {
         "file_against_study": agreement(name, tables["test"], study.predictions(name, "test")),
-        "prediction_intervals": interval_facts(tables["val"], tables["test"]),
+        "prediction_intervals": interval_metadata(tables["val"], tables["test"]),
     }
-    files = [weights, *further, validation, folder / TRAINING, folder / VECTORS]
-    card = card_of(study, name, files, {"sha256": sha256(weights), **facts, **told})
-    write_json(folder / f"{name}.json", card)
-    log.info(f"{name}: {told['file_against_study']}")
+    cards = [path.with_suffix(".json") for path in networks[1:]]
+    files = [*networks, *cards, validation, folder / TRAINING, folder / VECTORS]
+    metadata = {"sha256": sha256(networks[0]), **metadata, **quality}
+    write_json(folder / f"{name}.json", card_of(study, name, [path.name for path in networks], files, metadata))
+    log.info(f"{name}: {quality['file_against_study']}")
 
 
 def _table(study: Study, split: str, made: pd.DataFrame) -> pd.DataFrame:
-    facts = study.splits[split][["material_id", "formula", "tc"]].reset_index(drop=True)
-    return facts.join(made)
+    materials = study.splits[split][["material_id", "formula", "tc"]].reset_index(drop=True)
+    return materials.join(made)
 
 
 def ship_ensemble(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any], done: Shipped) -> None:
-    """Card and validation predictions of the ensemble that the study weighted.
+    """Write card and validation predictions of the study's ensemble.
 
     Raises:
-        UserError: a member that counts is not shipped.
+        UserError: a model with a weight is not shipped.
     """
-    facts = ensemble_facts(study)
-    weights = weights_of(facts)
+    metadata = ensemble_metadata(study)
+    weights = weights_of(metadata)
     if "dinov3" in weights and "dinov3" not in done:
         raise UserError(
             f"the ensemble gives dinov3 a weight of {weights['dinov3']:.3f}; name its checkpoint: --dinov3"
         )
-    members = [
+    predictions = [
         done[name]["test"]
         if name in done
-        else estimate(member_of(folder, name, facts, config.device), study.splits["test"])
+        else predict_materials(load_base_model(folder, name, metadata, config.device), study.splits["test"])
         for name in weights
     ]
-    shares = pd.Series(weights).to_numpy()
-    test, val = _table(study, "test", combine(members, shares)), study.predictions("ensemble", "val")
-    if len(members) == 1:
+    combined = combine(predictions, pd.Series(weights).to_numpy())
+    test, val = _table(study, "test", combined), study.predictions("ensemble", "val")
+    if len(predictions) == 1:
         val = val.drop(columns="tc_std", errors="ignore")
         test = test.drop(columns="tc_std", errors="ignore")
     validation = folder / "ensemble_val_predictions.csv"
     write_predictions(validation, val)
-    told = {
+    quality = {
         "file_against_study": agreement("ensemble", test, study.predictions("ensemble", "test")),
         "prediction_intervals": {
-            **interval_facts(val, test),
+            **interval_metadata(val, test),
             "note": "validation predictions are cross-fitted: each by weights that did not see its material",
         },
     }
-    shipped = [path for name in weights if name in done for path in _files_of(folder, name)]
-    files = [*shipped, validation, folder / TRAINING, folder / VECTORS]
-    write_json(folder / "ensemble.json", card_of(study, "ensemble", files, {**common, **facts, **told}))
-    log.info(f"ensemble: {told['file_against_study']}")
+    cards = [folder / f"{name}.json" for name in weights if name in done]
+    networks = [name for path in cards for name in networks_of(read_card(path), path)]
+    needed = sorted(folder / file for name in networks for file in (name, f"{Path(name).stem}.json"))
+    files = [*needed, validation, folder / TRAINING, folder / VECTORS]
+    write_json(
+        folder / "ensemble.json", card_of(study, "ensemble", networks, files, {**common, **metadata, **quality})
+    )
+    log.info(f"ensemble: {quality['file_against_study']}")
 
 
-def _files_of(folder: Path, name: str) -> list[Path]:
-    """Weights and cards of a shipped network, with its further trainings."""
-    return [
-        path
-        for path in sorted(folder.glob(f"{name}*"))
-        if re.fullmatch(rf"{name}(_\d+)?\.(safetensors|json)", path.name)
-    ]
-
-
-def ensemble_facts(study: Study) -> dict[str, Any]:
-    """Weights, and what is needed to compute the members that have no file of their own."""
+def ensemble_metadata(study: Study) -> dict[str, Any]:
+    """Weights, and what the base models without a file of their own are computed from."""
     shipped_as = {theirs: ours for ours, theirs in study.names.items()}
     stated = study.metrics("ensemble")["weights"]
     weights = {shipped_as.get(name, name): weight for name, weight in stated.items() if weight}
     if len(weights) < sum(map(bool, stated.values())):
-        raise UserError("the ensemble counts both alignn and --alignn-name; take the one that is not shipped away")
-    facts: dict[str, Any] = {"weights": weights, "command": "python compare_models.py --ensemble"}
+        raise UserError("the ensemble weights both alignn and --alignn-name; remove the one that is not shipped")
+    metadata: dict[str, Any] = {"weights": weights, "command": "python compare_models.py --ensemble"}
     if COMPOSITION in weights:
         trees = study.metrics(COMPOSITION)
-        facts["trees"] = {"kind": trees["chosen"], "seed": trees["seed"]}
+        metadata["trees"] = {"kind": trees["chosen"], "seed": trees["seed"]}
     if ZERO_SHOT in weights:
-        facts[ZERO_SHOT] = study.metrics(ZERO_SHOT)["init"]
-    return facts
+        metadata[ZERO_SHOT] = study.metrics(ZERO_SHOT)["init"]
+    return metadata
 
 
 if __name__ == "__main__":

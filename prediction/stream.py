@@ -1,9 +1,9 @@
-"""From files to rows: what is read is predicted batch by batch and given away before the next batch is read.
+"""From files to rows: predictions are streamed in batches of 16 crystals.
 
-Legend: n crystals of a batch, M members.
+Legend: n crystals of a batch, M base models.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pymatgen.core import Structure
 
-from prediction.inputs import cell, printable
 from prediction.load import COVERAGE, Predictor
 from prediction.models import CRYSTALS_AT_ONCE, Array, Prediction
 from prediction.novelty import Distance, warning
@@ -20,11 +20,14 @@ from tc_common.composition import fractions_formula, shown_formula
 from tc_common.conformal import conformal_intervals
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
+from tc_common.files import printable
+
+ReadFile = Callable[[Path], Structure]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What is known of one file; empty where it is not."""
+    """Results for one file; empty where there is none."""
 
     file: str
     formula: str = ""
@@ -34,16 +37,16 @@ class Row:
     nearest_formula: str = ""
     nearest_tc_K: float | None = None
     composition_distance: float | None = None
-    composition_rank: float | None = None
+    composition_percentile: float | None = None
     graph_distance: float | None = None
-    graph_rank: float | None = None
+    graph_percentile: float | None = None
     warning: str = ""
     error: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One crystal, and what each member computes from."""
+    """One crystal with the input of each base model."""
 
     file: str
     formula: str
@@ -51,24 +54,24 @@ class Reading:
     prepared: list[Any]
 
 
-def rows_of(predictor: Predictor, files: Iterable[Path]) -> Iterator[Row]:
-    """One row for every file, in their order; no more than a batch of crystals is held at a time."""
+def rows_of(predictor: Predictor, files: Iterable[Path], read_file: ReadFile = read_crystal) -> Iterator[Row]:
+    """One row for every file, in their order; one batch of crystals is in memory at a time."""
     stream = iter(files)
     while batch := list(islice(stream, CRYSTALS_AT_ONCE)):
-        readings = [read(predictor, path) for path in batch]
+        readings = [read(predictor, path, read_file) for path in batch]
         predicted = iter(predict(predictor, [reading for reading in readings if isinstance(reading, Reading)]))
         yield from (next(predicted) if isinstance(reading, Reading) else reading for reading in readings)
 
 
-def read(predictor: Predictor, path: Path) -> Reading | Row:
-    """A crystal that every member can compute, or the row that says why not."""
+def read(predictor: Predictor, path: Path, read_file: ReadFile = read_crystal) -> Reading | Row:
+    """A crystal prepared for every base model, or the row with the reason why not."""
     try:
-        structure = read_crystal(path)
+        structure = read_file(path)
         formula, fractions = shown_formula(structure), fractions_formula(structure)
-        prepared = [member.prepare(structure, path.stem) for member in predictor.members]
+        prepared = [model.prepare(structure, path.stem) for model in predictor.base_models]
     except UserError as error:
-        return Row(file=cell(path), error=_reason(error, path))
-    return Reading(cell(path), formula, fractions, prepared)
+        return Row(file=printable(path), error=_reason(error, path))
+    return Reading(printable(path), formula, fractions, prepared)
 
 
 def _reason(error: UserError, path: Path) -> str:
@@ -80,18 +83,18 @@ def _reason(error: UserError, path: Path) -> str:
 
 
 def predict(predictor: Predictor, readings: list[Reading]) -> list[Row]:
-    """Rows of n crystals that can be computed."""
+    """Rows of n prepared crystals."""
     if not readings:
         return []
-    estimates = [
-        member.predict([reading.prepared[number] for reading in readings])
-        for number, member in enumerate(predictor.members)
+    predictions = [
+        model.predict([reading.prepared[number] for reading in readings])
+        for number, model in enumerate(predictor.base_models)
     ]
-    combined = combine(estimates, predictor.weights)
+    combined = combine(predictions, predictor.weights)
     finite = np.isfinite(combined["tc_pred"].to_numpy())
     bounds = _bounds(predictor, combined)
     near = predictor.training.by_composition([reading.fractions for reading in readings])
-    vectors = _vectors(predictor, estimates)
+    vectors = _vectors(predictor, predictions)
     graphs = [None] * len(readings) if vectors is None else predictor.training.by_graph(vectors)
     return [
         _row(predictor, reading, combined["tc_pred"].iloc[n], bounds.iloc[n], near[n], graphs[n])
@@ -101,17 +104,16 @@ def predict(predictor: Predictor, readings: list[Reading]) -> list[Row]:
     ]
 
 
-def combine(estimates: list[Prediction], weights: Array | None = None) -> pd.DataFrame:
+def combine(predictions: list[Prediction], weights: Array | None = None) -> pd.DataFrame:
     """`tc_pred` and where known `tc_std` (K) of n crystals.
 
-    One member speaks for itself. Of several the prediction is the weighted mean and the SD the spread about it, as
-    `comparison.ensemble` makes them.
+    A single model's own; of more than one the weighted mean and the weighted SD about it, as in `comparison.ensemble`.
     """
-    if len(estimates) == 1:
-        table = pd.DataFrame({"tc_pred": estimates[0].tc_K})
-        return table if estimates[0].std_K is None else table.assign(tc_std=estimates[0].std_K)
-    assert weights is not None, "several members need weights"
-    pred_K = np.stack([estimate.tc_K for estimate in estimates], axis=1)
+    if len(predictions) == 1:
+        table = pd.DataFrame({"tc_pred": predictions[0].tc_K})
+        return table if predictions[0].std_K is None else table.assign(tc_std=predictions[0].std_K)
+    assert weights is not None, "a mean of models needs weights"
+    pred_K = np.stack([prediction.tc_K for prediction in predictions], axis=1)
     mean_K = pred_K @ weights
     return pd.DataFrame({"tc_pred": mean_K, "tc_std": np.sqrt((pred_K - mean_K[:, None]) ** 2 @ weights)})
 
@@ -122,9 +124,10 @@ def _bounds(predictor: Predictor, combined: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(np.nan, combined.index, ["tc_lower", "tc_upper"]) if bounds is None else bounds
 
 
-def _vectors(predictor: Predictor, estimates: list[Prediction]) -> Any:
-    """Crystal vectors of the network that the training materials' vectors come from, if it takes part."""
-    return next((e.vectors for m, e in zip(predictor.members, estimates, strict=True) if m.name == "alignn"), None)
+def _vectors(predictor: Predictor, predictions: list[Prediction]) -> Any:
+    """Crystal vectors of the network that made the training set's vectors, if it is one of the base models."""
+    pairs = zip(predictor.base_models, predictions, strict=True)
+    return next((prediction.vectors for model, prediction in pairs if model.name == "alignn"), None)
 
 
 def _row(
@@ -142,9 +145,9 @@ def _row(
         nearest_formula=nearest["formula"],
         nearest_tc_K=float(nearest["tc"]),
         composition_distance=near.value,
-        composition_rank=near.rank,
+        composition_percentile=near.percentile,
         graph_distance=graph.value if graph else None,
-        graph_rank=graph.rank if graph else None,
+        graph_percentile=graph.percentile if graph else None,
         warning="; ".join(filter(None, warnings)),
     )
 

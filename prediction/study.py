@@ -1,4 +1,4 @@
-"""What a study left in its results folder, as far as a card repeats it."""
+"""A study's results folder: metrics, settings and predictions that a card repeats."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,8 @@ from tc_common.splits import splits_sha256
 from tc_common.task import TrainConfig
 
 COMPARED_BY = "python compare_models.py --ensemble"
-# Settings that change no number of the result.
-PLACES = (
+# Settings that do not change the result.
+RUN_SETTINGS = (
     "data_dir", "images_dir", "models_dir", "results_dir", "name", "cache_dir", "log_file", "resume", "num_workers",
     "save_every_minutes", "device",
 )  # fmt: skip
@@ -31,10 +31,10 @@ class Study:
     """Fingerprint of the splits."""
     comparison: dict[str, Any]
     names: dict[str, str] = field(default_factory=dict)
-    """The study's names of models that are shipped under another one."""
+    """The study's names of models that are shipped under another name."""
 
     def name(self, model: str) -> str:
-        """What the study calls a model."""
+        """The study's name of a model."""
         return self.names.get(model, model)
 
     def metrics(self, model: str) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Study:
         """`<model>_config.json` without folders."""
         path = self.results_dir / f"{self.name(model)}_config.json"
         config = current_settings(read_json(path), path)
-        return {name: value for name, value in config.items() if name not in PLACES}
+        return {name: value for name, value in config.items() if name not in RUN_SETTINGS}
 
 
 def read_study(results_dir: Path, splits: dict[str, pd.DataFrame], names: dict[str, str]) -> Study:
@@ -86,7 +86,7 @@ def read_study(results_dir: Path, splits: dict[str, pd.DataFrame], names: dict[s
 
 
 def command(program: str, settings: dict[str, Any], defaults: TrainConfig) -> str:
-    """The command line that these settings come from, folders left out."""
+    """The command line that gives these settings, without folders."""
     plain = defaults.plain()
     flags = [_flag(name, value, plain.get(name)) for name, value in settings.items() if value != plain.get(name)]
     return " ".join([program, *flags])

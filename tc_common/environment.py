@@ -1,5 +1,6 @@
 """What a number was computed with: commit, library versions, processor, peak memory."""
 
+import os
 import platform
 import resource
 import subprocess
@@ -8,6 +9,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+# Linux only; elsewhere there is a fallback.
+CPUINFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/self/status")
 # Libraries whose release can change a number.
 LIBRARIES = ("torch", "numpy", "timm", "peft", "alignn", "dgl")
 
@@ -35,15 +38,16 @@ def _version(library: str) -> str:
         return "absent"
 
 
+def usable_cores() -> int:
+    """Processor cores that this process may use: its affinity on Linux, all cores elsewhere."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processor() -> str:
     """The processor's name, where the system states it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    lines = CPUINFO.read_text(encoding="utf-8").splitlines() if CPUINFO.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
-
-
-STATUS = Path("/proc/self/status")
 
 
 def peak_rss_MB() -> int:
@@ -55,5 +59,9 @@ def peak_rss_MB() -> int:
     if STATUS.exists():
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) >> 10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
-    return peak >> (20 if sys.platform == "darwin" else 10)
+    return max_rss_MB(resource.RUSAGE_SELF)
+
+
+def max_rss_MB(who: int) -> int:
+    """`ru_maxrss` (MiB) of this process or its children, which macOS counts in bytes and others in KiB."""
+    return resource.getrusage(who).ru_maxrss >> (20 if sys.platform == "darwin" else 10)

@@ -1,9 +1,12 @@
 """Files that are written whole or not at all."""
 
+import errno
 import gzip
 import hashlib
 import json
 import os
+import re
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,13 +21,36 @@ from tc_common.errors import UserError, one_line
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it is synced and renamed to `path`, else removed.
+    """Give a temporary path; on success its content takes the place of `path`, else it is removed.
 
-    Readers see the old file or the new one, never half of one, whenever the process dies.
+    Readers see the old file or the new one, never half of one, whenever the process dies. A symbolic link is followed
+    and stays; into a device or a pipe (`/dev/stdout`, a FIFO) the content is copied once it is whole.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
+    try:
+        with _copied(path) if _is_stream(path) else _renamed(_target(path)) as temporary:
+            yield temporary
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free space or pick another folder"
+        ) from error
+
+
+def _target(path: Path) -> Path:
+    """The file that a symbolic link leads to, there already or not; any other path as it is."""
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return target
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[Path]:
+    """A path in the folder of `path`; synced and renamed to it at the end."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,13 +58,31 @@ def atomic_write(path: Path) -> Iterator[Path]:
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; free space or pick another folder"
-        ) from error
     finally:
         with suppress(OSError):  # a folder that cannot be written may refuse this too
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _copied(path: Path) -> Iterator[Path]:
+    """A path in the system's folder for temporary files; its content is copied into `path` at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "content"
+        yield temporary
+        number = _descriptor(path)
+        with path.open("wb") if number is None else os.fdopen(os.dup(number), "wb") as stream:
+            stream.write(temporary.read_bytes())
+
+
+def _descriptor(path: Path) -> int | None:
+    """Number behind /dev/stdout and the like; opened by its name, a file of the shell's would be cut to nothing."""
+    own = re.fullmatch(r"/dev/(?:fd/(\d+)|stdout|stderr)", os.path.normpath(path))
+    return None if own is None else int(own[1] or (1 if path.name == "stdout" else 2))
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether `path` is written through: a device, a pipe, a socket, or one of this process's own descriptors."""
+    return _descriptor(path) is not None or (path.exists() and not (path.is_file() or path.is_dir()))
 
 
 def sync(path: Path) -> None:
@@ -157,3 +201,26 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def printable(text: object) -> str:
+    """Text without line ends, terminal escapes, invisible or reversing characters: they are written as in Python.
+
+    A file name or an id may come from anybody; printed raw, `\\x1b[2J` clears the reader's screen.
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in str(text)
+    )
+
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four in their wide forms
+
+
+def table_text(text: object) -> str:
+    """Text for a cell of a table that people open: printable, and no formula to a spreadsheet.
+
+    An apostrophe before `=`, `+`, `-` and `@` makes a spreadsheet show it as text (OWASP, CSV injection).
+    """
+    shown = printable(text)
+    return f"'{shown}" if shown.lstrip().startswith(FORMULA_STARTS) else shown

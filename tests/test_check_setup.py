@@ -1,40 +1,112 @@
-"""`python check_setup.py`: one line per check, and an exit status that tells."""
+"""`python check_setup.py`: one line per check, and an exit status that counts the failures."""
 
+import builtins
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import check_setup
-from gat_pipeline.weights import SHIPPED
+from gat_pipeline import graphs
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_the_command_checks_everything_once() -> None:
     result = subprocess.run(
-        [sys.executable, "check_setup.py"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "check_setup.py"], cwd=ROOT, capture_output=True, text=True, timeout=250, check=False
     )
     lines = result.stdout.splitlines()
-    assert len(lines) == 8 and all(line.startswith(("ok ", "FAIL ")) for line in lines)
-    wrong = [line for line in lines if line.startswith("FAIL")]
-    assert result.returncode == (1 if wrong else 0)
-    assert [line.split()[1] for line in wrong] == ([] if SHIPPED.exists() else ["weights"])
+    assert len(lines) == 16 and all(line.startswith(("ok ", "missing ", "FAIL ")) for line in lines), result.stderr
+    failed = [line for line in lines if line.startswith("FAIL")]
+    assert result.returncode == (1 if failed else 0) and not failed
+    for name in ("renderer", "vision", "shipped"):
+        assert any(line.startswith(f"ok      {name}") for line in lines)
 
 
-def test_a_check_that_fails_is_said_and_counts(
+def line_of(capsys: pytest.CaptureFixture[str], name: str, check: Any) -> str:
+    """What a check prints."""
+    passed = check_setup.passes(name, check)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert passed is not line.startswith("FAIL")
+    return str(line)
+
+
+def test_wrong_features_of_a_mixed_site_fail(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_setup, "occupancies", lambda structure: 0 * check_setup_occupancies(structure))
-    assert check_setup.main() == 1
-    assert "FAIL  doping" in capsys.readouterr().out
+    occupancies = graphs.occupancies
+    monkeypatch.setattr(graphs, "occupancies", lambda structure: 0 * occupancies(structure))
+    assert line_of(capsys, "doping", check_setup.doping).startswith("FAIL    doping")
 
 
-check_setup_occupancies = check_setup.occupancies
+CHECKS = ("device", "memory", "renderer", "graph_conversion", "doping", "torch_engine", "vision")
 
 
-def test_flags_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["check_setup.py", "--fast"])
-    with pytest.raises(check_setup.UserError, match="takes no flags, got --fast"):
-        check_setup.command()
+@pytest.mark.parametrize("name", [*CHECKS, "hub_cache", "pretrained", "shipped", "downloads"])
+def test_no_check_dies_of_a_library_that_is_missing(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every import fails as it would on an empty machine."""
+    real = builtins.__import__
+
+    def absent(module: str, *args: Any, **kwargs: Any) -> Any:
+        if sys._getframe(1).f_globals.get("__name__") == "check_setup":
+            raise ModuleNotFoundError(f"No module named {module!r}")
+        return real(module, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    said = line_of(capsys, name, getattr(check_setup, name))
+    assert said.startswith("FAIL") and "No module named" in said and "make setup" in said
+
+
+def test_the_file_itself_needs_no_library() -> None:
+    program = "import sys; sys.path.insert(0, '.'); import check_setup; print('torch' in sys.modules)"
+    command = [sys.executable, "-I", "-S", "-c", program]  # without site-packages
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
+
+
+def test_libraries_that_are_absent_or_not_as_pinned_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(check_setup, "ROOT", tmp_path)
+    (tmp_path / "requirements.txt").write_text("# x\nno-such-library==1.0  # why\npytest==0.1\n")
+    said = line_of(capsys, "libraries", check_setup.libraries)
+    assert said.startswith("FAIL") and "not installed: no-such-library; install it with: make setup" in said
+    (tmp_path / "requirements.txt").write_text("pytest==0.1\n")
+    assert "pytest" in (said := line_of(capsys, "libraries", check_setup.libraries)) and "(pinned: 0.1)" in said
+
+
+def test_a_shipped_file_that_was_changed_fails_and_an_empty_folder_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(check_setup, "ROOT", tmp_path)
+    assert line_of(capsys, "shipped", check_setup.shipped).startswith("missing ")
+    shutil.copytree(ROOT / "models/3dsc", tmp_path / "models/3dsc")
+    assert line_of(capsys, "shipped", check_setup.shipped).startswith("ok ")
+    with (tmp_path / "models/3dsc/training.csv").open("a") as stream:
+        stream.write("x")
+    said = line_of(capsys, "shipped", check_setup.shipped)
+    assert said.startswith("FAIL") and "training.csv is not the file that alignn.json describes" in said
+    (tmp_path / "models/3dsc/alignn.json").write_text("{")
+    assert line_of(capsys, "shipped", check_setup.shipped).startswith("FAIL")
+
+
+def test_little_room_is_said_with_its_remedy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_setup, "LEAST_FREE_GB", 1e9)
+    monkeypatch.setattr(check_setup, "LEAST_MEMORY_GB", 1e9)
+    assert "free some" in line_of(capsys, "disk", check_setup.disk)
+    assert "lower --batch-size" in line_of(capsys, "memory", check_setup.memory)
+
+
+def test_flags_are_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check_setup.command(["--fast"]) == 2
+    assert capsys.readouterr().err == "error: check_setup.py takes no flags, got --fast\n"
+    assert check_setup.command(["--help"]) == 0
+    assert "one line a check" in capsys.readouterr().out

@@ -102,6 +102,7 @@ def test_an_interrupted_table_is_not_left_behind(
         (["{cif}", "--model", "dinov3", "--dinov3-val-predictions", "x.csv"], "goes with --dinov3-checkpoint"),
         (["{cif}", "--model", "gnn"], "--model"),
         (["{cif}", "--coverage", "0.5"], "--coverage"),
+        (["--csv", "{tmp}/a.cif", "{cif}"], "a.cif: a table would take the place of a crystal"),
         ([], "error: "),
     ],
 )

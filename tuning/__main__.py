@@ -3,7 +3,7 @@
     python -m tuning --pipeline gat --trials 30 -- --init random --epochs 10 --schedule onecycle
     python -m tuning --pipeline vision --trials 20 -- --epochs 5         # flags behind -- go to the trainer unchanged
 
-A setting that stands behind `--` is not searched. Kill the search at any time and start the same command again: it
+A setting given behind `--` is not searched. Kill the search at any time and start the same command again: it
 goes on inside the trial that was interrupted. Writes `<out>/<name>_trials.csv`, `<name>_best.json` and the study
 itself, `<name>.db`. More: docs/tuning.md.
 """
@@ -15,7 +15,7 @@ from tc_common.cli import parse, run
 from tuning.pipelines import PIPELINES
 from tuning.report import say_best
 from tuning.search import search
-from tuning.settings import TuneConfig
+from tuning.study import TuneConfig
 
 
 def main(arguments: Sequence[str]) -> None:

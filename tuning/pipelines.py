@@ -1,4 +1,4 @@
-"""The two trainers as the search sees them: settings from words, a task from settings."""
+"""The two trainers behind one interface: settings from flags, a task from settings."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -21,17 +21,17 @@ class Pipeline:
     """One trainer."""
 
     module: str
-    """What `python -m` calls it."""
+    """Its name for `python -m`."""
     config: type[TrainConfig]
     prepare: Callable[[Any, Sequence[str]], Task]
-    """Task of these settings with the materials of these parts of the data."""
+    """Task of these settings with these splits."""
     table: Table
 
     def read(self, words: Sequence[str]) -> TrainConfig:
-        """Settings that the trainer would have with these words.
+        """The trainer's settings with these flags.
 
         Raises:
-            UserError: it would refuse them.
+            UserError: the trainer refuses them.
         """
         return parse(self.config, prog=f"python -m {self.module}", description="", args=words)
 
@@ -40,7 +40,7 @@ class Pipeline:
         return shlex.join(["python", "-m", self.module, *words])
 
     def space(self, fixed: Sequence[str], search: Sequence[str]) -> Table:
-        """What is searched: the parameters in `search`, or all usual ones that apply and are not fixed.
+        """Parameters to search: those in `search`, or all usual ones that apply and are not fixed.
 
         Raises:
             UserError: a name in `search` is unknown, fixed or without meaning here, or nothing is left to search.
@@ -67,7 +67,7 @@ class Pipeline:
 
 
 def flags(words: Sequence[str]) -> set[str]:
-    """Names of the settings that these words give."""
+    """Names of the settings that these flags set."""
     return {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
 
 

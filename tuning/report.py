@@ -12,7 +12,7 @@ from tc_common.environment import git_commit, processor
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
 from tuning.pipelines import Pipeline, as_words
-from tuning.settings import TuneConfig
+from tuning.study import TuneConfig
 
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 

@@ -1,4 +1,4 @@
-"""The search: one trial after the other through the project's own training loop, judged on validation materials."""
+"""The search: trials one after the other by the project's training loop, judged by validation MAE."""
 
 import shutil
 import time
@@ -21,13 +21,12 @@ from tc_common.splits import splits_sha256
 from tc_common.training import TrainingError
 from tuning.pipelines import PARTS, Pipeline, as_words
 from tuning.report import number_of, say_trial, write_tables
-from tuning.settings import TuneConfig
 from tuning.spaces import Table
-from tuning.study import finished, identity, next_trial, open_study, require_same
+from tuning.study import TuneConfig, finished, identity, next_trial, open_study, require_same
 
 
 class Judge(Callback):
-    """Tells the study every epoch's validation MAE, and ends a trial that falls behind.
+    """Training callback: report every epoch's validation MAE to the study, prune a trial that falls behind.
 
     Raises:
         TrialPruned: by `end_epoch`; never in the last epoch, where nothing would be saved.
@@ -35,12 +34,12 @@ class Judge(Callback):
 
     def __init__(self, trial: Trial, epochs: int) -> None:
         self.trial, self.epochs = trial, epochs
-        # an epoch that was told but not saved before the kill comes again, with the same number
-        self.told = set(trial.study.trials[trial.number].intermediate_values)
+        # an epoch that was reported but not saved before the kill comes again, with the same number
+        self.reported = set(trial.study.trials[trial.number].intermediate_values)
 
     def end_epoch(self, row: dict[str, float], best_val_mae_K: float) -> None:
         epoch = int(row["epoch"])
-        if epoch not in self.told:
+        if epoch not in self.reported:
             self.trial.report(row["val_mae_K"], epoch)
         if epoch < self.epochs and self.trial.should_prune():
             raise optuna.TrialPruned
@@ -48,7 +47,7 @@ class Judge(Callback):
 
 @dataclass(frozen=True)
 class Search:
-    """A pipeline, the flags of the search, and the trainer's words that all trials share."""
+    """A pipeline, the flags of the search, and the trainer's flags that all trials have."""
 
     pipeline: Pipeline
     config: TuneConfig
@@ -57,11 +56,11 @@ class Search:
 
     @property
     def folder(self) -> Path:
-        """Where the running trial keeps its checkpoints, and the search its lock."""
+        """Folder of the running trial's checkpoints and of the search's lock."""
         return self.config.path(".trials")
 
     def run(self) -> dict[str, Any]:
-        """Go on until the study has its trials; returns the content of `<name>_best.json`.
+        """Run trials until the study has all of them; returns the content of `<name>_best.json`.
 
         Raises:
             UserError: the study belongs to another search or is in use, the trainer refuses its settings or data, or
@@ -87,7 +86,7 @@ class Search:
         return write_tables(study, self.config, self.pipeline, self.fixed, list(self.table))
 
     def _try(self, study: optuna.Study, trial: Trial) -> None:
-        """Train with a trial's parameters and tell the study how it ended."""
+        """Train with a trial's parameters and report the result to the study."""
         number = number_of(trial)
         self._forget_others(number)
         resumed = " goes on" if self._place(number).exists() else ""
@@ -134,7 +133,7 @@ class Search:
 
 
 def search(pipeline: Pipeline, config: TuneConfig, fixed: Sequence[str]) -> dict[str, Any]:
-    """Search the settings of `pipeline` beside the `fixed` words (see `Search.run`).
+    """Search the settings of `pipeline` that the `fixed` flags leave open (see `Search.run`).
 
     Raises:
         UserError: a flag is refused; see `Search.run`.

@@ -1,49 +1,26 @@
-"""What may be searched: one table a pipeline, its names those of the trainer's flags."""
+"""Search spaces: one table a pipeline; names are those of the trainer's flags, values Optuna's distributions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Any number from `low` to `high`."""
-
-    low: float
-    high: float
-    logarithmic: bool = False
-    """Equal chances for equal ratios."""
-
-    def distribution(self) -> BaseDistribution:
-        """As the sampler wants it."""
-        return FloatDistribution(self.low, self.high, log=self.logarithmic)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of these values, none nearer to another than to a third."""
-
-    options: tuple[str | int | float, ...]
-
-    def distribution(self) -> BaseDistribution:
-        """As the sampler wants it."""
-        return CategoricalDistribution(self.options)
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution as Choice
+from optuna.distributions import FloatDistribution as Interval
 
 
 def always(config: Any) -> bool:
-    """Whatever the other settings are."""
+    """With any other settings."""
     return True
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One setting that may be searched."""
+    """A setting that may be searched."""
 
-    values: Interval | Choice
+    values: BaseDistribution
     applies: Callable[[Any], bool] = always
-    """Whether the setting means anything beside the fixed ones (the trainer's whole settings)."""
+    """Whether the setting has an effect, given all settings of the trainer."""
     by_default: bool = True
     """False: only where --search names it."""
 
@@ -52,12 +29,12 @@ Table: TypeAlias = dict[str, Parameter]
 
 
 def decades(low: float, high: float) -> Interval:
-    """An interval in which every factor of ten is as likely as another."""
-    return Interval(low, high, logarithmic=True)
+    """Log-uniform distribution."""
+    return Interval(low, high, log=True)
 
 
 def from_scratch(config: Any) -> bool:
-    """Random weights: nothing prescribes the network's sizes."""
+    """Random initial weights: the network's sizes are free."""
     return bool(config.init == "random")
 
 
@@ -99,5 +76,5 @@ VISION: Table = {
 
 
 def plain(table: Table) -> dict[str, str]:
-    """Each parameter's values as a text that changes when they do."""
+    """Each parameter's distribution as text, to compare searches by."""
     return {name: str(row.values) for name, row in table.items()}

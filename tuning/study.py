@@ -1,14 +1,16 @@
-"""The study in SQLite: opened, refused where it belongs to another search, and asked for the next trial.
+"""The study: its settings, its SQLite file (refused where it belongs to another search), and the next trial.
 
 What a trial draws depends on (seed of the search, number of the trial, the trials before it) alone, so a search that
-was killed and started again goes the way of an undisturbed one. A trial is written with all its parameters in one
-transaction; one that is found unfinished is the one that was interrupted, and goes on.
+was killed and started again ends as an undisturbed one. A trial is stored with all its parameters in one transaction;
+an unfinished one was interrupted and is resumed.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -22,7 +24,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from tc_common.errors import UserError
 from tc_common.runs import FREE_SETTINGS
 from tc_common.task import TrainConfig
-from tuning.settings import TuneConfig
 from tuning.spaces import Table, plain
 
 STUDY = "tuning"
@@ -30,9 +31,47 @@ STUDY = "tuning"
 BOUND_HERE = {"batch_size", "grad_accumulation", "init"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """Settings of the search; the trainer's own follow behind `--`."""
+
+    pipeline: Literal["gat", "vision"]
+    """Whose settings are searched: gat (ALIGNN) or vision (DINOv3)."""
+    trials: int = 30
+    """Trials of the study in all (>= 1); a larger number continues a finished study."""
+    search: tuple[str, ...] = ()
+    """Parameters to search (default: the usual ones that have an effect with the fixed settings)."""
+    startup_trials: int = 5
+    """Trials drawn at random before any is drawn by the model of the others, or pruned (>= 1)."""
+    warm_up_epochs: int = 3
+    """Epochs that every trial may run before it is compared with the others (>= 0)."""
+    seed: int = 42
+    """Seed of the search (>= 0); the trainings have their own, behind --."""
+    out: Path = Path("results/3dsc/tuning")
+    """Folder for the study and its tables."""
+    name: str | None = None
+    """Name of the study, the beginning of its files' names (default: the pipeline's)."""
+
+    def __post_init__(self) -> None:
+        for field, least in (("trials", 1), ("startup_trials", 1), ("warm_up_epochs", 0), ("seed", 0)):
+            if getattr(self, field) < least:
+                raise ValueError(f"--{field.replace('_', '-')} must be at least {least}, got {getattr(self, field)}")
+        if not re.fullmatch(r"\w[\w-]*", self.stem):
+            raise ValueError(f"--name must be letters, digits, _ and -, got {self.name!r}")
+
+    @property
+    def stem(self) -> str:
+        """The study's name."""
+        return self.name if self.name is not None else self.pipeline
+
+    def path(self, ending: str) -> Path:
+        """`<out>/<name><ending>`."""
+        return self.out / f"{self.stem}{ending}"
+
+
 @contextmanager
 def open_study(config: TuneConfig, settings: dict[str, Any]) -> Iterator[optuna.Study]:
-    """The study of these settings (see `identity`), from its file or new; one that has no result yet is begun anew.
+    """The study of these settings (see `identity`), from its file or new; one without a result is begun anew.
 
     Raises:
         UserError: the study is another search's; the file is no study, another release's, or cannot be written.
@@ -75,7 +114,7 @@ def identity(module: str, config: TuneConfig, table: Table, settings: TrainConfi
 
 
 def require_same(study: optuna.Study, what: str, ours: dict[str, Any], config: TuneConfig) -> None:
-    """Remember these facts with the study, or compare them with the remembered ones.
+    """Store this metadata with the study, or compare it with the stored one.
 
     Raises:
         UserError: they differ (each named, then and now).
@@ -100,7 +139,7 @@ def next_trial(study: optuna.Study, config: TuneConfig, table: Table) -> Trial:
     """The trial that was interrupted, if there is one; else a new one, begun."""
     running = study.get_trials(states=(TrialState.RUNNING,))
     if not running:
-        space = {name: row.values.distribution() for name, row in table.items()}
+        space = {name: row.values for name, row in table.items()}
         study.add_trial(create_trial(state=TrialState.RUNNING, params=draw(study, config, table), distributions=space))
         running = study.get_trials(states=(TrialState.RUNNING,))
     assert len(running) == 1, "one search at a time"
@@ -113,4 +152,4 @@ def draw(study: optuna.Study, config: TuneConfig, table: Table) -> dict[str, Any
     sampler = TPESampler(seed=int(seed), n_startup_trials=config.startup_trials)
     shadow = optuna.create_study(sampler=sampler)
     shadow.add_trials(study.trials)
-    return shadow.ask({name: row.values.distribution() for name, row in table.items()}).params
+    return shadow.ask({name: row.values for name, row in table.items()}).params

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.report import audit_log, show_rows
 from data.tables import check_rows, jarvis_texts, limit_rows, read_table, rows_3dsc, rows_jarvis
 from tc_common.errors import UserError
 from tests.data.conftest import row, write_3dsc
@@ -143,3 +144,19 @@ def test_jarvis_tables_hold_their_crystals_as_text(tmp_path: Path) -> None:
     assert jarvis_texts([tmp_path / "t.csv"]) == {"JVASP-1": "data_a\n1"}
     rows = check_rows(rows_jarvis([tmp_path / "t.csv"], tmp_path / "cifs"))
     assert dict(zip(rows["material_id"], rows["status"], strict=True)) == {"JVASP-1": "", "../x": "rejected"}
+
+
+def test_the_ledger_is_no_spreadsheet_program_and_nothing_acts_on_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = {"row": 2, "material_id": "=cmd|'/c calc'!A1", "formula": "@Nb\x1b[2J", "tc": -9.0, "reason": "-1 K\n"}
+    table = audit_log(pd.DataFrame([{**bad, "status": "rejected"}]))
+    assert table.iloc[0][["material_id", "formula", "reason"]].tolist() == [
+        "'=cmd|'/c calc'!A1",
+        "'@Nb\\x1b[2J",
+        "'-1 K\\n",
+    ]
+    assert table["tc"].tolist() == [-9.0]
+    entry = {**bad, "material_id": "a\x1b[2Jb"}
+    show_rows({"rows": {}, "rejected": [entry], "altered": [], "retracted": [], "multiple_tc": []}, tmp_path)
+    assert "\x1b" not in capsys.readouterr().out

@@ -25,6 +25,7 @@ from gat_pipeline.network import Alignn, NetworkShape
 from gat_pipeline.published import PUBLISHED, Published
 from gat_pipeline.train import GraphTrainConfig, build_model
 from gat_pipeline.weights import find_weights, load_strictly, read_weights
+from tc_common import download
 from tc_common.errors import UserError
 from tests.gat_pipeline.crystals import sample_graphs
 from tests.gat_pipeline.tables import split_table
@@ -65,8 +66,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
         md5 = self.server.md5 or hashlib.md5(self.server.content).hexdigest()
+        listed = {"id": 42, "name": "x.zip", "size": len(self.server.content), "download_url": "x"}
         body = (
-            json.dumps([{"id": 42, "computed_md5": md5}]).encode() if "articles" in self.path else self.server.content
+            json.dumps([listed | {"computed_md5": md5}]).encode() if "articles" in self.path else self.server.content
         )
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(self.server.stated_length or len(body)))
@@ -81,8 +83,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server = Server(("127.0.0.1", 0), Handler)
     server.asked, server.content = [], published_zip({"model": published_state(), "optimizer": {}})
     root = f"http://127.0.0.1:{server.server_address[1]}"
-    monkeypatch.setattr(published, "FIGSHARE_API", f"{root}/v2/articles")
-    monkeypatch.setattr(published, "TIMEOUT_S", 5)
+    for name, value in {"FIGSHARE_API": f"{root}/v2", "STALL_S": 5.0, "ATTEMPTS": 2, "PAUSE_S": 0.01}.items():
+        monkeypatch.setattr(download, name, value)
     monkeypatch.setitem(PUBLISHED, NAME, dataclasses.replace(PUBLISHED[NAME], url=f"{root}/files/42"))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -124,14 +126,14 @@ def test_a_download_that_fails_leaves_nothing(
 ) -> None:
     monkeypatch.setitem(PUBLISHED, NAME, dataclasses.replace(PUBLISHED[NAME], article=None))
     server.status, server.stated_length, server.content = status, length, content
-    with pytest.raises(UserError, match=r"files/42.*(--init|try again)"):
+    with pytest.raises(UserError, match=r"files/42.*--init PATH"):
         find_weights(NAME, tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / f"{NAME}.zip").exists()
 
 
 def test_too_large_a_download_is_stopped(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "LARGEST_DOWNLOAD_BYTES", 1000)
-    with pytest.raises(UserError, match="larger than 1000 bytes"):
+    monkeypatch.setattr(published, "LARGEST_BYTES", 1000)
+    with pytest.raises(UserError, match="more than 1000"):
         find_weights(NAME, tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from monitor.commands import Command
+from monitor.decisions import MonitorConfig
 from monitor.events import EventLog
-from monitor.settings import MonitorConfig
 from monitor.supervisor import Supervisor
 from tc_common.signals import StopRequest
 

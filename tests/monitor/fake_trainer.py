@@ -24,6 +24,7 @@ parser.add_argument("--crash-above", type=int, default=10**9)
 parser.add_argument("--refuse-below", type=int, default=0)
 parser.add_argument("--status", type=int, default=1)
 parser.add_argument("--deaf", action="store_true")
+parser.add_argument("--end-after", type=Path, help="go on until this file is there")
 config = parser.parse_args()
 state = config.models_dir / "state.json"
 
@@ -62,7 +63,7 @@ total = json.loads(state.read_text())["total"] if state.exists() and config.resu
 tell(phase="starting")
 held = [bytearray(config.sample_MB * config.batch_size * 1_000_000)]
 save(total)
-while total < config.steps:
+while total < config.steps or (config.end_after and not config.end_after.exists()):
     time.sleep(0.1)
     held.append(bytearray(config.leak_MB * 1_000_000))
     if asked:

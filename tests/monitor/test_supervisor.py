@@ -20,7 +20,7 @@ Make = Callable[..., Supervisor]
 
 
 def events(folder: Path) -> list[str]:
-    return [entry["event"] for entry in entries(folder) if entry["event"] not in ("sample", "neighbour")]
+    return [entry["event"] for entry in entries(folder) if entry["event"] not in ("sample", "other training")]
 
 
 def entries(folder: Path) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ def test_a_shortage_of_the_whole_computer_relieves_it_too(supervisor: Make, tmp_
 
 def test_asked_to_stop_it_lets_the_training_save(supervisor: Make, tmp_path: Path) -> None:
     watched = supervisor("--steps", "600")
-    threading.Timer(1.0, lambda: watched.wish.note(15, None)).start()
+    threading.Timer(1.0, lambda: watched.stop.note(15, None)).start()
     assert watched.run() == 143
     assert events(tmp_path) == ["start", "stop"]
     assert watched.lines[-1] == "saved" and 0 < steps_done(tmp_path) < 600
@@ -139,7 +139,7 @@ def test_a_slow_step_is_reported(supervisor: Make, tmp_path: Path) -> None:
     said = []
     for step, seconds in enumerate([1.0, 1.1, 0.9, 1.0, 1.0, 1.0, 1.2, 9.0, 9.0], 1):
         note = {"total": step, "seconds_per_step": seconds}
-        seen = Sample(time_s=step, rss_MB=1, available_MB=1, swap_in_MB_s=0, note=note)
+        seen = Sample(rss_MB=1, available_MB=1, swap_in_MB_s=0, note=note)
         said.append(watched.judge.slowness(seen))
         assert watched.judge.slowness(seen) == "", "one report a step"
     assert said == [""] * 7 + ["a step takes 9.00 s, usually 1.00 s"] * 2

@@ -13,14 +13,12 @@ from typing import Any
 import psutil
 import pytest
 
-from monitor import keep_awake
-from monitor.decisions import Judge, is_out_of_memory, shortage
+from monitor import children
+from monitor.children import awake
+from monitor.decisions import Judge, MonitorConfig, is_out_of_memory, shortage
 from monitor.display import Display, View, cropped, duration, fraction_done, line, screen, seconds_left
 from monitor.events import EventLog
-from monitor.keep_awake import awake
-from monitor.measuring import Meter, Sample, available_MB, killed_for_memory
-from monitor.other_trainings import neighbours
-from monitor.settings import MonitorConfig
+from monitor.measuring import Meter, Sample, available_MB, killed_for_memory, other_trainings
 from tc_common.errors import UserError
 from tc_common.lock import lock_folder
 
@@ -28,7 +26,7 @@ NOTE: dict[str, Any] = {
     "epoch": 3, "epochs": 10, "step": 25, "steps": 50, "total": 125, "phase": "training", "samples": 8,
     "seconds_per_step": 2.0, "batch_size": 8, "grad_accumulation": 1, "loss": 0.5, "best_val_mae_K": 4.0,
 }  # fmt: skip
-FINE = Sample(time_s=0, rss_MB=900, available_MB=4000, swap_in_MB_s=0, note=NOTE)
+FINE = Sample(rss_MB=900, available_MB=4000, swap_in_MB_s=0, note=NOTE)
 LIMITS = MonitorConfig(max_rss_MB=1000, min_available_MB=500, max_swap_in_MB_s=20, confirm=3, settle_seconds=30)
 
 
@@ -94,7 +92,7 @@ def test_the_systems_killings_are_counted(tmp_path: Path) -> None:
 
 def test_other_trainings_are_found_without_their_loaders_and_without_ours(tmp_path: Path) -> None:
     def found(ours: set[int], module: str | None) -> dict[int, str]:
-        return {neighbour.pid: str(neighbour) for neighbour in neighbours(ours, module)}
+        return {other.pid: str(other) for other in other_trainings(ours, module)}
 
     # a name for `-m` that only this test uses; the trainer forks a loader, which has its command line
     name = "a_trainer_of_this_test"
@@ -188,7 +186,7 @@ def test_what_does_not_keep_it_awake_is_said(tmp_path: Path, monkeypatch: pytest
         assert outcome == "the computer may sleep: systemd-inhibit said 'no bus'"
     with awake(wanted=False) as outcome:
         assert "--no-keep-awake" in outcome
-    assert set(keep_awake.HELPERS) == {"caffeinate", "systemd-inhibit"}
+    assert set(children.HELPERS) == {"caffeinate", "systemd-inhibit"}
 
 
 @pytest.mark.parametrize(

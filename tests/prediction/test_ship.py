@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from gat_pipeline.model import load_model
 from gat_pipeline.train import GraphTrainConfig
-from prediction.load import load_predictor
+from prediction.card import NAMES, readme
+from prediction.load import checked_card, load_predictor
 from prediction.novelty import nearest_other
 from prediction.ship import main
 from prediction.study import command
@@ -61,7 +62,7 @@ def test_the_stated_coverage_is_that_of_the_shipped_predictions(shipped: Shipped
     predictor = load_predictor(shipped.models, "alignn", "cpu")
     assert predictor.validation is not None
     test = shipped.splits["test"].copy()
-    test["tc_pred"] = [predictor.members[0].model.predict(cif) for cif in test["cif"]]  # type: ignore[attr-defined]
+    test["tc_pred"] = [predictor.base_models[0].model.predict(cif) for cif in test["cif"]]  # type: ignore[attr-defined]
     bounds = conformal_intervals(predictor.validation, test, 0.9)
     assert bounds is not None
     share = ((test["tc"] >= bounds["tc_lower"]) & (test["tc"] <= bounds["tc_upper"])).mean()
@@ -79,7 +80,7 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
     main(replace(config, alignn=(*config.alignn, tmp_path / "m/second.pth")))
     cif = study.cif("test")
     trainings_K = [load_model(study.models / f"{name}.safetensors").predict(cif) for name in ("alignn", "alignn_2")]
-    member = load_predictor(study.models, "alignn", "cpu").members[0]
+    member = load_predictor(study.models, "alignn", "cpu").base_models[0]
     said = member.predict([member.prepare(read_crystal(cif), "x")])
     assert said.tc_K[0] == pytest.approx(np.mean(trainings_K), abs=1e-3)
     assert said.std_K is not None and said.std_K[0] == pytest.approx(np.std(trainings_K, ddof=1), abs=1e-3)
@@ -88,6 +89,7 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
     assert "mean of 2 trainings, each started from random" in page and "--seed 42, 43" in page
     for name in ("alignn", "ensemble"):
         assert {"alignn_2.safetensors", "alignn_2.json"} <= set(card(study, name)["files"])
+        assert card(study, name)["networks"] == ["alignn.safetensors", "alignn_2.safetensors"]
         (study.models / "alignn_2.safetensors").rename(tmp_path / "away")
         with pytest.raises(UserError, match="alignn_2.safetensors is missing"):
             load_predictor(study.models, name, "cpu")
@@ -104,7 +106,7 @@ def test_a_model_of_another_name_in_the_study_is_shipped_as_alignn(tmp_path: Pat
         main(study.config(study.models))
     main(replace(study.config(study.models), alignn_name="alignn_neighbours"))
     assert set(card(study, "ensemble")["weights"]) <= {"alignn", "composition"}
-    assert load_predictor(study.models, "alignn", "cpu").members[0].name == "alignn"
+    assert load_predictor(study.models, "alignn", "cpu").base_models[0].name == "alignn"
 
 
 @pytest.mark.parametrize(
@@ -112,16 +114,46 @@ def test_a_model_of_another_name_in_the_study_is_shipped_as_alignn(tmp_path: Pat
     [
         ({"sub/alignn_2.safetensors": "x"}, "names a file of another folder"),
         ({"../alignn.safetensors": "x"}, "names a file of another folder"),
-        ({"alignn_2.safetensors": None}, "without the .json beside it"),
+        ({"alignn_2.safetensors": None}, "lists no sha256 of alignn_2.json"),
     ],
 )
 def test_a_card_that_names_odd_files_is_refused(copied: ShippedStudy, files: dict, message: str) -> None:
     shutil.copy(copied.models / "alignn.safetensors", copied.models / "alignn_2.safetensors")
     said = card(copied, "alignn")
     digests = {name: digest or said["sha256"] for name, digest in files.items()}
-    (copied.models / "alignn.json").write_text(json.dumps({**said, "files": said["files"] | digests}))
+    changed = {**said, "files": said["files"] | digests, "networks": [*said["networks"], *files]}
+    (copied.models / "alignn.json").write_text(json.dumps(changed))
     with pytest.raises(UserError, match=message):
         load_predictor(copied.models, "alignn", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        (None, "has no list of its networks"),
+        ("alignn.safetensors", "has no list of its networks"),
+        ([3], "has no list of its networks"),
+        ([], "lists no network"),
+        (["../alignn.safetensors"], "lists no sha256 of .*, which its networks need"),
+        (["alignn_2.safetensors"], "lists no sha256 of alignn_2.json"),
+    ],
+)
+def test_a_card_without_a_good_list_of_networks_is_refused(
+    copied: ShippedStudy, networks: object, message: str
+) -> None:
+    changed = {**card(copied, "alignn"), "networks": networks}
+    if networks is None:
+        del changed["networks"]  # as in cards of before there was the list
+    (copied.models / "alignn.json").write_text(json.dumps(changed))
+    with pytest.raises(UserError, match=message):
+        load_predictor(copied.models, "alignn", "cpu")
+
+
+def test_the_committed_cards_describe_the_committed_files() -> None:
+    folder = Path(__file__).parents[2] / "models/3dsc"
+    cards = [checked_card(folder, name) for name in NAMES]
+    assert [card["networks"] for card in cards if card["name"] == "ensemble"] == [cards[0]["networks"]]
+    assert (folder / "README.md").read_text(encoding="utf-8") == readme(cards)
 
 
 def test_the_page_has_the_cards_numbers(shipped: ShippedStudy) -> None:

@@ -11,7 +11,7 @@ import pytest
 from comparison.ensemble import combine as compared
 from comparison.gather import Results
 from gat_pipeline.model import load_model
-from prediction.inputs import cif_files, printable
+from prediction.inputs import check_table, cif_files
 from prediction.load import Predictor, load_predictor
 from prediction.models import CRYSTALS_AT_ONCE, Prediction
 from prediction.stream import combine, rows_of
@@ -73,12 +73,12 @@ def test_a_training_material_is_near_and_a_strange_one_far(
 ) -> None:
     (tmp_path / "far.cif").write_text(FAR)
     near, far = rows_of(predictor, [shipped.cif("train", 3), tmp_path / "far.cif"])
-    assert near.warning == "" and near.composition_rank == near.graph_rank == 0
+    assert near.warning == "" and near.composition_percentile == near.graph_percentile == 0
     assert near.nearest_tc_K == shipped.splits["train"]["tc"].iloc[3]
     assert near.composition_distance == pytest.approx(0, abs=1e-5) and near.graph_distance == pytest.approx(
         0, abs=0.05
     )
-    assert far.composition_rank is not None and far.composition_rank >= 0.95
+    assert far.composition_percentile is not None and far.composition_percentile >= 0.95
     assert far.composition_distance == pytest.approx(2)
     assert "composition" in far.warning and "of the training materials have a closer neighbour" in far.warning
 
@@ -86,12 +86,12 @@ def test_a_training_material_is_near_and_a_strange_one_far(
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("empty.cif", b"", "not a CIF of a crystal"),
-        ("prose.cif", b"Dear referee,\n", "not a CIF of a crystal"),
-        ("binary.cif", bytes(range(256)), "not a text file in UTF-8"),
+        ("empty.cif", b"", "an empty file; no CIF"),
+        ("prose.cif", b"Dear referee,\n", "no CIF: it has no data_ block"),
+        ("binary.cif", bytes(range(256)), "holds NUL characters"),
         ("nan.cif", FAR.replace("_cell_length_a 5.0", "_cell_length_a nan").encode(), "_cell_length_a is 'nan'"),
         ("element.cif", FAR.replace("I1 I ", "Xx Xx ").encode(), "is no element"),
-        ("two\nlines\x1b[2J.cif", b"", "not a CIF of a crystal"),
+        ("two\nlines\x1b[2J.cif", b"", "an empty file; no CIF"),
     ],
 )
 def test_a_bad_file_is_a_row_and_the_next_goes_on(
@@ -183,8 +183,24 @@ def test_folders_are_searched_in_the_order_of_names(tmp_path: Path) -> None:
     assert found == ["a.cif", "b/10.CIF", "b/2.cif", "c/d/e.cif", "z.cif", "z.cif"]
 
 
-def test_what_is_printed_cannot_act_on_a_terminal() -> None:
-    assert printable("a\nb\x1b[31m\u202egnp\udcff ü") == "a\\nb\\x1b[31m\\u202egnp\\udcff ü"
+def test_a_table_never_takes_the_place_of_a_crystal(tmp_path: Path) -> None:
+    folder, kept = tmp_path / "f", tmp_path / "f/kept.txt"
+    folder.mkdir()
+    for path in (folder / "a.cif", kept):
+        path.write_text(FAR)
+    (folder / "link.csv").symlink_to("a.cif")
+    (folder / "hard.csv").hardlink_to(folder / "a.cif")
+    for table, read in (
+        ("a.cif", kept),
+        ("new.CIF", kept),
+        ("link.csv", kept),
+        ("hard.csv", folder),
+        ("kept.txt", kept),
+    ):
+        with pytest.raises(UserError, match=r"--csv predictions\.csv"):
+            check_table(folder / table, [read])
+    for allowed in (folder / "new.csv", kept, Path("/dev/null"), Path("/dev/stdout")):
+        check_table(allowed, [folder])
 
 
 def test_compositions_as_read_and_as_computed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dinov3_pipeline.model import load_model
 from prediction.load import load_predictor
-from prediction.models import VisionModel, estimate
+from prediction.models import VisionModel, predict_materials
 from prediction.ship import main
 from prediction.stream import combine, rows_of
 from tc_common.errors import UserError
@@ -28,7 +28,7 @@ def with_vision(shipped: ShippedStudy, tmp_path_factory: pytest.TempPathFactory)
     member, tables = VisionModel("dinov3", load_model(folder / "m/dino_best.pth")), {}
     for split in ("val", "test"):
         table = shipped.splits[split][["material_id", "formula", "tc"]].reset_index(drop=True)
-        tables[split] = table.join(combine([estimate(member, shipped.splits[split])]))
+        tables[split] = table.join(combine([predict_materials(member, shipped.splits[split])]))
     add_model(folder / "r", "dinov3", shipped.splits, tables)
     write_json(folder / "r/dinov3_config.json", {"init": "random", "tune": "full"})
     compare(folder)
@@ -45,7 +45,7 @@ def test_a_shipped_vision_model_predicts_with_intervals(with_vision: ShippedStud
     for row, cif in zip(rows_of(load_predictor(folder / "new", "dinov3", "cpu"), cifs), cifs, strict=True):
         assert row.tc_K == pytest.approx(max(model.predict(cif), 0), abs=0.02)
         assert row.tc_lower_K is not None and row.tc_upper_K is not None and row.tc_lower_K < row.tc_upper_K
-        assert row.graph_rank is None and row.composition_rank is not None
+        assert row.graph_percentile is None and row.composition_percentile is not None
     assert "| vision |" in (folder / "new/README.md").read_text()
 
 

@@ -1,6 +1,10 @@
 """Files that are whole or not there."""
 
 import hashlib
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +12,19 @@ import pytest
 
 from tc_common import files
 from tc_common.errors import UserError, one_line
-from tc_common.files import atomic_write, read_csv, read_json, sha256, write_csv, write_json
+from tc_common.files import (
+    atomic_write,
+    printable,
+    read_csv,
+    read_json,
+    sha256,
+    table_text,
+    write_csv,
+    write_json,
+    write_text,
+)
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_writer_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -86,6 +102,71 @@ def test_digest_is_that_of_the_whole_content(tmp_path: Path) -> None:
     content = bytes(range(256)) * 10_000
     (tmp_path / "x").write_bytes(content)
     assert sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_symbolic_link_is_followed_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name, target in (("there", "sub/old.txt"), ("dangling", "sub/new.txt"), ("chain", "there")):
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "sub/old.txt").write_text("old")
+    for name in ("there", "dangling", "chain"):
+        write_text(tmp_path / name, name)
+        assert (tmp_path / name).is_symlink()
+    assert {path.name: path.read_text() for path in (tmp_path / "sub").iterdir()} == {
+        "old.txt": "chain",
+        "new.txt": "dangling",
+    }
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(UserError, match="cannot write .*round"):
+        write_text(tmp_path / "round", "x")
+    assert (tmp_path / "round").is_symlink()
+
+
+def test_a_pipe_is_written_through_once_the_content_is_whole(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    with pytest.raises(ZeroDivisionError), atomic_write(pipe) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    write_text(pipe, "whole")
+    reader.join(10)
+    assert read == ["whole"] and pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+PRINTS_AND_WRITES = """
+import sys
+from pathlib import Path
+from tc_common.files import write_text
+print("first", flush=True)
+write_text(Path(sys.argv[1]), "second\\n")
+print("third", flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1"])
+def test_standard_output_keeps_what_was_printed(tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-c", PRINTS_AND_WRITES, name]
+    with (tmp_path / "out").open("wb") as stream:
+        subprocess.run(command, stdout=stream, cwd=ROOT, check=True)
+    piped = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT, check=True)
+    assert (tmp_path / "out").read_bytes() == piped.stdout == b"first\nsecond\nthird\n"
+    write_text(Path("/dev/null"), "x")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_what_is_printed_cannot_act_on_a_terminal() -> None:
+    assert printable("a\nb\x1b[31m\u202egnp\udcff ü") == "a\\nb\\x1b[31m\\u202egnp\\udcff ü"
+
+
+def test_no_cell_of_a_table_is_a_formula_or_acts_on_a_terminal() -> None:
+    for text in ("=cmd|'/c calc'!A1", "+1", "-2+3", "@SUM(A1)", " =1", "\uff1d1"):
+        assert table_text(text) == f"'{text}"
+    assert table_text("\t=1\x1b[2J") == "\\t=1\\x1b[2J"
+    for text in ("MgB2", "La1.85Sr0.15CuO4", "a=b", "", "YBa2Cu3O7-δ"):
+        assert table_text(text) == text
 
 
 def test_a_json_object_is_read_back(tmp_path: Path) -> None:

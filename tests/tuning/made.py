@@ -12,8 +12,8 @@ from tests.tc_common.runs import flags
 from tests.tc_common.toy import ToyConfig, toy_task
 from tuning.pipelines import PARTS, Pipeline
 from tuning.search import search
-from tuning.settings import TuneConfig
 from tuning.spaces import Choice, Parameter, Table, decades
+from tuning.study import TuneConfig
 
 RATES: Table = {"learning_rate": Parameter(decades(1e-6, 0.3)), "loss": Parameter(Choice(("l1", "mse")))}
 

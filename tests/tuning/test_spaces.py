@@ -13,7 +13,8 @@ def test_every_value_is_one_that_the_trainer_takes(name: str) -> None:
     assert set(pipeline.table) <= set(pipeline.read([]).plain())
     for parameter, row in pipeline.table.items():
         beside = {"init": "random"} if row.applies is from_scratch else {}
-        values = row.values.options if isinstance(row.values, Choice) else (row.values.low, row.values.high)
+        assert isinstance(row.values, Choice | Interval)
+        values = row.values.choices if isinstance(row.values, Choice) else (row.values.low, row.values.high)
         for value in values:
             taken = pipeline.read(as_words({**beside, parameter: value})).plain()[parameter]
             assert taken == value and type(taken) is type(value), parameter
@@ -27,7 +28,7 @@ def test_the_trainers_own_defaults_lie_inside(name: str) -> None:
         if isinstance(row.values, Interval):
             assert row.values.low <= default <= row.values.high, parameter
         elif default is not None:
-            assert default in row.values.options, parameter
+            assert isinstance(row.values, Choice) and default in row.values.choices, parameter
 
 
 def searched(name: str, *words: str, search: tuple[str, ...] = ()) -> set[str]:
