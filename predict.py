@@ -11,9 +11,11 @@ Exit status: 0 every file was predicted, 1 a file was not, 2 a mistake in the co
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pymatgen.core import Structure
 from tqdm import tqdm
 from tyro.conf import Positional
 
@@ -23,6 +25,8 @@ from prediction.load import ModelName, load_predictor
 from prediction.output import header, line, say, table
 from prediction.stream import rows_of
 from tc_common.cli import parse, run
+from tc_common.crystals import read_crystal
+from tc_common.reading import LimitedReader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,15 @@ def main() -> None:
     check_arguments(config.files)
     if config.csv:
         check_table(config.csv, config.files)
+    with LimitedReader(read_crystal) as read_file:  # gets ready while the model is loaded
+        failed, total = predict_files(config, read_file)
+    if failed:
+        print(f"{failed} of {total} files could not be predicted", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def predict_files(config: PredictConfig, read_file: Callable[[Path], Structure]) -> tuple[int, int]:
+    """Print and keep a row for every file; how many failed, of how many."""
     if config.model == "ensemble":
         print("reading the models and fitting trees to the training compositions …", file=sys.stderr)
     predictor = load_predictor(
@@ -72,14 +85,12 @@ def main() -> None:
     with table(config.csv) as keep:
         say(header())
         for row in tqdm(
-            rows_of(predictor, cif_files(config.files)), total=count, unit="file", leave=False, disable=None
+            rows_of(predictor, cif_files(config.files), read_file), total=count, unit="file", leave=False, disable=None
         ):
             say(line(row))
             keep(row)
             failed, total = failed + bool(row.error), total + 1
-    if failed:
-        print(f"{failed} of {total} files could not be predicted", file=sys.stderr)
-        raise SystemExit(1)
+    return failed, total
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def report(structures: pd.DataFrame, pairs: pd.DataFrame, chosen: dict[str, pd.S
     return {
         "machine": machine(),
         "compositions": structures["key"].nunique(),
-        "with_several_structures": int((structures.groupby("key").size() > 1).sum()),
+        "with_multiple_structures": int((structures.groupby("key").size() > 1).sum()),
         "changed_by_the_rule_in_use": int((in_use != before.reindex(in_use.index)).sum()),
         "compounds_with_a_right_structure": len(compounds),
         "right_by_rule": {name: int(hits.sum()) for name, hits in right.items()},

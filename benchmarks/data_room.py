@@ -118,7 +118,7 @@ def choices(rows: pd.DataFrame, materials: pd.DataFrame) -> dict[str, Any]:
     chains = materials["a15_chains"].astype(bool)
     return {
         "formulas_without_a_usable_structure": sorted(without),
-        "formulas_with_several_structures": int((materials["structures"] > 1).sum()),
+        "formulas_with_multiple_structures": int((materials["structures"] > 1).sum()),
         "a15_formulas_represented_by_another_type": int(((materials["family"] == "A15") & ~chains).sum()),
         "doped_structures_listed": int(rows["doped"].sum()),
         "doped_structures_chosen": int(materials["doped"].sum()),

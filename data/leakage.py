@@ -41,7 +41,7 @@ def audit(splits: dict[str, pd.DataFrame], parents: dict[str, set[str]]) -> dict
 
 
 def _copied_K(distances: Matrix, tc_K: Matrix) -> Matrix:
-    """Tc of the nearest training composition, the mean where several are equally near (or share no element)."""
+    """Tc of the nearest training composition, the mean of all that are equally near (or have no element in common)."""
     nearest = distances <= distances.min(axis=1, keepdims=True) + 1e-9
     mean_K: Matrix = nearest @ tc_K / nearest.sum(axis=1)
     return mean_K

@@ -91,8 +91,8 @@ def merge_tc(rows: pd.DataFrame, belongs_to: TcBelongsTo) -> pd.DataFrame:
     return rows.assign(tc=rows["tc"].where(rows["status"] != "", merged))
 
 
-def several_tc(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Compositions that are listed with more than one Tc, for the report."""
+def multiple_tc(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Compositions listed with more than one Tc, for the report."""
     groups = rows[rows["tc_max"] > rows["tc_min"]].groupby("key")
     return [
         {

@@ -1,4 +1,4 @@
-"""Draw the histograms of Tc by family that the dataset card shows.
+"""Draw the histograms of Tc by family in the dataset card.
 
 python -m data.prepare --source 3DSC_MP.tar.gz --out runs/3dsc && python -m data.plot_families --data-dir runs/3dsc
 """

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from data.materials import several_tc
+from data.materials import multiple_tc
 from data.tables import REJECTED
 from tc_common.files import printable, table_text
 from tc_common.splits import SPLITS, TC_RANGES, splits_sha256, tc_strata
@@ -25,7 +25,7 @@ def rows_report(rows: pd.DataFrame) -> dict[str, Any]:
         "retracted": rows[rows["retraction"] != ""]
         .sort_values("row")[[*columns[:3], "retraction"]]
         .to_dict("records"),
-        "several_tc": several_tc(rows),
+        "multiple_tc": multiple_tc(rows),
     }
 
 
@@ -68,7 +68,7 @@ def show_rows(report: dict[str, Any], out: Path) -> None:
             print(f"  {kind} row {entry['row']:>6}  {name:<44}  {why}")
         if len(report[kind]) > ROWS_SHOWN:
             print(f"  {len(report[kind]) - ROWS_SHOWN} more {kind} rows in {out / 'report.json'}")
-    for entry in report["several_tc"][:ROWS_SHOWN]:
+    for entry in report["multiple_tc"][:ROWS_SHOWN]:
         formulas = printable(" = ".join(entry["formulas"]))
         print(f"  {formulas} is listed with Tc {entry['listed_K']} K, included as {entry['included_K']} K")
 
@@ -98,7 +98,7 @@ def show_division(name: str, report: dict[str, Any]) -> None:
 
 
 def show_folds(out: Path, divisions: dict[str, dict[str, Any]]) -> None:
-    """Mean and standard deviation over the folds of what `show_division` tells of one."""
+    """Mean and standard deviation over the folds of what `show_division` prints for one."""
     audits = [division["leakage"] for division in divisions.values()]
     probes = pd.DataFrame([audit["nearest_composition_probe"]["all"] for audit in audits])
     shares = pd.DataFrame([{"parent": a["shared_parents"], "chemical system": a["shared_systems"]} for a in audits])

@@ -1,4 +1,4 @@
-"""Who is trained on and who is tested: three ways to divide materials, once or in folds."""
+"""Three ways to divide materials into training, validation and test, once or in folds."""
 
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
@@ -14,7 +14,7 @@ Split = Literal["stratified", "chemical-system", "parent"]
 Integers: TypeAlias = NDArray[np.int64]
 
 HELD_OUT_SHARE = 0.15  # of the materials for validation, and as many for the test where there are no folds
-# The column whose values never stand on both sides. Structures of one composition stay together in every split.
+# The column whose values are never in two splits. Structures of one composition stay together in every split.
 GROUPED_BY: dict[Split, str] = {"stratified": "key", "chemical-system": "chemical_system", "parent": "parent_group"}
 
 

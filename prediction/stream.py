@@ -3,7 +3,7 @@
 Legend: n crystals of a batch, M base models.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pymatgen.core import Structure
 
 from prediction.load import COVERAGE, Predictor
 from prediction.models import CRYSTALS_AT_ONCE, Array, Prediction
@@ -21,6 +22,8 @@ from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import printable
 from tc_common.metrics import mean_and_spread
+
+ReadFile = Callable[[Path], Structure]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,19 +55,19 @@ class Reading:
     prepared: list[Any]
 
 
-def rows_of(predictor: Predictor, files: Iterable[Path]) -> Iterator[Row]:
+def rows_of(predictor: Predictor, files: Iterable[Path], read_file: ReadFile = read_crystal) -> Iterator[Row]:
     """One row for every file, in their order; one batch of crystals is in memory at a time."""
     stream = iter(files)
     while batch := list(islice(stream, CRYSTALS_AT_ONCE)):
-        readings = [read(predictor, path) for path in batch]
+        readings = [read(predictor, path, read_file) for path in batch]
         predicted = iter(predict(predictor, [reading for reading in readings if isinstance(reading, Reading)]))
         yield from (next(predicted) if isinstance(reading, Reading) else reading for reading in readings)
 
 
-def read(predictor: Predictor, path: Path) -> Reading | Row:
+def read(predictor: Predictor, path: Path, read_file: ReadFile = read_crystal) -> Reading | Row:
     """A crystal prepared for every base model, or the row with the reason why not."""
     try:
-        structure = read_crystal(path)
+        structure = read_file(path)
         formula, fractions = shown_formula(structure), fractions_formula(structure)
         prepared = [model.prepare(structure, path.stem) for model in predictor.base_models]
     except UserError as error:

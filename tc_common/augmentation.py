@@ -2,7 +2,7 @@
 
 A structure file is one estimate of a crystal. Lattice constants of density functional theory and of diffraction at
 another temperature differ by up to 2 %, free coordinates by some 0.03 Å, and compositions are known to about 0.5 %.
-A model that must not tell such files apart is shown the crystal within these limits, drawn anew every epoch.
+A model that must give such files one Tc is shown the crystal within these limits, drawn anew every epoch.
 """
 
 import warnings

@@ -31,7 +31,7 @@ def test_counts_of_the_card_are_those_of_the_benchmark(card: str) -> None:
     counts = (
         report["rows"]["in source"],
         report["materials"],
-        report["formulas_with_several_structures"],
+        report["formulas_with_multiple_structures"],
         report["doped_structures_listed"],
         report["doped_structures_chosen"],
         report["at_0_K"],

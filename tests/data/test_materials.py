@@ -13,9 +13,9 @@ from data.materials import (
     drop_tc_zero,
     materials_of,
     merge_tc,
+    multiple_tc,
     one_structure,
     parent_groups,
-    several_tc,
 )
 from data.reading import Reading
 from data.retractions import drop_retracted, mark_retracted
@@ -99,7 +99,7 @@ def test_one_composition_gets_the_median_of_its_positive_tc_and_its_spread() -> 
         "formula",
     )
     assert list(rows["tc"]) == [17.5, 17.5, 17.5, 0.0]
-    (entry,) = several_tc(one_structure(rows))
+    (entry,) = multiple_tc(one_structure(rows))
     assert entry["listed_K"] == [0.0, 17.0, 18.0]
     assert (entry["spread_K"], entry["included_K"]) == (18.0, [17.5])
 
@@ -107,7 +107,7 @@ def test_one_composition_gets_the_median_of_its_positive_tc_and_its_spread() -> 
 def test_tc_of_a_structure_is_never_merged() -> None:
     rows = merge_tc(table(("a", "TiS", 8.0, "a", False), ("b", "TiS", 0.4, "b", False)), "structure")
     assert list(rows["tc"]) == [8.0, 0.4]
-    assert several_tc(rows)[0]["spread_K"] == pytest.approx(7.6)
+    assert multiple_tc(rows)[0]["spread_K"] == pytest.approx(7.6)
 
 
 def test_not_superconducting_is_dropped_on_request_only() -> None:

@@ -357,6 +357,9 @@ def test_all_of_3dsc(tmp_path: Path) -> None:
     assert report["rows"]["rejected"] == 39
     assert report["materials"] == 5_820
     assert report["divisions"]["."]["leakage"]["shared_systems"] == 0
+    published = pd.read_csv(ROOT / "results" / "3dsc" / "chemical-system" / "seed_42" / "splits.csv.gz", dtype=str)
+    for name, table in read_splits(tmp_path / "out").items():
+        assert set(table["formula"]) == set(published["formula"][published["split"] == name])
     assert report["neighbourhood"] == {
         "chemical_system": pytest.approx(0.76, abs=0.01),
         "parent_group": pytest.approx(0.65, abs=0.01),

@@ -11,7 +11,7 @@ from tests.data.conftest import CIF, caesium_chloride_type
 HOSTILE = {
     "truncated.cif": caesium_chloride_type("Nb", {"Sn": 1})[:150].encode(),
     "nul.cif": caesium_chloride_type("Nb", {"Sn": 1}).replace("Sn2", "Sn\0").encode(),
-    "utf16.cif": caesium_chloride_type("Nb", {"Sn": 1}).encode("utf-16"),
+    "odd_utf16.cif": caesium_chloride_type("Nb", {"Sn": 1}).encode("utf-16")[:-1],
     "zero_cell.cif": caesium_chloride_type("Nb", {"Sn": 1}, a_A=0.0).encode(),
     "occupancy_3.cif": caesium_chloride_type("Nb", {"Sn": 3}).encode(),
     "empty.cif": b"",

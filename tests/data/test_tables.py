@@ -158,5 +158,5 @@ def test_the_ledger_is_no_spreadsheet_program_and_nothing_acts_on_a_terminal(
     ]
     assert table["tc"].tolist() == [-9.0]
     entry = {**bad, "material_id": "a\x1b[2Jb"}
-    show_rows({"rows": {}, "rejected": [entry], "altered": [], "retracted": [], "several_tc": []}, tmp_path)
+    show_rows({"rows": {}, "rejected": [entry], "altered": [], "retracted": [], "multiple_tc": []}, tmp_path)
     assert "\x1b" not in capsys.readouterr().out

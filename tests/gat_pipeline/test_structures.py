@@ -91,7 +91,7 @@ def test_batches_are_the_same_under_any_number_of_processes(
     drawn.set_epoch(4)
     batches = []
     for workers in (0, 2):
-        loader = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             drawn,  # type: ignore[arg-type]
             batch_sampler=[[0, 3], [1, 5], [4, 2]],
             collate_fn=collator(GraphOptions()),
@@ -116,6 +116,15 @@ def test_changed_crystals_differ_by_epoch_and_keep_labels(data: Path) -> None:
     assert len(set(sum(seen, []))) == 3 * len(plain)
     changed.set_epoch(0)
     assert [bonds(changed[index]) for index in range(len(plain))] == seen[0]
+
+
+def test_one_crystal_changes_from_epoch_to_epoch(data: Path) -> None:
+    val = GraphDataset(read_splits(data / "p")["val"], GraphOptions(), data / "c", CHANGES, seed=1)
+    seen = []
+    for epoch in (0, 1, 2, 0):
+        val.set_epoch(epoch)
+        seen.append(bonds(val[0]))
+    assert len(set(seen)) == 3 and seen[0] == seen[3]
 
 
 def materials_of_steps(task: Task, epoch: int) -> list[list[str]]:
@@ -161,8 +170,8 @@ def test_drawing_without_other_structures_is_one_line(data: Path, tmp_path: Path
 def test_a_changed_crystal_without_a_graph_is_shown_as_it_is(data: Path) -> None:
     """An atom 7.93 Å from a cluster, the only atoms within the cutoff of 8 Å, which a strain may move beyond it."""
     changed = dataset(data, StructureAugmentation(strain=0.05))
-    cluster = [[0.5 + 0.0836 * x, 0.5 + 0.0836 * y, 0.5 + 0.0836 * z] for x, y, z in product((-1, 0, 1), repeat=3)]
-    lonely = Structure(11 * np.eye(3), ["Xe"] + ["Au"] * 27, [[0, 0, 0], *cluster])
+    cluster = 0.5 + 0.0836 * np.array([*product((-1, 0, 1), repeat=3)])
+    lonely = Structure(11 * np.eye(3), ["Xe"] + ["Au"] * 27, np.vstack([np.zeros(3), cluster]))
     changed.crystals[:] = [lonely] * len(changed.crystals)
     changed.graphs[:] = [build_graph(lonely, GraphOptions())] * len(changed.graphs)
     changed.set_epoch(1)

@@ -86,12 +86,12 @@ def test_a_training_material_is_near_and_a_strange_one_far(
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("empty.cif", b"", "not a CIF of a crystal"),
-        ("prose.cif", b"Dear referee,\n", "not a CIF of a crystal"),
-        ("binary.cif", bytes(range(256)), "not a text file in UTF-8"),
+        ("empty.cif", b"", "an empty file; no CIF"),
+        ("prose.cif", b"Dear referee,\n", "no CIF: it has no data_ block"),
+        ("binary.cif", bytes(range(256)), "holds NUL characters"),
         ("nan.cif", FAR.replace("_cell_length_a 5.0", "_cell_length_a nan").encode(), "_cell_length_a is 'nan'"),
         ("element.cif", FAR.replace("I1 I ", "Xx Xx ").encode(), "is no element"),
-        ("two\nlines\x1b[2J.cif", b"", "not a CIF of a crystal"),
+        ("two\nlines\x1b[2J.cif", b"", "an empty file; no CIF"),
     ],
 )
 def test_a_bad_file_is_a_row_and_the_next_goes_on(

@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_crystal_and_nothing_asked_changes_nothing(
 
 
 def test_a_crystal_that_a_change_would_break_stays_as_it_is() -> None:
-    molecule = Structure(Lattice.cubic(5), ["H", "H", "Au"], [[0, 0, 0], [0.101, 0, 0], [0.5, 0.5, 0.5]])
+    molecule = Structure(Lattice.cubic(5), ["H", "H", "Au"], np.array([[0, 0, 0], [0.101, 0, 0], [0.5] * 3]))
     check_crystal(molecule)
     results = [changed(molecule, seed, strain=0.05) for seed in range(20)]
     kept = [result is molecule for result in results]

@@ -2,6 +2,7 @@
 
 import pickle
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Element, Lattice, Structure
 
-from tc_common import crystals
+from tc_common.atoms import LARGEST_CELL_SITES
 from tc_common.crystals import CrystalError, check_crystal, parse_crystal, read_crystal
+from tc_common.symmetry import MOST_OPERATIONS
 
 COPPER = """data_Cu
 _cell_length_a 3.6149
@@ -81,21 +83,20 @@ def test_structures_travel_between_processes() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "0 of its data blocks"),
-        ("no cif", "0 of its data blocks"),
-        (COPPER * 2, "two data blocks"),
+        ("", "0 of its data blocks|nothing in it"),
+        ("no cif", "no data_ block|line 1"),
+        (COPPER * 2, "duplicate block name: Cu; keep one"),
         (COPPER.replace("data_Cu", "data_A") + COPPER, "2 of its data blocks"),
         (COPPER.replace("3.6149", "0"), "no volume"),
         (COPPER.replace("3.6149", "nan"), "not a number"),
         (COPPER.replace("3.6149", "1e400"), "not a number|finite"),
         (COPPER.replace("_beta 90", "_beta 200"), "no volume"),
-        (COPPER.replace("_beta 90", "_beta 0.01"), "not a readable CIF|per atom|planes"),
+        (COPPER.replace("_beta 90", "_beta 0.01"), "planes closer"),
         (COPPER.replace("3.6149", "36.149"), "Å³ per atom"),
         (COPPER.replace("3.6149", "1.1"), "Å³ per atom"),
         (COPPER.replace("0 0 0 1", "0 0 0 3"), "occupancy 3 is outside"),
-        (COPPER.replace("0 0 0 1", "0 0 0 0"), "occupancy 0 is outside"),
+        (COPPER.replace("0 0 0 1", "0 0 0 0"), "lists no atoms"),
         (COPPER.replace("0 0 0 1", "0 0 0 -1"), "occupancy -1 is outside"),
-        (COPPER.replace("0 0 0 1", "0 0 0 ."), "not a number"),
         (COPPER.replace("0 0 0 1", "0 ? 0 1"), "not a number"),
         (COPPER.replace("Cu Cu1", "Xx Xx1"), "no element"),
         (COPPER.replace("Cu Cu1", "Wat Wat1"), "no element"),
@@ -103,12 +104,11 @@ def test_structures_travel_between_processes() -> None:
         (COPPER.replace("F m -3 m", "F x -3 q").replace("_Tables_number 225", "_Tables_number 999"), "space group"),
         (COPPER + "loop_\n_symmetry_equiv_pos_as_xyz\n'__import__(os)'\n", "not of the form"),
         (COPPER.replace("Cu1", "Cu\x001"), "NUL"),
-        (COPPER + "#" * 3000, "more than 2048 characters"),
-        (COPPER + "# comment\n" * 60_000, "not a unit cell"),
+        (COPPER + "# comment\n" * 1_700_000, "larger than 16000000 bytes"),
         (COPPER + "_atom_site_moment_label Cu1\n", "magnetic"),
         (cell("Cu 0 0 0 1\nCu 0.1 0 0 1"), "0.40 Å apart"),
         (cell("Cu 0 0 0 0.6\nCu 0.1 0 0 0.6"), "0.40 Å apart"),
-        (cell("Cu 0 0 0 0.8\nZn 0 0 0 0.8"), "tolerance"),
+        (cell("Cu 0 0 0 0.8\nZn 0 0 0 0.8"), "fill their site 1.6 times"),
     ],
 )
 def test_what_is_no_crystal_is_refused_with_a_reason(text: str, reason: str) -> None:
@@ -116,8 +116,12 @@ def test_what_is_no_crystal_is_refused_with_a_reason(text: str, reason: str) -> 
         parse_crystal(text)
 
 
-def test_split_positions_may_be_close() -> None:
-    assert len(parse_crystal(cell("Cu 0 0 0 0.5\nCu 0.1 0 0 0.5"))) == 2
+def test_split_positions_become_one_site_at_their_mean() -> None:
+    structure = parse_crystal(cell("Cu 0 0 0 0.25\nCu 0.1 0 0 0.5"))
+    assert structure.frac_coords.tolist() == [pytest.approx([0.2 / 3, 0, 0])]
+    assert structure.composition.as_dict() == {"Cu": 0.75}
+    assert "mean" in structure.properties["remarks"][0]
+    assert len(parse_crystal(cell("Cu 0 0 0 0.5\nCu 0.13 0 0 0.5"))) == 2, "0.52 Å: two sites"
 
 
 def test_a_million_atoms_are_refused_before_they_are_made() -> None:
@@ -125,7 +129,7 @@ def test_a_million_atoms_are_refused_before_they_are_made() -> None:
     operations = "loop_\n_symmetry_equiv_pos_as_xyz\n" + "\n".join(f"'x+{n}/5000, y, z'" for n in range(5000))
     atoms = "\n".join(f"Cu {n / 200:.3f} 0 0 1" for n in range(200))
     start = time.process_time()
-    with pytest.raises(CrystalError, match="1000000 atoms"):
+    with pytest.raises(CrystalError, match="5000 symmetry operations; at most 576"):
         parse_crystal(cell(atoms) + "\n" + operations)
     assert time.process_time() - start < 10
 
@@ -139,14 +143,26 @@ def test_the_most_atoms_that_are_unfolded_take_seconds() -> None:
     assert time.process_time() - start < 10
 
 
-def test_quotes_cannot_make_the_tokenizer_crawl() -> None:
-    """A line of unclosed quotes costs the number of quotes times its length; both are limited."""
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'a " * 1_000_000,
+        "data_x\n_a " + "'a" * 1_000_000,
+        "".join(f"data_{n}\n" for n in range(100_000)),
+        "data_x\n" + "".join(f"save_{n}\nsave_\n" for n in range(100_000)),
+        "data_x\n" + "".join(f"_a{n} 1\n" for n in range(300_000)),
+        "loop_\n_a\n" * 100_000,
+        COPPER + "_x\n;\n" + "a b c d\n" * 1_900_000 + ";\n",
+        COPPER + "loop_\n_x\n_y\n" + "1 2\n" * 2_000_000,
+    ],
+    ids=["quotes", "long value", "blocks", "frames", "tags", "loops", "text field", "long loop"],
+)
+def test_no_text_makes_the_reader_crawl(text: str) -> None:
+    """gemmi compares blocks pair by pair: 100,000 would take minutes and are counted first."""
     start = time.process_time()
-    with pytest.raises(CrystalError):
-        parse_crystal(COPPER + "\n".join("'a " * 25 + "b" * 1900 for _ in range(245)))
-    assert time.process_time() - start < 10
-    with pytest.raises(CrystalError, match="50 quotes"):
-        parse_crystal(COPPER + "'a " * 51)
+    with suppress(CrystalError):
+        parse_crystal(text)
+    assert time.process_time() - start < 2
 
 
 def test_the_largest_cell_allowed_is_read_in_seconds() -> None:
@@ -174,14 +190,10 @@ def test_unusable_paths_are_named(tmp_path: Path, name: str) -> None:
         read_crystal(tmp_path / name)
 
 
-def test_folders_devices_and_other_encodings_are_refused(tmp_path: Path) -> None:
+def test_folders_and_devices_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, Path("/dev/zero")):
         with pytest.raises(CrystalError, match="not a plain file"):
             read_crystal(path)
-    path = tmp_path / "utf16.cif"
-    path.write_text(COPPER, encoding="utf-16")
-    with pytest.raises(CrystalError, match="utf16.cif.*UTF-8"):
-        read_crystal(path)
 
 
 def test_names_that_a_shell_would_read_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +222,6 @@ def test_any_damage_gives_a_crystal_or_a_reason(data: st.DataObject) -> None:
 
 
 def test_limits_are_above_every_structure_of_3dsc() -> None:
-    """240 sites and 6 kB are the largest there (benchmarks of the data room)."""
-    assert crystals.LARGEST_CELL_SITES > 240
-    assert crystals.LARGEST_CIF_BYTES > 6_200
+    """240 sites and 48 operations are the most there (benchmarks/reading.py)."""
+    assert LARGEST_CELL_SITES > 240
+    assert MOST_OPERATIONS > 48

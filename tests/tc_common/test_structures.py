@@ -97,7 +97,7 @@ def test_without_other_structures_the_message_says_how_to_make_them(tmp_path: Pa
     assert len(read(tmp_path, "one")) == 3
     for kind in ("all", "draw"):
         with pytest.raises(UserError, match=r"other_structures.csv is missing.*data.prepare.*--structures one"):
-            read(tmp_path, kind)  # type: ignore[arg-type]
+            read(tmp_path, kind)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""Reading under limits: what a file costs is bounded, and the next file is read."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Structure
+
+from tc_common.crystals import CrystalError, read_crystal
+from tc_common.reading import LimitedReader, Limits, default_workers, limit_memory
+from tests.tc_common.test_cases import MGB2
+
+
+def sleep_or_read(path: Path) -> Structure:
+    """A reader that hangs on some files."""
+    if path.name.startswith("slow"):
+        time.sleep(60)
+    if path.name.startswith("large"):
+        bytearray(10**9)
+    if path.name.startswith("dies"):
+        os._exit(7)
+    return read_crystal(path)
+
+
+def test_a_crystal_comes_back_as_it_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.cif"
+    path.write_text(MGB2)
+    with LimitedReader(read_crystal) as read:
+        assert read(path) == read_crystal(path)
+        assert read(path).properties["remarks"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("slow.cif", "not read within 0.3 s"), ("large.cif", "grew by more than 0.1 GB"), ("dies.cif", "exit status 7")],
+)
+def test_a_file_that_costs_too_much_is_refused_and_the_next_is_read(tmp_path: Path, name: str, reason: str) -> None:
+    for each in (name, "good.cif"):
+        (tmp_path / each).write_text(MGB2)
+    with LimitedReader(sleep_or_read, Limits(time_s=0.3, memory_bytes=100_000_000)) as read:
+        with pytest.raises(CrystalError, match=f"{name}: .*{reason}"):
+            read(tmp_path / name)
+        assert len(read(tmp_path / "good.cif")) == 3
+
+
+def test_a_refusal_names_the_file_once(tmp_path: Path) -> None:
+    with LimitedReader(read_crystal) as read, pytest.raises(CrystalError) as refusal:
+        read(tmp_path / "none.cif")
+    assert str(refusal.value).count("none.cif") == 1
+
+
+def test_workers_are_counted_where_linux_calls_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert default_workers() == os.cpu_count()
+
+
+def test_without_proc_no_memory_limit_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: pytest.fail("a limit was set"))
+    limit_memory(1, statm=tmp_path / "missing")
