@@ -195,7 +195,7 @@ def make_task(
     splits: dict[str, pd.DataFrame],
     structures: str = "",
 ) -> Task:
-    """Model, optimiser, data and batches for the training loop; `structures` is their fingerprint."""
+    """Model, optimiser, data and batches for the training loop; `structures` is the digest of those trained on."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return Task(
         name=config.name or "dinov3",
@@ -207,7 +207,8 @@ def make_task(
         collate=collate,
         schedule=config.schedule,
         init=model.init,
-        fingerprint=f"{model.render_options.fingerprint()}-{config.image_size} {structures}",
+        fingerprint=f"{model.render_options.fingerprint()}-{config.image_size}",
+        structures_sha256=structures,
         batches=shuffled_batches(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
         micro_batches=chunked(config.batch_size),
         frozen=model.frozen(),

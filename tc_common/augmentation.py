@@ -56,10 +56,13 @@ class StructureAugmentation:
         It is the structure itself where the copy would be no crystal (`tc_common.crystals.check_crystal`), as where
         split positions 0.5 Å apart come closer. Without `occupancy` the composition stays what it is.
         """
-        symmetrise = random.random() < self.symmetrise
-        changed = symmetrised(structure) if symmetrise else structure.copy()
-        changed = displaced(deformed(changed, self.strain, self.shear, random), self.displacement_A, random)
-        changed = with_occupancy_noise(changed, self.occupancy, random)
+        changed = symmetrised(structure) if random.random() < self.symmetrise else structure
+        if self.strain or self.shear:
+            changed = deformed(changed, self.strain, self.shear, random)
+        if self.displacement_A:
+            changed = displaced(changed, self.displacement_A, random)
+        if self.occupancy:
+            changed = with_occupancy_noise(changed, self.occupancy, random)
         try:
             check_crystal(changed)
         except CrystalError:
@@ -100,7 +103,7 @@ def with_occupancy_noise(structure: Structure, largest: float, random: np.random
     """Occupancies of shared and partly empty sites changed by at most `largest`; alike sites change alike."""
     noisy: dict[Composition, Composition] = {}
     for species in structure.species_and_occu:
-        if largest and species not in noisy:
+        if species not in noisy:
             noisy[species] = _noisy(species, largest, random)
     changed = [noisy.get(species, species) for species in structure.species_and_occu]
     return Structure(structure.lattice, changed, structure.frac_coords)

@@ -63,7 +63,8 @@ class Run:
         if self.task.schedule in ("plateau", "constant"):
             del settings["epochs"]  # these schedules do not look at the end
         effective_batch = self.config.batch_size * self.config.grad_accumulation
-        data = {"splits_sha256": splits_sha256(self.task.splits), "samples": self.task.fingerprint}
+        digests = {"splits_sha256": splits_sha256(self.task.splits), "structures_sha256": self.task.structures_sha256}
+        data = {**digests, "samples": self.task.fingerprint}
         return {**settings, "init": self.task.init, "effective_batch": effective_batch, **data}
 
     def begin(self) -> None:

@@ -66,6 +66,8 @@ def read_other_structures(data_dir: Path, splits: dict[str, pd.DataFrame]) -> pd
     """
     path = data_dir / OTHER_STRUCTURES
     table = _read_materials(path, (*SPLIT_COLUMNS, "split"))
+    if table.empty:
+        return table.assign(chosen="")
     known = pd.concat([split.assign(split=name) for name, split in splits.items()])
     chosen = dict(zip(_keys(known), zip(known["material_id"], known["split"], strict=True), strict=True))
     pairs = [chosen.get(key, ("", "")) for key in _keys(table)]

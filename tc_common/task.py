@@ -145,6 +145,8 @@ class Task:
     """Origin of the weights: `pretrained:…`, `file:…` or `random`."""
     fingerprint: str
     """Identifies what the samples were made with (render options, graph options)."""
+    structures_sha256: str = ""
+    """Digest of the structures trained on (`TrainingStructures.fingerprint`): more than `splits` may have."""
     batches: Callable[[int], list[list[int]]]
     """Training indices of every batch (optimiser step) of an epoch, a pure function of the epoch."""
     micro_batches: Callable[[MaterialDataset, Sequence[int]], list[list[int]]]

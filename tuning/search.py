@@ -110,7 +110,8 @@ class Search:
         try:
             config = self.pipeline.read([*self.fixed, *as_words(trial.params)])
             task = self.pipeline.prepare(config, PARTS)
-            data = {"splits_sha256": splits_sha256(task.splits), "samples": task.fingerprint, "init": task.init}
+            data = {"splits_sha256": splits_sha256(task.splits), "structures_sha256": task.structures_sha256}
+            data |= {"samples": task.fingerprint, "init": task.init}
             require_same(study, "data", data, self.config)
             folder = self._place(number_of(trial))
             own = replace(config, models_dir=folder, results_dir=folder, resume="auto")
