@@ -161,26 +161,30 @@ def published_trees(splits: Splits, kind: Split, seed: int) -> Any:
 
 
 def report_on(config: BenchmarkConfig) -> dict[str, Any]:
-    """Errors of every model on the splits that all models of its kind of split have."""
+    """Errors of every model on the splits for which all fits are there."""
     report: dict[str, Any] = {"machine": processor(), "git_commit": git_commit(), "splits": {}}
     for kind, seeds in SEEDS.items():
         folders = {seed: config.work / kind / f"seed_{seed}" for seed in seeds[: config.seeds]}
-        tables = {seed: predictions_in(folder) for seed, folder in folders.items() if folder.is_dir()}
-        tables = {seed: table for seed, table in tables.items() if PUBLISHED in table}
-        if len(tables) >= 2:
+        folders = {seed: folder for seed, folder in folders.items() if is_complete(folder)}
+        if len(folders) >= 2:
+            tables = {seed: predictions_in(folder) for seed, folder in folders.items()}
             report["splits"][kind] = summary(tables) | {"labels": labels_in(folders)}
     return report
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether every fit of a split is there."""
+    return all((folder / f"{name}.csv").is_file() for name in (PUBLISHED, *LABELS))
 
 
 def predictions_in(folder: Path) -> pd.DataFrame:
     """Measured and predicted Tc (K) of the test materials of one split, one column per model."""
     columns: dict[str, pd.Series] = {}
     for name in (PUBLISHED, *LABELS):
-        if (folder / f"{name}.csv").is_file():
-            table = read_csv(folder / f"{name}.csv", ("formula", "tc"), "benchmarks.labels_and_features")
-            columns |= {column: table[column] for column in ("formula", "chemical_system", "tc")}
-            columns |= {PUBLISHED: table[PUBLISHED]} if name == PUBLISHED else {}
-            columns |= {f"{model}, {name}": table[model] for model in MODELS if model in table}
+        table = read_csv(folder / f"{name}.csv", ("formula", "tc"), "benchmarks.labels_and_features")
+        columns |= {column: table[column] for column in ("formula", "chemical_system", "tc")}
+        columns |= {PUBLISHED: table[PUBLISHED]} if name == PUBLISHED else {}
+        columns |= {f"{model}, {name}": table[model] for model in MODELS if model in table}
     return pd.DataFrame(columns)
 
 
@@ -203,11 +207,11 @@ def read_facts(path: Path) -> dict[str, float]:
 
 
 def summary(tables: dict[int, pd.DataFrame]) -> dict[str, Any]:
-    """Each model's errors over the seeds that have it, and its paired difference to the published trees."""
-    models = sorted({column for table in tables.values() for column in table.columns[3:]})
+    """Each model's errors over the seeds, and its paired difference to the published trees."""
+    models = next(iter(tables.values())).columns.drop(["formula", "chemical_system", "tc"])
     return {
         "largest_systems": {str(seed): largest_system(table) for seed, table in tables.items()},
-        "models": {model: model_row({s: t for s, t in tables.items() if model in t}, model) for model in models},
+        "models": {model: model_row(tables, model) for model in models},
     }
 
 
