@@ -116,20 +116,20 @@ def _lattice(block: Block) -> Lattice:
     cosines = [math.cos(math.radians(angle)) for angle in angles]
     if 1 + 2 * math.prod(cosines) - sum(cosine**2 for cosine in cosines) <= 1e-9:
         raise CrystalError(f"a cell of angles {angles} degrees has no volume (_cell_angle_)")
-    matrix = np.array(_vectors(lengths, cosines))
+    matrix = np.array(_vectors(lengths, angles))
     _check_planes(volume_and_spacings(matrix)[1])
     return Lattice(matrix)
 
 
-def _vectors(lengths: list[float], cosines: list[float]) -> list[list[float]]:
-    """Lattice vectors as rows, oriented as `Lattice.from_parameters` does it (c along z, a in the xz plane)."""
-    (a, b, c), (alpha, beta, gamma) = lengths, cosines
-    sin_alpha, sin_beta = math.sqrt(1 - alpha**2), math.sqrt(1 - beta**2)
-    cos_star = max(-1.0, min(1.0, (alpha * beta - gamma) / (sin_alpha * sin_beta)))
-    sin_star = math.sqrt(1 - cos_star**2)
+def _vectors(lengths: list[float], angles: list[float]) -> list[list[float]]:
+    """Lattice vectors as rows, by the formula of `Lattice.from_parameters` (c along z, a in the xz plane)."""
+    (a, b, c), (alpha, beta, gamma) = lengths, [math.radians(angle) for angle in angles]
+    sin_alpha, sin_beta = math.sin(alpha), math.sin(beta)
+    cos_star = (math.cos(alpha) * math.cos(beta) - math.cos(gamma)) / (sin_alpha * sin_beta)
+    gamma_star = math.acos(max(-1.0, min(1.0, cos_star)))
     return [
-        [a * sin_beta, 0.0, a * beta],
-        [-b * sin_alpha * cos_star, b * sin_alpha * sin_star, b * alpha],
+        [a * sin_beta, 0.0, a * math.cos(beta)],
+        [-b * sin_alpha * math.cos(gamma_star), b * sin_alpha * math.sin(gamma_star), b * math.cos(alpha)],
         [0.0, 0.0, c],
     ]
 
