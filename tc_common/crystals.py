@@ -144,7 +144,9 @@ def _build(block: Block, lattice: Lattice, atoms: Atoms, operations: Operations)
     if images.moved_A > SNAPPED_A:
         remarks.append(f"coordinates were moved by up to {images.moved_A:.4f} Å to their special positions")
     occupants = [tuple(each.items()) for each in species]
-    structure = Structure(lattice, [_composition(each) for each in occupants], frac)
+    compositions = [_composition(each) for each in occupants]
+    order = sorted(range(len(compositions)), key=lambda n: _electronegativity(occupants[n]))
+    structure = Structure(lattice, [compositions[n] for n in order], frac[order])
     if any(name == "D" for each in occupants for name, _ in each):
         remarks.append("deuterium or tritium was read as hydrogen")
     species_of_sites = structure.species_and_occu
@@ -163,6 +165,13 @@ def _composition(occupants: tuple[tuple[str, float], ...]) -> Composition:
         element = "H" if name == "D" else name
         amounts[element] = amounts.get(element, 0.0) + amount
     return Composition(amounts)
+
+
+@lru_cache(maxsize=4096)
+def _electronegativity(occupants: tuple[tuple[str, float], ...]) -> float:
+    """What sites are sorted by, as in pymatgen's readings, so that a crystal's pictures stay what they were."""
+    mean = _composition(occupants).average_electroneg
+    return mean if math.isfinite(mean) else 0.0
 
 
 def _check_cell_volume(block: Block, volume_A3: float) -> None:
@@ -235,6 +244,8 @@ def check_crystal(structure: Structure) -> None:
         raise CrystalError(f"{len(structure)} sites; between 1 and {LARGEST_CELL_SITES} can be used")
     matrix, frac = structure.lattice.matrix, structure.frac_coords
     _check_finite(matrix, frac)
+    for site in structure:
+        _plain(site.species)
     _check_physics(matrix, structure.species_and_occu)
     pairs, vectors = close_pairs(frac, matrix, SHORTEST_DISTANCE_A)
     if len(pairs):
