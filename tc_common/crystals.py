@@ -116,20 +116,20 @@ def _lattice(block: Block) -> Lattice:
     cosines = [math.cos(math.radians(angle)) for angle in angles]
     if 1 + 2 * math.prod(cosines) - sum(cosine**2 for cosine in cosines) <= 1e-9:
         raise CrystalError(f"a cell of angles {angles} degrees has no volume (_cell_angle_)")
-    matrix = np.array(_vectors(lengths, cosines))
+    matrix = np.array(_vectors(lengths, angles))
     _check_planes(volume_and_spacings(matrix)[1])
     return Lattice(matrix)
 
 
-def _vectors(lengths: list[float], cosines: list[float]) -> list[list[float]]:
-    """Lattice vectors as rows, oriented as `Lattice.from_parameters` does it (c along z, a in the xz plane)."""
-    (a, b, c), (alpha, beta, gamma) = lengths, cosines
-    sin_alpha, sin_beta = math.sqrt(1 - alpha**2), math.sqrt(1 - beta**2)
-    cos_star = max(-1.0, min(1.0, (alpha * beta - gamma) / (sin_alpha * sin_beta)))
-    sin_star = math.sqrt(1 - cos_star**2)
+def _vectors(lengths: list[float], angles: list[float]) -> list[list[float]]:
+    """Lattice vectors as rows, by the formula of `Lattice.from_parameters` (c along z, a in the xz plane)."""
+    (a, b, c), (alpha, beta, gamma) = lengths, [math.radians(angle) for angle in angles]
+    sin_alpha, sin_beta = math.sin(alpha), math.sin(beta)
+    cos_star = (math.cos(alpha) * math.cos(beta) - math.cos(gamma)) / (sin_alpha * sin_beta)
+    gamma_star = math.acos(max(-1.0, min(1.0, cos_star)))
     return [
-        [a * sin_beta, 0.0, a * beta],
-        [-b * sin_alpha * cos_star, b * sin_alpha * sin_star, b * alpha],
+        [a * sin_beta, 0.0, a * math.cos(beta)],
+        [-b * sin_alpha * math.cos(gamma_star), b * sin_alpha * math.sin(gamma_star), b * math.cos(alpha)],
         [0.0, 0.0, c],
     ]
 
@@ -144,7 +144,9 @@ def _build(block: Block, lattice: Lattice, atoms: Atoms, operations: Operations)
     if images.moved_A > SNAPPED_A:
         remarks.append(f"coordinates were moved by up to {images.moved_A:.4f} Å to their special positions")
     occupants = [tuple(each.items()) for each in species]
-    structure = Structure(lattice, [_composition(each) for each in occupants], frac)
+    compositions = [_composition(each) for each in occupants]
+    order = sorted(range(len(compositions)), key=lambda n: _electronegativity(occupants[n]))
+    structure = Structure(lattice, [compositions[n] for n in order], frac[order])
     if any(name == "D" for each in occupants for name, _ in each):
         remarks.append("deuterium or tritium was read as hydrogen")
     species_of_sites = structure.species_and_occu
@@ -163,6 +165,13 @@ def _composition(occupants: tuple[tuple[str, float], ...]) -> Composition:
         element = "H" if name == "D" else name
         amounts[element] = amounts.get(element, 0.0) + amount
     return Composition(amounts)
+
+
+@lru_cache(maxsize=4096)
+def _electronegativity(occupants: tuple[tuple[str, float], ...]) -> float:
+    """What sites are sorted by, as in pymatgen's readings, so that a crystal's pictures stay what they were."""
+    mean = _composition(occupants).average_electroneg
+    return mean if math.isfinite(mean) else 0.0
 
 
 def _check_cell_volume(block: Block, volume_A3: float) -> None:
@@ -235,6 +244,8 @@ def check_crystal(structure: Structure) -> None:
         raise CrystalError(f"{len(structure)} sites; between 1 and {LARGEST_CELL_SITES} can be used")
     matrix, frac = structure.lattice.matrix, structure.frac_coords
     _check_finite(matrix, frac)
+    for site in structure:
+        _plain(site.species)
     _check_physics(matrix, structure.species_and_occu)
     pairs, vectors = close_pairs(frac, matrix, SHORTEST_DISTANCE_A)
     if len(pairs):

@@ -116,6 +116,38 @@ def test_what_is_no_crystal_is_refused_with_a_reason(text: str, reason: str) -> 
         parse_crystal(text)
 
 
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        ("_chemical_formula_sum 'Cu4'\n_cell_formula_units_Z 1", None),
+        ("_chemical_formula_sum Cu\n_cell_formula_units_Z 4", None),
+        ("_chemical_formula_sum Cu\n_cell_formula_units_Z 2", "formula_units_Z is 2, but the cell holds 4"),
+        ("_chemical_formula_sum 'Cu0.99 Zn0.01'", "has 0.01 Zn, but the atoms listed give 0"),
+        ("_cell_volume 47.2(3)", None),
+        ("_cell_volume 48.2", "_cell_volume is 48.2, but the cell has 47.2"),
+    ],
+)
+def test_the_cell_is_what_the_file_declares(declared: str, reason: str | None) -> None:
+    if reason is None:
+        assert len(parse_crystal(COPPER + declared)) == 4
+    else:
+        with pytest.raises(CrystalError, match=reason):
+            parse_crystal(COPPER + declared)
+
+
+def test_every_element_is_compared_within_two_percent() -> None:
+    atoms = cell("O 0 0 0 0.9\nLa 0.5 0.5 0.5 1") + "\n_chemical_formula_sum "
+    assert len(parse_crystal(atoms + "'La O0.9'")) == len(parse_crystal(atoms + "'La O0.91'")) == 2
+    with pytest.raises(CrystalError, match="has 0.95 O|has 1 La"):
+        parse_crystal(atoms + "'La O0.95'")
+
+
+def test_no_crystal_is_denser_than_osmium() -> None:
+    with pytest.raises(CrystalError, match="a density of 39.7 g/cm³"):
+        parse_crystal(cell("Os 0 0 0 1", length_A=1.996))  # 190.23 * 1.6605 / 7.952
+    assert len(parse_crystal(cell("Os 0 0 0 1", length_A=2.4))) == 1
+
+
 def test_split_positions_become_one_site_at_their_mean() -> None:
     structure = parse_crystal(cell("Cu 0 0 0 0.25\nCu 0.1 0 0 0.5"))
     assert structure.frac_coords.tolist() == [pytest.approx([0.2 / 3, 0, 0])]
