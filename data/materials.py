@@ -12,7 +12,7 @@ from data.sources import relative
 from data.tables import included, reject
 from tc_common.composition import chemical_system, composition_key, formula_distance, fractions, parse_formula
 
-# Share of the atoms in which a structure may differ from its row's formula. SuperCon rounds to 3 decimals of a formula
+# Fraction of atoms in which a structure may differ from its row's formula. SuperCon rounds to 3 decimals of a formula
 # unit, and oxygen contents are known to about 0.05 in 7 atoms, 0.7 %; all of 3DSC agrees to 1e-11. Two percent is one
 # atom in fifty: another material.
 LARGEST_MISMATCH = 0.02

@@ -81,7 +81,7 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
     cif = study.cif("test")
     trainings_K = [load_model(study.models / f"{name}.safetensors").predict(cif) for name in ("alignn", "alignn_2")]
     member = load_predictor(study.models, "alignn", "cpu").base_models[0]
-    said = member.predict([member.prepare(read_crystal(cif), "x")])
+    said = member.predict([member.prepare(read_crystal(cif))])
     assert said.tc_K[0] == pytest.approx(np.mean(trainings_K), abs=1e-3)
     assert said.std_K is not None and said.std_K[0] == pytest.approx(np.std(trainings_K, ddof=1), abs=1e-3)
     assert card(study, "alignn")["prediction_intervals"]["scaled_by_tc_std"]
