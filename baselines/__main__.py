@@ -35,7 +35,7 @@ class BaselineConfig:
     extra_labels: Path | None = None
     """Labels of `python -m data.supercon` for these split files: fit the pair and the trees with them too."""
     limit: int | None = None
-    """Use only N materials of each split, drawn once and for all (>= 1)."""
+    """Use only N materials of each split, the same ones in every run (>= 1)."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -155,11 +155,12 @@ def check_labels(table: pd.DataFrame) -> pd.DataFrame:
     rows = reject(rows, rows["tc"] < 0, "Tc is below 0 K")
     rows = reject(rows, rows["tc"] > LARGEST_TC_K, f"Tc is above {LARGEST_TC_K:g} K")
     readable = rows["status"] == ""
-    shares = [
+    compositions = [
         fractions(parse_formula(name)) if good else {} for name, good in zip(rows["name"], readable, strict=True)
     ]
     return rows.assign(
-        key=[composition_key(share) for share in shares], chemical_system=[chemical_system(share) for share in shares]
+        key=[composition_key(each) for each in compositions],
+        chemical_system=[chemical_system(each) for each in compositions],
     )
 
 

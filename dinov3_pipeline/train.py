@@ -207,9 +207,9 @@ def make_task(
     model: DinoTcModel,
     datasets: Mapping[str, MaterialDataset],
     splits: dict[str, pd.DataFrame],
-    structures: str = "",
+    structures_sha256: str = "",
 ) -> Task:
-    """Model, optimiser, data and batches for the training loop; `structures` is the digest of those trained on."""
+    """Model, optimiser, data and batches for the training loop; `structures_sha256` the digest of those trained on."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return Task(
         name=config.name or "dinov3",
@@ -222,7 +222,7 @@ def make_task(
         schedule=config.schedule,
         init=model.init,
         fingerprint=f"{model.render_options.fingerprint()}-{config.image_size}",
-        structures_sha256=structures,
+        structures_sha256=structures_sha256,
         batches=shuffled_batches(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
         micro_batches=chunked(config.batch_size),
         frozen=model.frozen(),

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tc_common.errors import UserError
-from tc_common.splits import SPLIT_COLUMNS, drawn, read_splits, splits_sha256, tc_range, tc_strata, write_splits
+from tc_common.splits import SPLIT_COLUMNS, limited, read_splits, splits_sha256, tc_range, tc_strata, write_splits
 
 
 def made(tc_K: float = 9.2) -> dict[str, pd.DataFrame]:
@@ -37,13 +37,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_a_limit_draws_the_same_materials_every_time_from_all_over_the_list() -> None:
     table = pd.DataFrame({"material_id": [f"{number:04d}" for number in range(1000)]})
-    few, more = drawn(table, 100), drawn(table, 200)
-    pd.testing.assert_frame_equal(few, drawn(table, 100))
+    few, more = limited(table, 100), limited(table, 200)
+    pd.testing.assert_frame_equal(few, limited(table, 100))
     assert len(few) == 100 and list(few.index) == list(range(100))
     assert set(few["material_id"]) < set(more["material_id"])
     assert few["material_id"].is_monotonic_increasing
     assert 400 < few["material_id"].astype(int).mean() < 600  # the first hundred would have 49.5
-    assert len(drawn(table, None)) == len(drawn(table, 5000)) == 1000
+    assert len(limited(table, None)) == len(limited(table, 5000)) == 1000
 
 
 def test_the_fingerprint_follows_sides_and_tc_but_not_order() -> None:
