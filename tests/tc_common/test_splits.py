@@ -1,4 +1,4 @@
-"""Split files: what is written is read back; what is damaged is told."""
+"""Split files: what is written is read back; what is damaged is named."""
 
 from pathlib import Path
 
@@ -68,11 +68,11 @@ def test_a_material_on_two_sides_is_never_written(tmp_path: Path) -> None:
         ("9.2", "-4", "not a temperature"),
         ("9.2", "nan", "not a temperature"),
         ("9.2", "inf", "not a temperature"),
-        ("007", "a", "stands twice"),
+        ("007", "a", "is listed twice"),
         ("formula", "name", "no column formula"),
     ],
 )
-def test_damaged_files_are_told(tmp_path: Path, old: str, new: str, reason: str) -> None:
+def test_damaged_files_are_named(tmp_path: Path, old: str, new: str, reason: str) -> None:
     write_splits(tmp_path, made())
     path = tmp_path / "train.csv"
     path.write_text(path.read_text().replace(old, new))
@@ -80,7 +80,7 @@ def test_damaged_files_are_told(tmp_path: Path, old: str, new: str, reason: str)
         read_splits(tmp_path)
 
 
-def test_missing_and_empty_files_are_told(tmp_path: Path) -> None:
+def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="python -m data.prepare"):
         read_splits(tmp_path)
     write_splits(tmp_path, made())
