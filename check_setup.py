@@ -117,7 +117,7 @@ def device() -> str:
 
 
 def memory() -> str:
-    """Memory that can be had, of the computer or of its container."""
+    """Available memory of the computer, or of its container."""
     from monitor.measuring import available_MB
 
     free_GB = available_MB() / 1000
@@ -127,7 +127,7 @@ def memory() -> str:
 
 
 def disk() -> str:
-    """Room for data, images and checkpoints beside the code."""
+    """Free space for data, images and checkpoints, in the folder of the code."""
     free_GB = shutil.disk_usage(ROOT).free / 1e9
     if free_GB < LEAST_FREE_GB:
         raise Missing(f"{free_GB:.1f} GB free; the images of 3DSC take {LEAST_FREE_GB:g}: free some, or name folders")
@@ -141,7 +141,7 @@ def renderer() -> str:
     from tc_common.crystals import read_crystal
 
     started = time.perf_counter()
-    images = views(read_crystal(SAMPLE), material_id="check", options=RenderOptions(image_size=64))
+    images = views(read_crystal(SAMPLE), options=RenderOptions(image_size=64))
     return f"{len(images)} views of 64 px in {1000 * (time.perf_counter() - started):.0f} ms"
 
 
@@ -210,8 +210,8 @@ def dgl_engine() -> str:
 
 
 def imported_timm() -> Any:
-    """timm, also beside a torchvision that is built for another torch."""
-    from dinov3_pipeline.torchvision_operators import declare_missing_operators
+    """timm, also where torchvision is built for another torch."""
+    from dinov3_pipeline.backbones import declare_missing_operators
 
     declare_missing_operators()
     import timm

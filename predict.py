@@ -64,7 +64,7 @@ def main() -> None:
     check_arguments(config.files)
     if config.csv:
         check_table(config.csv, config.files)
-    with LimitedReader(read_crystal) as read_file:  # gets ready while the model is loaded
+    with LimitedReader(read_crystal) as read_file:  # its worker starts while the model is loaded
         failed, total = predict_files(config, read_file)
     if failed:
         print(f"{failed} of {total} files could not be predicted", file=sys.stderr)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def predict_files(config: PredictConfig, read_file: Callable[[Path], Structure]) -> tuple[int, int]:
-    """Print and keep a row for every file; how many failed, of how many."""
+    """Print a row for every file, and write it to the table; the number of failures and of files."""
     if config.model == "ensemble":
         print("reading the models and fitting trees to the training compositions …", file=sys.stderr)
     predictor = load_predictor(
@@ -82,13 +82,13 @@ def predict_files(config: PredictConfig, read_file: Callable[[Path], Structure])
         print("no --dinov3-val-predictions, therefore no intervals", file=sys.stderr)
     failed = total = 0
     count = sum(1 for _ in cif_files(config.files)) if sys.stderr.isatty() else None
-    with table(config.csv) as keep:
+    with table(config.csv) as write:
         say(header())
         for row in tqdm(
             rows_of(predictor, cif_files(config.files), read_file), total=count, unit="file", leave=False, disable=None
         ):
             say(line(row))
-            keep(row)
+            write(row)
             failed, total = failed + bool(row.error), total + 1
     return failed, total
 

@@ -6,7 +6,7 @@
 fits baselines (median, nearest composition, extremely randomized trees with the mean or the median of their votes,
 gradient boosting), writes each of them to `results/baselines/` and the best kind of trees, by validation MAE, as
 `results/composition_*`. `--pair` adds `results/pair_*` (trees and boosted trees on features of doping);
-`--extra-labels` adds the pair and the trees fitted on SuperCon's labels besides (`python -m data.supercon`), as
+`--extra-labels` also fits the pair and the trees with SuperCon's labels (`python -m data.supercon`), as
 `results/pair_with_labels_*` and `results/composition_with_labels_*`.
 """
 
@@ -35,7 +35,7 @@ class BaselineConfig:
     extra_labels: Path | None = None
     """Labels of `python -m data.supercon` for these split files: fit the pair and the trees with them too."""
     limit: int | None = None
-    """Use only N materials of each split, drawn once and for all (>= 1)."""
+    """Use only N materials of each split, the same ones in every run (>= 1)."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -46,7 +46,7 @@ class BaselineConfig:
 
 def main() -> None:
     """Read the splits, fit, write, print one line per baseline."""
-    config = parse(BaselineConfig, prog="python -m baselines", description="Tc from the chemical formula alone.")
+    config = parse(BaselineConfig, prog="python -m baselines", description=__doc__ or "")
     splits = read_splits(config.data_dir, config.limit)
     labels = None if config.extra_labels is None else read_extra_labels(config.extra_labels, config.data_dir)
     outcome = run_baselines(splits, config.seed)

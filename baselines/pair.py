@@ -1,4 +1,4 @@
-"""Two learners that differ, on features of doping, and their plain mean: what formulas can tell with more labels.
+"""The pair: the plain mean of extra trees and LightGBM on doping features, also fitted with extra labels.
 
 Extremely randomized trees split at random and vote (their median); boosted trees fit what the ones before have left,
 on absolute error. Both learn the root of Tc. Their errors differ, so the mean has a lower one than either.

@@ -96,7 +96,7 @@ def brute_force_lengths(crystal: Structure) -> Lengths:
 
 
 def cells_within(crystal: Structure, reach_A: float) -> NDArray[np.int64]:
-    """(C, 3) every cell that may hold a neighbour within reach, and some more."""
+    """(C, 3) every cell that may hold a neighbour within the radius, and some more."""
     heights_A = 1 / np.array(crystal.lattice.reciprocal_lattice_crystallographic.abc)
     limits = [int(np.ceil(reach_A / height_A)) + 1 for height_A in heights_A]
     return np.array(list(product(*(range(-limit, limit + 1) for limit in limits))))

@@ -43,7 +43,7 @@ def sample_3dsc(folder: Path, crystals: int, seed: int) -> pd.DataFrame:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, load and versions, for the record beside every number."""
+    """Processor, cores, load and versions, recorded with every number."""
     return {
         "cpu": processor(),
         "cores": usable_cores(),

@@ -2,7 +2,7 @@
 
     python -m benchmarks._vision_step --variant ours-bf16
 
-Prints one line of JSON. Legend: B pictures of a batch.
+Prints one line of JSON. Legend: B images of a batch.
 """
 
 import json
@@ -40,7 +40,7 @@ class StepConfig:
     inference: bool = False
     """Time predictions instead of training steps."""
     batch_size: int = 8
-    """Pictures computed at once, B (>= 1)."""
+    """Images computed at once, B (>= 1)."""
     count: bool = False
     """Count floating-point operations of a step instead of timing it."""
 
@@ -62,9 +62,9 @@ class Plain(nn.Module):
             widths[0], nn.GELU(), nn.Dropout(0.1), widths[1], nn.GELU(), nn.Dropout(0.1), widths[2]
         )
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures (B, 3, 224, 224) to (B,)."""
-        kelvin: Tensor = self.head(self.vit(pictures)).squeeze(1)
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, 224, 224) to (B,)."""
+        kelvin: Tensor = self.head(self.vit(images)).squeeze(1)
         return kelvin
 
 
@@ -80,8 +80,8 @@ def main(config: StepConfig) -> None:
 
 def plain(config: StepConfig, device: torch.device) -> tuple[nn.Module, Callable[[], Tensor]]:
     """The plain network and its forward pass in fp32."""
-    model, pictures = Plain().to(device), torch.rand(config.batch_size, 3, 224, 224, device=device)
-    return model, lambda: model(pictures)
+    model, images = Plain().to(device), torch.rand(config.batch_size, 3, 224, 224, device=device)
+    return model, lambda: model(images)
 
 
 def ours(config: StepConfig, device: torch.device) -> tuple[nn.Module, Callable[[], Tensor]]:

@@ -22,19 +22,20 @@ from data.families import FAMILIES
 from data.leakage import audit, neighbourhood, parents_of
 from data.materials import materials_of, other_structures_of
 from data.prepare import PrepareConfig, divided_by, main, materials_rows
-from data.reading import default_workers, facts_of, read_all
+from data.reading import facts_of, read_all
 from data.report import rows_report, split_report
 from data.sources import Source, open_source
 from data.splitting import GROUPED_BY, Split, divide
 from tc_common.cli import run
 from tc_common.crystals import CrystalError
+from tc_common.environment import usable_cores
 from tc_common.files import write_json
 
 OUT = Path(__file__).parent / "results" / "data_room.json"
 SEEDS = range(42, 62)
 KINDS: tuple[Split, ...] = ("stratified", "chemical-system", "parent")
 PROBE = "nearest_composition_probe all "
-# Label, key of the audit, whether it is a share.
+# Label, key of the audit, whether it is a fraction.
 AUDIT_ROWS = (
     ("test materials within 1 % of a training composition", "nearest_within 1%", True),
     ("within 5 %", "nearest_within 5%", True),
@@ -71,7 +72,7 @@ def machine() -> dict[str, Any]:
     """Where the numbers come from; other load makes the wall times longer, not the CPU times."""
     return {
         "python": platform.python_version(),
-        "processors": default_workers(),
+        "processors": usable_cores(),
         "load_average": [round(load, 1) for load in os.getloadavg()],
     }
 
@@ -80,7 +81,7 @@ def times(source: Source, archive: Path, scratch: Path) -> dict[str, float]:
     """Wall time of reading all files and of the whole command, CPU time of reading one file."""
     paths = [Path(path) for path in source.rows["cif"]]
     start = time.perf_counter()
-    read_all(paths, default_workers())
+    read_all(paths, usable_cores())
     read_s = time.perf_counter() - start
     main(PrepareConfig(source=str(archive), out=scratch / "out", unpack_dir=scratch / "new", split="chemical-system"))
     return {
@@ -161,11 +162,11 @@ def audit_table(report: dict[str, Any]) -> str:
     """The audits of the three splits as the dataset card shows them, in Markdown."""
     splits = report["splits"]
     lines = ["| | " + " | ".join(splits) + " |", "| --- |" + " ---: |" * len(splits)]
-    for label, key, is_share in AUDIT_ROWS:
+    for label, key, is_fraction in AUDIT_ROWS:
         cells = []
         for split in splits.values():
             mean, spread = split["mean_and_sd"][key]
-            cells.append(f"{mean:.1%} ± {spread:.1%}" if is_share else f"{mean:.2f} ± {spread:.2f}")
+            cells.append(f"{mean:.1%} ± {spread:.1%}" if is_fraction else f"{mean:.2f} ± {spread:.2f}")
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

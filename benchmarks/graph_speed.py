@@ -1,4 +1,4 @@
-"""How fast crystals become graphs, and how fast ALIGNN trains on them, beside alignn's own code in the same run.
+"""How fast crystals become graphs, and how fast ALIGNN trains on them, against alignn's own code in the same run.
 
     SUPERVISION_DATA=... python -m benchmarks.graph_speed           # about 5 minutes on 2 free cores
     SUPERVISION_DATA=... python -m benchmarks.graph_speed --full    # also parse, build and cache all of 3DSC

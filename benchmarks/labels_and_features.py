@@ -91,7 +91,7 @@ def main(config: BenchmarkConfig) -> None:
 
 
 def counts(rows: pd.DataFrame, materials: pd.DataFrame) -> dict[str, int]:
-    """What became of SuperCon's rows beside all of 3DSC, before any is excluded."""
+    """Statuses of SuperCon's rows against all of 3DSC, before any is excluded."""
     known = drop_known(rows, dict.fromkeys(SPLITS, materials))
     left = labels_of(known)
     statuses = known["status"].replace("", "left").value_counts().sort_index()

@@ -1,4 +1,4 @@
-"""Are the pictures right? Every number is counted on real crystals and against a search that shares no code with it.
+"""Are the images right? Every number is counted on real crystals and against a search that shares no code with it.
 
     SUPERVISION_DATA=... python -m benchmarks.render_quality          # minutes
 
@@ -79,7 +79,7 @@ def main(config: QualityConfig) -> None:
             "crystals": len(table),
             "views": len(view_names(RenderOptions())),
             "skipped": skipped,
-            "pictures": look_at_pictures(table),
+            "pictures": check_images(table),
             "bonds": look_at_bonds(table, config.crystal_nn_crystals),
             "doping": look_at_doping(rows_3dsc(source), config.crystals, config.seed),
             "machine": machine(),
@@ -113,7 +113,7 @@ def documented_color(site: dict[str, float]) -> tuple[int, int, int]:
     return tuple(int(np.ceil(255 * v - 0.5 - 1e-9)) for v in (red, green, blue))  # type: ignore[return-value]
 
 
-def look_at_pictures(table: pd.DataFrame) -> dict[str, Any]:
+def check_images(table: pd.DataFrame) -> dict[str, Any]:
     """Colours at the centres of atoms, frames, bonds' pixels and occlusion, over all views."""
     options = RenderOptions(bonds="covalent")
     count: Counter[str] = Counter()
@@ -152,7 +152,7 @@ def look_at_view(
     colors: list[tuple[int, int, int]],
     count: Counter[str],
 ) -> float:
-    """Add one view to the counts; gives the share of its atoms whose centre is hidden."""
+    """Add one view to the counts; returns the fraction of its atoms whose centre is hidden."""
     atoms, size = len(scene.walks), len(image)
     centers, radii = placement.points_px[:atoms], placement.radii_px
     expected = np.array(colors * (atoms // len(colors)))

@@ -1,4 +1,4 @@
-"""How fast crystals become pictures, and whether they become the same pictures every time.
+"""How fast crystals are rendered, and whether they give the same images every time.
 
     SUPERVISION_DATA=... python -m benchmarks.render_speed                    # some minutes on 2 cores
     SUPERVISION_DATA=... python -m benchmarks.render_speed --full             # also draw all of 3DSC
@@ -99,7 +99,7 @@ def one_core() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-Job = Callable[[], int]  # makes pictures and tells how many
+Job = Callable[[], int]  # renders images and returns how many
 
 
 def timed(rounds: Iterable[Sequence[Job]]) -> dict[str, float]:

@@ -43,7 +43,7 @@ class SpeedConfig:
     steps: int = 4
     """Timed steps of each variant in a round (>= 1)."""
     batch_size: int = 8
-    """Pictures computed at once (>= 1)."""
+    """Images computed at once (>= 1)."""
     compiled: bool = False
     """Also measure --compile (adds minutes a round)."""
     out: Path = Path("benchmarks/results")
@@ -115,7 +115,7 @@ def measure(config: SpeedConfig, variant: str, what: str, *more: str) -> dict[st
 def summed(
     config: SpeedConfig, what: str, rounds: list[dict[str, Any]], gflop: float, peak_gflops: float
 ) -> dict[str, dict[str, Any]]:
-    """Medians over the rounds: images a second, how many times the plain loop, share of the bf16 peak, memory."""
+    """Medians over the rounds: images a second, how many times the plain loop, fraction of the bf16 peak, memory."""
     variants = {}
     for variant in rounds[0][what]:
         runs = [result[what][variant] for result in rounds]

@@ -1,6 +1,6 @@
-"""What a learner gains from structure beside composition, and what trees gain over a network on the same composition.
+"""What structure adds to composition, and what trees gain over a network on the same composition.
 
-    python -m benchmarks.what_structure_adds --data-dir data/processed      # 3DSC: 22 minutes beside other work
+    python -m benchmarks.what_structure_adds --data-dir data/processed      # 3DSC: 22 minutes while other programs ran
 
 Extremely randomized trees (median of 500 votes, as the composition baseline) on statistics of the composition, on
 statistics of the atom graph (bond lengths, neighbours, cell), and on both; the same with fewer training materials; and
@@ -110,7 +110,7 @@ def _volume_A3(edges_A: NDArray[Any], angles_degrees: NDArray[Any]) -> float:
 
 
 def trees_mae_K(features: dict[str, Array], tc_K: dict[str, Array], seed: int, share: float = 1.0) -> dict[str, float]:
-    """Validation and test MAE (K) of the median vote of trees, fitted on a random share of the training set."""
+    """Validation and test MAE (K) of the median vote of trees, fitted on a random part of the training set."""
     some = np.random.default_rng(seed).permutation(len(tc_K["train"]))[: round(share * len(tc_K["train"]))]
     predict = fit_extra_trees(features["train"][some], tc_K["train"][some], seed)["extra_trees_median"]
     return {name: float(np.abs(predict(features[name])[0] - tc_K[name]).mean()) for name in ("val", "test")}

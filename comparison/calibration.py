@@ -78,7 +78,7 @@ def _by_group(labels: list[str], order: Sequence[str], inside: Flags, width_K: A
 
 
 def _covered(group: str, inside: Flags, width_K: Array) -> dict[str, Any]:
-    """Share inside with its 95 % interval (Clopper and Pearson 1934, doi 10.1093/biomet/26.4.404), mean width."""
+    """Fraction inside with its 95 % interval (Clopper and Pearson 1934, doi 10.1093/biomet/26.4.404), mean width."""
     hits, count, tail = int(inside.sum()), len(inside), (1 - CONFIDENCE) / 2
     low = float(beta.ppf(tail, hits, count - hits + 1)) if hits else 0.0
     high = float(beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0

@@ -89,7 +89,7 @@ def _origins(stated: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _common(tables: list[dict[str, Any]]) -> dict[str, Any]:
-    """Entries that all tables share."""
+    """Entries that are the same in all tables."""
     return {key: value for key, value in tables[0].items() if all(table.get(key) == value for table in tables)}
 
 

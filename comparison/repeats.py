@@ -19,7 +19,7 @@ from tc_common.files import read_csv, write_csv
 from tc_common.metrics import score
 from tc_common.results import ENDING, METRICS_ENDING
 
-# Predictions of all runs, kept beside their comparison so that it can be recomputed.
+# Predictions of all runs, in the folder of their comparison so that it can be recomputed.
 RUNS_FILE = "runs_predictions.csv.gz"
 TRAINING_COLUMNS = ("run", "training_median_K", "n_train")
 

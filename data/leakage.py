@@ -15,7 +15,7 @@ from tc_common.composition import fractions, parse_formula
 from tc_common.metrics import score
 
 Matrix: TypeAlias = NDArray[np.float64]
-NEAR = (0.01, 0.05, 0.10)  # share of the atoms to exchange
+NEAR = (0.01, 0.05, 0.10)  # fraction of the atoms to exchange
 
 
 def audit(splits: dict[str, pd.DataFrame], parents: dict[str, set[str]]) -> dict[str, Any]:
@@ -33,9 +33,9 @@ def audit(splits: dict[str, pd.DataFrame], parents: dict[str, set[str]]) -> dict
     share_parent = [bool(parents.get(key, set()) & known_parents) for key in test["key"]]
     return {
         "test": len(test),
-        "nearest_within": {f"{limit:.0%}": _share(distances.min(axis=1) < limit) for limit in NEAR},
-        "shared_parents": _share(share_parent),
-        "shared_systems": _share(test["chemical_system"].isin(set(train["chemical_system"]))),
+        "nearest_within": {f"{limit:.0%}": _mean(distances.min(axis=1) < limit) for limit in NEAR},
+        "shared_parents": _mean(share_parent),
+        "shared_systems": _mean(test["chemical_system"].isin(set(train["chemical_system"]))),
         "nearest_composition_probe": _probe_scores(train, test, copied_K),
     }
 
@@ -53,7 +53,7 @@ def _fraction_matrix(materials: pd.DataFrame) -> Matrix:
     return shares.fillna(0.0).to_numpy(float)
 
 
-def _share(flags: Any) -> float:
+def _mean(flags: Any) -> float:
     return round(float(np.mean(flags)), 4)
 
 
@@ -72,5 +72,5 @@ def parents_of(rows: pd.DataFrame) -> dict[str, set[str]]:
 
 
 def neighbourhood(materials: pd.DataFrame) -> dict[str, float]:
-    """Share of the materials that share their chemical system, or a chain of parents, with another one."""
-    return {column: _share(materials[column].duplicated(keep=False)) for column in ("chemical_system", "parent_group")}
+    """Fraction of the materials that share their chemical system, or a chain of parents, with another one."""
+    return {column: _mean(materials[column].duplicated(keep=False)) for column in ("chemical_system", "parent_group")}

@@ -12,7 +12,7 @@ from data.sources import relative
 from data.tables import included, reject
 from tc_common.composition import chemical_system, composition_key, formula_distance, fractions, parse_formula
 
-# Share of the atoms in which a structure may differ from its row's formula. SuperCon rounds to 3 decimals of a formula
+# Fraction of atoms in which a structure may differ from its row's formula. SuperCon rounds to 3 decimals of a formula
 # unit, and oxygen contents are known to about 0.05 in 7 atoms, 0.7 %; all of 3DSC agrees to 1e-11. Two percent is one
 # atom in fifty: another material.
 LARGEST_MISMATCH = 0.02
@@ -150,10 +150,10 @@ def other_structures_of(rows: pd.DataFrame) -> pd.DataFrame:
 def _described(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """`table`, a part of `rows`, with what follows from composition and parents; a composition's weights sum to 1."""
     table = table.sort_values("material_id", ignore_index=True)
-    shares = [fractions(parse_formula(formula)) for formula in table["formula"]]
+    compositions = [fractions(parse_formula(formula)) for formula in table["formula"]]
     return table.assign(
         cif=[relative(Path(path)) for path in table["cif"]],
-        chemical_system=[chemical_system(share) for share in shares],
+        chemical_system=[chemical_system(composition) for composition in compositions],
         family=table["key"].map(families_of(rows)),
         weight=weights_of(table),
         parent_group=table["key"].map(parent_groups(rows)),

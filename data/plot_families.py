@@ -1,6 +1,8 @@
 """Draw the histograms of Tc by family in the dataset card.
 
-python -m data.prepare --source 3DSC_MP.tar.gz --out runs/3dsc && python -m data.plot_families --data-dir runs/3dsc
+    python -m data.prepare --source 3DSC_MP.tar.gz --out runs/3dsc && python -m data.plot_families --data-dir runs/3dsc
+
+Writes data/tc_by_family.png, the figure of data/README.md.
 """
 
 from dataclasses import dataclass
@@ -58,8 +60,4 @@ def draw(panel: Axes, name: str, tc_K: pd.Series) -> None:
 
 
 if __name__ == "__main__":
-    run(
-        lambda: main(
-            parse(PlotConfig, prog="python -m data.plot_families", description=(__doc__ or "").partition("\n")[0])
-        )
-    )
+    run(lambda: main(parse(PlotConfig, prog="python -m data.plot_families", description=__doc__ or "")))

@@ -1,9 +1,11 @@
 """Read every structure of a source once, check it, and write the training, validation and test sets.
 
-python -m data.prepare                                        # the shipped sample, some seconds
-python -m data.prepare --source 3DSC_MP.tar.gz --limit 300    # a small run on real data
-python -m data.prepare --source 3DSC_MP.tar.gz --split chemical-system
-python -m data.prepare --source 3dsc --split parent --folds 5 --repeats 20 --out data/folds
+    python -m data.prepare                                        # the shipped sample, some seconds
+    python -m data.prepare --source 3DSC_MP.tar.gz --limit 300    # a small run on real data
+    python -m data.prepare --source 3DSC_MP.tar.gz --split chemical-system
+    python -m data.prepare --source 3dsc --split parent --folds 5 --repeats 20 --out data/folds
+
+Checks, splits and the files that are written: data/README.md.
 """
 
 from collections.abc import Iterator
@@ -24,13 +26,14 @@ from data.materials import (
     other_structures_of,
     weights_of,
 )
-from data.reading import default_workers, read_all
+from data.reading import read_all
 from data.report import audit_log, rows_report, show_division, show_folds, show_rows, split_report
 from data.retractions import drop_retracted, mark_retracted
 from data.sources import UNPACK_DIR, Source, open_source, relative
 from data.splitting import Split, divide, divide_in_folds
 from data.tables import check_rows, included, limit_rows
 from tc_common.cli import parse, run
+from tc_common.environment import usable_cores
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
 from tc_common.splits import OTHER_STRUCTURES, SPLITS, write_splits
@@ -101,7 +104,7 @@ class PrepareConfig:
     """What to do with the 4 formulas of 3DSC whose measurement was retracted; kept ones are listed in the report."""
     limit: int | None = None
     """Use this many formulas only (at least 3), taken at even steps through the list sorted by Tc."""
-    workers: int = default_workers()
+    workers: int = usable_cores()
     """Processes that read structures, 1 or more; the result does not depend on their number."""
     sha256: str | None = None
     """Hex sha256 that the downloaded archive must have, instead of the pinned fingerprint of its CIFs."""
@@ -251,8 +254,4 @@ def plain(config: PrepareConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(
-        lambda: main(
-            parse(PrepareConfig, prog="python -m data.prepare", description=(__doc__ or "").partition("\n")[0])
-        )
-    )
+    run(lambda: main(parse(PrepareConfig, prog="python -m data.prepare", description=__doc__ or "")))

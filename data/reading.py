@@ -7,9 +7,9 @@ from typing import Any
 from data.prototypes import has_a15_chains, has_boron_honeycomb, shortest_distance_A
 from tc_common.composition import fractions
 from tc_common.crystals import read_crystal
-from tc_common.reading import MEMORY_LIMIT_BYTES, TIME_LIMIT_S, Limits, default_workers, read_files
+from tc_common.reading import MEMORY_LIMIT_BYTES, TIME_LIMIT_S, Limits, read_files
 
-__all__ = ["Facts", "Reading", "default_workers", "facts_of", "read_all"]
+__all__ = ["Facts", "Reading", "facts_of", "read_all"]
 
 Facts = dict[str, Any]
 

@@ -48,12 +48,12 @@ def split_report(splits: dict[str, pd.DataFrame], others: pd.DataFrame, leakage:
 
 
 def structures_beyond(others: pd.DataFrame) -> dict[str, int]:
-    """How many compositions have structures besides the chosen one, and how many these are."""
+    """Number of compositions with further structures than the chosen one, and of those structures."""
     return {"compositions": int(others["key"].nunique()), "structures": len(others)}
 
 
 def balance(materials: pd.DataFrame) -> dict[str, float]:
-    """Mean Tc (K) and the share of each range of Tc."""
+    """Mean Tc (K) and the fraction of materials in each range of Tc."""
     strata = tc_strata(materials["tc"])
     shares = {name: round(float((strata == number).mean()), 4) for number, name in enumerate(TC_RANGES)}
     return {"mean_tc_K": round(float(materials["tc"].mean()), 3)} | shares

@@ -1,13 +1,13 @@
 """SuperCon as a source of labels: measured compositions that no structure of 3DSC was matched to.
 
-python -m data.supercon --source Supercon_data_by_2018_Stanev.csv --splits data/processed --out data/processed
-python -m data.supercon --source download --splits runs/splits --out runs/splits --exclude 0.05
+    python -m data.supercon --source Supercon_data_by_2018_Stanev.csv --splits data/processed --out data/processed
+    python -m data.supercon --source download --splits runs/splits --out runs/splits --exclude 0.05
 
 Writes `extra_labels.csv` for one set of split files, without any composition of the splits, without those near a
 validation or test composition (`--exclude`), and, where chemical systems are held out, without theirs.
 `extra_labels.json` says from what it was made and how far the test compositions are from it;
-`extra_labels_ledger.csv` says of every row of SuperCon what became of it, `extra_labels_audit.csv` of every test
-composition how near a label is.
+`extra_labels_ledger.csv` has the status of every row of SuperCon, `extra_labels_audit.csv` the distance of every test
+composition from the nearest label.
 """
 
 import json
@@ -47,7 +47,7 @@ ORIGIN = {
 TABLE = "Supercon_data_by_2018_Stanev.csv"
 URL = f"https://raw.githubusercontent.com/aimat-lab/3DSC/{COMMIT}/superconductors_3D/data/source/SuperCon/raw/{TABLE}"
 TABLE_SHA256 = "b34a955cc59f7a1556bc92c4b9db559bfd634c03227b7e95337a2e5d69227dd6"
-# Reasons in the ledger.
+# Statuses in the audit log.
 REPEATED, IN_SPLITS, NEAR_HELD_OUT, HELD_OUT_SYSTEM = "repeated", "in splits", "near held-out", "held-out system"
 # Below this the parents of held-out structures come back as labels with another element added.
 LEAST_EXCLUDE_FOR_PARENTS = 0.10
@@ -85,7 +85,7 @@ def main(config: SuperconConfig) -> None:
     )
     labels = labels_of(rows)
     write_csv(path, labels)
-    write_csv(config.out / "extra_labels_ledger.csv", ledger(rows))
+    write_csv(config.out / "extra_labels_ledger.csv", audit_log(rows))
     audited = audit(labels, splits)
     write_csv(config.out / "extra_labels_audit.csv", audited)
     report = report_of(rows, labels, splits, audited) | {"exclude": config.exclude, "split": kind}
@@ -95,7 +95,7 @@ def main(config: SuperconConfig) -> None:
 
 
 def split_kind(folder: Path, splits: dict[str, pd.DataFrame]) -> str:
-    """What never stands on two sides of these splits, by the report beside them (or one folder up, of folds).
+    """What is never in two of these splits, by their report.json (for folds one folder up).
 
     Raises:
         UserError: there is no report, or it is of other splits.
@@ -155,11 +155,12 @@ def check_labels(table: pd.DataFrame) -> pd.DataFrame:
     rows = reject(rows, rows["tc"] < 0, "Tc is below 0 K")
     rows = reject(rows, rows["tc"] > LARGEST_TC_K, f"Tc is above {LARGEST_TC_K:g} K")
     readable = rows["status"] == ""
-    shares = [
+    compositions = [
         fractions(parse_formula(name)) if good else {} for name, good in zip(rows["name"], readable, strict=True)
     ]
     return rows.assign(
-        key=[composition_key(share) for share in shares], chemical_system=[chemical_system(share) for share in shares]
+        key=[composition_key(each) for each in compositions],
+        chemical_system=[chemical_system(each) for each in compositions],
     )
 
 
@@ -210,8 +211,8 @@ def labels_of(rows: pd.DataFrame) -> pd.DataFrame:
     return left.assign(formula=formula)[list(LABEL_COLUMNS)]
 
 
-def ledger(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every row of SuperCon once, in its order, with what became of it."""
+def audit_log(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every row of SuperCon once, in its order, with its status."""
     return rows.sort_values("row")[["row", "name", "tc", "status", "reason"]].replace({"status": {"": "included"}})
 
 
@@ -243,17 +244,13 @@ def _distances(nearest: Array) -> dict[str, float]:
 
 
 def show(report: dict[str, Any], path: Path) -> None:
-    """What became of the rows, and how near test compositions are to a label."""
+    """Counts of the rows by status, and how near test compositions are to a label."""
     print("rows: " + ", ".join(f"{count} {what}" for what, count in report["rows"].items()))
     for name, near in report["distance_of_test"].items():
         limits = ", ".join(f"{near[f'within_{limit:.0%}']:.1%} within {limit:.0%}" for limit in NEAR)
-        print(f"test compositions, {name} extra labels: {limits} of a training label (share of the atoms)")
+        print(f"test compositions, {name} extra labels: {limits} of a training label (fraction of the atoms)")
     print(f"wrote {report['labels']} labels ({report['labels_at_0_K']} at 0 K) to {path}")
 
 
 if __name__ == "__main__":
-    run(
-        lambda: main(
-            parse(SuperconConfig, prog="python -m data.supercon", description=(__doc__ or "").partition("\n")[0])
-        )
-    )
+    run(lambda: main(parse(SuperconConfig, prog="python -m data.supercon", description=__doc__ or "")))

@@ -103,7 +103,7 @@ def integrated_gradients(model: DinoTcModel, images: Tensor, steps: int, batch_s
     """
 
     def kelvin(pixels: Tensor) -> Tensor:
-        return model.kelvin(model.forward_backbone(pixels))
+        return model.forward_head(model.forward_backbone(pixels))
 
     tune, model.tune = model.tune, "full"
     try:

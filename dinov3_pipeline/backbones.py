@@ -43,7 +43,7 @@ class Shape:
     pool: Pool | None = None
     """What the head reads: the class token, or the mean of the patches (in DINOv3 the mean)."""
     fourier_features: int | None = None
-    """Random Fourier features of a pixel's colour, besides its three channels (>= 1; default: none)."""
+    """Random Fourier features of a pixel's colour, added to its three channels (>= 1; default: none)."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -63,12 +63,12 @@ def _from_checkpoint(path: Path, init: str | None) -> DinoTcModel:
 
 
 def _from_shipped(path: Path) -> DinoTcModel:
-    card, tensors = read_card(path), read_tensors(path)
+    card, tensors = current_settings(read_card(path), path), read_tensors(path)
     if card.get("sha256") != sha256(path):
         raise UserError(f"{path} is not the file that its card describes; fetch both again")
     try:
-        model = restore_model(current_settings(card["network"], path))
-        state: dict[str, Any] = {**tensors, "_extra_state": {"render_options": card["pictures"]}}
+        model = restore_model(card["network"])
+        state: dict[str, Any] = {**tensors, "_extra_state": {"render_options": card["render_options"]}}
         model.load_state_dict(state, strict=True)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(f"{path} and its card do not fit: {' '.join(str(error).split())[:300]}") from error
@@ -103,6 +103,6 @@ def write_shipped(checkpoint: Path, path: Path) -> dict[str, Any]:
         raise UserError(
             f"{checkpoint} takes {path.stat().st_size >> 20} MB; at most 25 are shipped: train a smaller one"
         )
-    shared = {name: settings[name] for name in ("backbone", "image_size", "tune", "target", "head_dropout")}
+    plain = {name: settings[name] for name in ("backbone", "image_size", "tune", "target", "head_dropout")}
     nested = {**Lora.from_plain(settings).plain(), **vars(Shape.from_plain(settings))}
-    return {"network": {**shared, **nested}, "pictures": model.get_extra_state()["render_options"]}
+    return {"network": {**plain, **nested}, "render_options": model.get_extra_state()["render_options"]}

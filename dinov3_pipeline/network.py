@@ -76,9 +76,9 @@ class DinoTcModel(nn.Module):
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
         """Kelvin (B,) of `batch["images"]` uint8 (B, 3, S, S), or of their `batch["features"]` (B, D)."""
-        return self.kelvin(batch["features"] if "features" in batch else self.features(batch["images"]))
+        return self.forward_head(batch["features"] if "features" in batch else self.features(batch["images"]))
 
-    def kelvin(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         """Features (B, D) to kelvin (B,), in fp32: rounded to the 8 bits of bf16 they would be off by 0.4 %."""
         with torch.autocast(features.device.type, enabled=False):
             standardised = (features.float() - self.feature_mean) / self.feature_std
@@ -249,7 +249,7 @@ def cached_features(
     file = cache_dir / f"features_{_digest(f'{dataset.images.fingerprint} {kind}', model)}.npy"
     with PartialState().main_process_first():
         if not file.exists():
-            features = _compute(model.to(placement.device), dataset, placement, batch_size, num_workers)
+            features = _compute_features(model.to(placement.device), dataset, placement, batch_size, num_workers)
             with atomic_write(file) as temporary, temporary.open("wb") as stream:
                 np.save(stream, features, allow_pickle=False)
     return read_cached(file, (len(dataset), len(model.feature_mean)), np.float32)
@@ -263,7 +263,7 @@ def _digest(images: str, model: DinoTcModel) -> str:
 
 
 @torch.inference_mode()
-def _compute(
+def _compute_features(
     model: DinoTcModel, dataset: ViewDataset, placement: Placement, batch_size: int, num_workers: int
 ) -> NDArray[np.float32]:
     model.eval()

@@ -1,9 +1,9 @@
 """Train the vision model on rendered crystals.
 
-    python -m dinov3_pipeline.train                                  # as the study: ViT-B, LoRA, 50 epochs, batch 8
+    python -m dinov3_pipeline.train                                  # fine-tune DINOv3: ViT-B, LoRA, 50 epochs
     python -m dinov3_pipeline.train --tune head --batch-size 64      # linear probe: features once, epochs in seconds
-    python -m dinov3_pipeline.train --init random --tune full …      # small, on one core: README_dinov3.md, Results
-    accelerate launch --num-processes 2 -m dinov3_pipeline.train     # several GPUs or processes
+    python -m dinov3_pipeline.train --init random --tune full …      # published result: README_dinov3.md, Results
+    accelerate launch --num-processes 2 -m dinov3_pipeline.train     # GPUs or processes
 
 Reads `--data-dir` (`python -m data.prepare`) and `--images-dir` (`python render_images.py`); writes
 `models/dino_{last,best}.pth` and `results/dinov3_*`. Cost and results: README_dinov3.md.
@@ -58,7 +58,7 @@ class VisionConfig(TrainConfig):
     shape: Annotated[Shape, OmitArgPrefixes] = field(default_factory=Shape)
     """Network of another shape than the published one (only with --init random)."""
     tune: Tune = "lora"
-    """What is trained besides the head: lora (adapters), head (nothing), or full (the whole backbone)."""
+    """What is trained: head (the head alone), lora (head and adapters), or full (head and whole backbone)."""
     lora: Annotated[Lora, OmitArgPrefixes] = field(default_factory=Lora)
     """Low-rank adapters (--tune lora)."""
     head_dropout: float = 0.1
@@ -207,9 +207,9 @@ def make_task(
     model: DinoTcModel,
     datasets: Mapping[str, MaterialDataset],
     splits: dict[str, pd.DataFrame],
-    structures: str = "",
+    structures_sha256: str = "",
 ) -> Task:
-    """Model, optimiser, data and batches for the training loop; `structures` is the digest of those trained on."""
+    """Model, optimiser, data and batches for the training loop; `structures_sha256` the digest of those trained on."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return Task(
         name=config.name or "dinov3",
@@ -222,7 +222,7 @@ def make_task(
         schedule=config.schedule,
         init=model.init,
         fingerprint=f"{model.render_options.fingerprint()}-{config.image_size}",
-        structures_sha256=structures,
+        structures_sha256=structures_sha256,
         batches=shuffled_batches(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
         micro_batches=chunked(config.batch_size),
         frozen=model.frozen(),

@@ -151,8 +151,8 @@ def known_metrics(content: dict[str, Any], model: AlignnTc, seconds_per_sample: 
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "neighbours": {
             "count": RETRIEVED,
-            "share": round(float(model.retrieval.mixing_weight), 3),
-            "reach": float(model.retrieval.bandwidth),
+            "mixing_weight": round(float(model.retrieval.mixing_weight), 3),
+            "bandwidth": float(model.retrieval.bandwidth),
         },
     }
 

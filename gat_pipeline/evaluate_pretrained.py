@@ -51,7 +51,7 @@ class ZeroShotConfig:
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     limit: int | None = None
-    """Use only N materials of each split, drawn once and for all (>= 1)."""
+    """Use only N materials of each split, the same ones in every run (>= 1)."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or (self.limit is not None and self.limit < 1):

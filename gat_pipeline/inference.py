@@ -30,7 +30,7 @@ def infer(model: AlignnTc, graphs: Sequence[CrystalGraph], batch_size: int = 32)
     for indices in bounded_micro_batches(angles, order, batch_size, ANGLES_AT_ONCE):
         batch = to_device(join([graphs[index] for index in indices], model.options.angle_cutoff_A), device)
         features = model.features(batch).float()
-        tc_K[indices] = model.read_out(features).double().cpu().numpy()
+        tc_K[indices] = model.forward_head(features).double().cpu().numpy()
         parts.append(features.cpu())
     return tc_K, torch.cat(parts)[np.argsort(order)]
 

@@ -50,9 +50,9 @@ class AlignnTc(nn.Module):
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
         """Batch of `gat_pipeline.dataset.join` to Tc in kelvin (B,)."""
-        return self.read_out(self.features(batch))
+        return self.forward_head(self.features(batch))
 
-    def read_out(self, features: Tensor) -> Tensor:
+    def forward_head(self, features: Tensor) -> Tensor:
         """Tc in kelvin (B,) from `features`, interpolated with that of retrieved materials if there are any."""
         kelvin = self.target.decode(self.head(features).squeeze(1))
         return kelvin if self.retrieval is None else self.retrieval(features, kelvin)

@@ -30,7 +30,7 @@ from tc_common.environment import git_commit
 from tc_common.errors import UserError
 from tc_common.files import read_csv, sha256, write_json, write_text
 from tc_common.runs import fit
-from tc_common.splits import drawn
+from tc_common.splits import limited
 from tc_common.structures import Structures
 from tc_common.task import ScheduleKind
 
@@ -94,7 +94,7 @@ def read_materials(config: PretrainConfig, split: str) -> pd.DataFrame:
     kept = pd.DataFrame([row for row in rows if row is not None])
     if kept.empty:
         raise UserError(f"{config.source_dir / split}.csv holds no usable crystal")
-    return kept.sort_values("material_id", ignore_index=True).pipe(drawn, config.limit)
+    return kept.sort_values("material_id", ignore_index=True).pipe(limited, config.limit)
 
 
 def _unpack(material_id: str, tc_K: float, cif: str, folder: Path) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """k-nearest-neighbour regression in feature space, interpolated with the network's prediction.
 
 As kNN-LM (Khandelwal et al. 2020, arXiv:1911.00172): features are the network's own, those that its head reads, so a
-crystal retrieves the training materials that the network finds similar, such as the other members of a doping series.
+crystal retrieves the training materials that the network finds similar, such as the others of a doping series.
 
 Legend: B crystals, n training materials, W width of the features, P principal axes, K retrieved materials.
 """

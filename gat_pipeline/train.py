@@ -1,10 +1,11 @@
 """Train the graph network on the split files: ALIGNN with a new head, fine-tuned or from scratch.
 
-    python -m gat_pipeline.train                                   # from the shipped weights, 1e-5 / 1e-3
-    python -m gat_pipeline.train --init random --schedule onecycle # everything from scratch, one rate of 1e-3
+    python -m gat_pipeline.train                                   # fine-tune the shipped weights: 1e-5, head 1e-3
+    python -m gat_pipeline.train --init random --schedule onecycle # from scratch, one rate of 1e-3
 
 Writes `models/alignn_{last,best}.pth` every epoch and `results/alignn_{predictions,val_predictions}.csv`,
 `alignn_metrics.json`, `alignn_history.csv`; started again, it resumes.
+Commands, cost and error of the published results: README_alignn.md, Results.
 """
 
 import json

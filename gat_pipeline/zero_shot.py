@@ -130,13 +130,13 @@ def _cumulative(histogram: list[int]) -> NDArray[np.float64]:
 
 
 def share_above(histogram: list[int], edge_K: float) -> float:
-    """Share of a 1 K histogram above the first whole kelvin at or over `edge_K`."""
+    """Fraction of a 1 K histogram above the first whole kelvin at or over `edge_K`."""
     counts = np.asarray(histogram, float)
     return float(counts[int(np.ceil(edge_K)) :].sum() / counts.sum())
 
 
 def _most_different(shares: pd.DataFrame, n_trained: int, n_tested: int) -> dict[str, list[float]]:
-    """The eight elements whose share of crystals grew most: [share in training, share in test]."""
+    """The eight elements whose fraction of crystals grew most: [in training, in test]."""
     part = pd.DataFrame({"train": shares["train"] / n_trained, "test": shares["test"] / n_tested})
     order = (part["test"] - part["train"]).sort_values(ascending=False, kind="stable").index[:8]
     return {str(symbol): [float(part.loc[symbol, "train"]), float(part.loc[symbol, "test"])] for symbol in order}
@@ -147,27 +147,27 @@ ELEMENTS_SHOWN = 30
 
 
 def plot_tc(path: Path, trained: Mapping[str, Any], tested: Mapping[str, Any]) -> None:
-    """Cumulative share of crystals below each Tc."""
+    """Cumulative fraction of crystals below each Tc."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     for side, colour, name in ((trained, TRAINED, "training set"), (tested, TESTED, "test set")):
         share = np.cumsum(side["histogram_of_1_K"]) / side["n"]
         axes.step(np.arange(1, len(share) + 1), share, color=colour, label=f"{name}, n = {side['n']}")
-    axes.set(xlabel="Tc (K)", ylabel="share of crystals with a lower Tc", ylim=(0, 1.02))
+    axes.set(xlabel="Tc (K)", ylabel="fraction of crystals with a lower Tc", ylim=(0, 1.02))
     axes.set_xlim(0, 1 + max(side["most_K"] for side in (trained, tested)))
     axes.legend(loc="lower right")
     _save(figure, path)
 
 
 def plot_elements(path: Path, trained: Mapping[str, Any], tested: Mapping[str, Any]) -> None:
-    """Share of crystals that contain an element, for the elements most frequent in either set."""
+    """Fraction of crystals that contain an element, for the elements most frequent in either set."""
     symbols = _frequent(trained, tested)
     figure = Figure(figsize=(9.0, 4.0), layout="constrained")
     axes = figure.subplots()
     _bars(axes, symbols, trained, -0.2, TRAINED, "training set")
     _bars(axes, symbols, tested, 0.2, TESTED, "test set")
     axes.set_xticks(range(len(symbols)), symbols)
-    axes.set_ylabel("share of crystals with the element")
+    axes.set_ylabel("fraction of crystals with the element")
     axes.legend()
     _save(figure, path)
 

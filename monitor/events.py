@@ -17,7 +17,7 @@ class EventLog:
     """Appends to a JSONL file; remembers the last decisions for the screen.
 
     Args:
-        echo: where decisions go besides, a line each.
+        echo: where decisions go as well, a line each.
 
     Raises:
         UserError: the file cannot be written.

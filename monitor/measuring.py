@@ -19,7 +19,7 @@ class Sample:
     """One look at a training and its computer."""
 
     rss_MB: float
-    """The trainer's resident memory and what its loaders hold besides."""
+    """The trainer's resident memory, and what its loaders hold in addition."""
     available_MB: float
     swap_in_MB_s: float
     note: dict[str, Any]

@@ -1,1 +1,1 @@
-"""Trained models as a user meets them: shipped files, and Tc with its interval for any CIF."""
+"""Shipped models: load them, and predict Tc with its interval for any CIF."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from prediction.load import COVERAGE
 from prediction.study import Study
 from tc_common.conformal import conformal_intervals
 from tc_common.environment import git_commit
 from tc_common.errors import UserError
 from tc_common.files import read_json, sha256
+from tc_common.results import COVERAGE
 
 DATA = "3DSC_MP (Sommer et al. 2023, doi 10.1038/s41597-023-02721-y)"
 LICENCE = {"code and weights": "MIT", "training.csv and *_val_predictions.csv": "derived from 3DSC, CC BY 4.0"}

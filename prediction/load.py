@@ -36,7 +36,6 @@ ModelName: TypeAlias = Literal["alignn", "dinov3", "ensemble"]
 TRAINING, VECTORS = "training.csv", "training.safetensors"
 TRAINING_COLUMNS = ("material_id", "formula", "tc")
 MADE_BY = "python -m prediction.ship"
-COVERAGE = 0.9
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ class BaseModel(Protocol):
 
     name: str
 
-    def prepare(self, structure: Structure, material_id: str) -> Any:
+    def prepare(self, structure: Structure) -> Any:
         """The model's input for one crystal; a UserError where it cannot be made."""
         ...
 
@@ -64,7 +64,7 @@ class AlignnModel:
     def __init__(self, name: str, model: AlignnTc) -> None:
         self.name, self.model = name, model.eval()
 
-    def prepare(self, structure: Structure, material_id: str) -> CrystalGraph:
+    def prepare(self, structure: Structure) -> CrystalGraph:
         """The crystal's graph."""
         return build_graph(structure, self.model.options)
 
@@ -80,9 +80,9 @@ class SeedEnsemble:
     def __init__(self, name: str, trainings: Sequence[AlignnModel]) -> None:
         self.name, self.trainings = name, trainings
 
-    def prepare(self, structure: Structure, material_id: str) -> CrystalGraph:
+    def prepare(self, structure: Structure) -> CrystalGraph:
         """The crystal's graph, the same for all."""
-        return self.trainings[0].prepare(structure, material_id)
+        return self.trainings[0].prepare(structure)
 
     def predict(self, prepared: Sequence[CrystalGraph]) -> Prediction:
         """Tc and its SD; the crystal vectors are the first training's."""
@@ -97,7 +97,7 @@ class VisionModel:
     def __init__(self, name: str, model: DinoTcModel) -> None:
         self.name, self.model = name, model.eval()
 
-    def prepare(self, structure: Structure, material_id: str) -> Tensor:
+    def prepare(self, structure: Structure) -> Tensor:
         """Images (V, 3, S, S) of the standard views."""
         drawn = views(structure, options=self.model.render_options)
         return as_images(drawn, self.model.image_size)
@@ -131,7 +131,7 @@ class TreeModel:
             raise UserError(f"{kind} is no baseline on composition; ship the models again: python -m prediction.ship")
         self.predictor = fit(features, training["tc"].to_numpy(float), seed)[kind]
 
-    def prepare(self, structure: Structure, material_id: str) -> str:
+    def prepare(self, structure: Structure) -> str:
         """The composition as a formula."""
         return fractions_formula(structure)
 
@@ -146,11 +146,11 @@ def predict_materials(model: BaseModel, materials: pd.DataFrame) -> Prediction:
     Raises:
         UserError: a crystal that cannot be read or that the model cannot compute.
     """
-    rows = zip(materials["cif"], materials["material_id"], strict=True)
+    paths = iter(materials["cif"])
     parts: list[Prediction] = []
     with tqdm(total=len(materials), desc=model.name, unit="crystal", leave=False, disable=None) as bar:
-        while batch := list(islice(rows, CRYSTALS_AT_ONCE)):
-            prepared = [model.prepare(read_crystal(Path(cif)), material_id) for cif, material_id in batch]
+        while batch := list(islice(paths, CRYSTALS_AT_ONCE)):
+            prepared = [model.prepare(read_crystal(Path(cif))) for cif in batch]
             parts.append(model.predict(prepared))
             bar.update(len(batch))
     return Prediction(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pymatgen.core import Structure
 
-from prediction.load import COVERAGE, Predictor
+from prediction.load import Predictor
 from prediction.models import CRYSTALS_AT_ONCE, Array, Prediction
 from prediction.novelty import Distance, warning
 from tc_common.composition import fractions_formula, shown_formula
@@ -22,6 +22,7 @@ from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import printable
 from tc_common.metrics import mean_and_spread
+from tc_common.results import COVERAGE
 
 ReadFile = Callable[[Path], Structure]
 
@@ -69,7 +70,7 @@ def read(predictor: Predictor, path: Path, read_file: ReadFile = read_crystal) -
     try:
         structure = read_file(path)
         formula, fractions = shown_formula(structure), fractions_formula(structure)
-        prepared = [model.prepare(structure, path.stem) for model in predictor.base_models]
+        prepared = [model.prepare(structure) for model in predictor.base_models]
     except UserError as error:
         return Row(file=printable(path), error=_reason(error, path))
     return Reading(printable(path), formula, fractions, prepared)

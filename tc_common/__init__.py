@@ -1,1 +1,1 @@
-"""What both pipelines share: crystals, splits, predictions, metrics, the command line, the training loop."""
+"""What both pipelines use: crystals, splits, predictions, metrics, the command line, the training loop."""

@@ -161,7 +161,7 @@ class HeartbeatCallback(Callback):
     """Writes the last step to the lock's status file every other second: `python monitor_and_optimize.py` reads it.
 
     Args:
-        metadata: what the status holds besides.
+        metadata: further entries of the status.
     """
 
     def __init__(self, lock: FolderLock, metadata: dict[str, Any]) -> None:

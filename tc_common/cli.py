@@ -92,7 +92,7 @@ def _file_handler(path: Path) -> logging.Handler:
 REMOVED_SETTINGS = {
     "plateau_patience": 5, "mixture_channels": False, "lora_rank_stabilised": False, "lora_dora": False,
 }  # fmt: skip
-RENAMED_SETTINGS = {"color_waves": "fourier_features"}
+RENAMED_SETTINGS = {"color_waves": "fourier_features", "pictures": "render_options"}
 
 
 def current_settings(settings: dict[str, Any], origin: Path | str) -> dict[str, Any]:

@@ -47,20 +47,20 @@ def composition_features(formulas: Sequence[str], kind: FeatureKind = "statistic
     return FEATURES[kind](element_fractions(formulas))
 
 
-def composition_statistics(shares: Array) -> Array:
-    """Features (n, F) of shares of the atoms (n, E) by Z from 1 on."""
+def composition_statistics(fraction: Array) -> Array:
+    """Features (n, F) of atomic fractions (n, E) by Z from 1 on."""
     elements = element_table()
-    present = shares > 0
-    mean = shares @ elements
-    statistics = [mean, _deviation(shares, elements, mean)]
+    present = fraction > 0
+    mean = fraction @ elements
+    statistics = [mean, _deviation(fraction, elements, mean)]
     low = _extreme(present, elements, np.inf).min(axis=1)
     high = _extreme(present, elements, -np.inf).max(axis=1)
-    statistics += [low, high, high - low, elements[shares.argmax(axis=1)]]
-    amounts = np.stack([present.sum(axis=1), shares.max(axis=1), np.sqrt((shares**2).sum(axis=1))], axis=1)
-    return np.hstack([*statistics, amounts, shares])
+    statistics += [low, high, high - low, elements[fraction.argmax(axis=1)]]
+    amounts = np.stack([present.sum(axis=1), fraction.max(axis=1), np.sqrt((fraction**2).sum(axis=1))], axis=1)
+    return np.hstack([*statistics, amounts, fraction])
 
 
-def continuous_statistics(shares: Array) -> Array:
+def continuous_statistics(fraction: Array) -> Array:
     """Features (n, F) as `composition_statistics`, but none of them jumps when a trace of an element comes in.
 
     Presence is a weight w that rises smoothly from 0 to 1 at 5 % of the atoms. The soft maximum takes the
@@ -68,13 +68,13 @@ def continuous_statistics(shares: Array) -> Array:
     the mean. The soft main value is the mean weighted by x⁴. MgB2 with 0.1 % of another element stays MgB2.
     """
     elements = element_table()
-    mean = shares @ elements
-    weights = presence(shares)
+    mean = fraction @ elements
+    weights = presence(fraction)
     low, high = -_soft_maximum(weights, -elements, -mean), _soft_maximum(weights, elements, mean)
-    power = shares**MAIN_POWER
+    power = fraction**MAIN_POWER
     main = power @ elements / power.sum(axis=1, keepdims=True)
-    amounts = np.stack([weights.sum(axis=1), shares.max(axis=1), np.sqrt((shares**2).sum(axis=1))], axis=1)
-    return np.hstack([mean, _deviation(shares, elements, mean), low, high, high - low, main, amounts, shares])
+    amounts = np.stack([weights.sum(axis=1), fraction.max(axis=1), np.sqrt((fraction**2).sum(axis=1))], axis=1)
+    return np.hstack([mean, _deviation(fraction, elements, mean), low, high, high - low, main, amounts, fraction])
 
 
 def _soft_maximum(weights: Array, elements: Array, fallback: Array) -> Array:
@@ -92,13 +92,13 @@ def _soft_maximum(weights: Array, elements: Array, fallback: Array) -> Array:
 FEATURES: dict[FeatureKind, Callable[[Array], Array]] = {
     "statistics": composition_statistics,
     "continuous": continuous_statistics,
-    "physics": lambda shares: np.hstack([continuous_statistics(shares), doping_features(shares)]),
+    "physics": lambda fraction: np.hstack([continuous_statistics(fraction), doping_features(fraction)]),
 }
 
 
-def _deviation(shares: Array, elements: Array, mean: Array) -> Array:
+def _deviation(fraction: Array, elements: Array, mean: Array) -> Array:
     """Mean absolute deviation (n, P) of the properties about their means."""
-    columns = [(shares * np.abs(elements[:, p] - mean[:, p, None])).sum(axis=1) for p in range(elements.shape[1])]
+    columns = [(fraction * np.abs(elements[:, p] - mean[:, p, None])).sum(axis=1) for p in range(elements.shape[1])]
     return np.stack(columns, axis=1)
 
 
@@ -108,12 +108,12 @@ def _extreme(present: NDArray[np.bool_], elements: Array, absent: float) -> Arra
 
 
 def element_fractions(formulas: Sequence[str]) -> Array:
-    """Share of the atoms (n, E) that each element has, by Z from 1 on; deuterium and tritium count as hydrogen."""
-    shares = np.zeros((len(formulas), LAST_Z))
+    """Atomic fractions (n, E) by Z from 1 on; deuterium and tritium count as hydrogen."""
+    fraction = np.zeros((len(formulas), LAST_Z))
     for row, formula in enumerate(formulas):
-        for element, share in _parse(formula).fractional_composition.items():
-            shares[row, element.Z - 1] += share
-    return shares
+        for element, amount in _parse(formula).fractional_composition.items():
+            fraction[row, element.Z - 1] += amount
+    return fraction
 
 
 def _parse(formula: str) -> Composition:
@@ -148,20 +148,20 @@ def parse_formula(formula: str) -> Composition:
         composition = Composition(formula)
     except ValueError as error:
         raise UserError(f"{formula[:60]!r} is no chemical formula ({error})") from error
-    strange = [str(species) for species in composition if not isinstance(species, Element)]
-    if strange or not 0 < composition.num_atoms < float("inf"):
-        raise UserError(f"{formula[:60]!r} is no chemical formula (no element: {', '.join(strange) or 'none at all'})")
+    others = [str(species) for species in composition if not isinstance(species, Element)]
+    if others or not 0 < composition.num_atoms < float("inf"):
+        raise UserError(f"{formula[:60]!r} is no chemical formula (no element: {', '.join(others) or 'none at all'})")
     return composition
 
 
 def fractions(composition: Composition) -> Fractions:
-    """Share of the atoms that each element has; deuterium counts as hydrogen (pymatgen gives it the symbol H)."""
+    """Atomic fractions by element; deuterium counts as hydrogen (pymatgen gives it the symbol H)."""
     amounts = composition.get_el_amt_dict()
     return {symbol: amount / composition.num_atoms for symbol, amount in sorted(amounts.items())}
 
 
 def formula_distance(a: Fractions, b: Fractions) -> float:
-    """Share of the atoms to exchange to turn one composition into the other, 0 (same) to 1 (no element shared).
+    """Fraction of the atoms to exchange to turn one composition into the other, 0 (same) to 1 (no element in common).
 
     Half the L1 distance of the atomic fractions (total variation).
     """
@@ -176,21 +176,21 @@ def nearest_distance(formulas: Sequence[str], others: Sequence[str]) -> Array:
     return np.asarray(found.min(axis=1))
 
 
-def chemical_system(shares: Fractions) -> str:
+def chemical_system(fractions: Fractions) -> str:
     """The elements in alphabetical order, such as `Cu-La-O-Sr`."""
-    return "-".join(sorted(shares))
+    return "-".join(sorted(fractions))
 
 
-def composition_key(shares: Fractions) -> str:
+def composition_key(fractions: Fractions) -> str:
     """Text that is equal for formulas of one composition (`Nb3Sn`, `Sn1Nb3`, `Nb0.75Sn0.25`).
 
     Fractions are compared to 6 decimals, a hundredth of the least step that SuperCon's 3 decimals make in a formula of
     10 atoms: Bi2Sr2CaCu2O8.215 and O8.216 are two entries, one with 0 K and one with 78 K.
     """
-    return " ".join(f"{element}{share:.6f}" for element, share in sorted(shares.items()))
+    return " ".join(f"{element}{fraction:.6f}" for element, fraction in sorted(fractions.items()))
 
 
-# Shares of atoms to this many digits: what a CIF rounds apart (0.3333, 0.33333333) stays apart, but elements of equal
+# Digits of atomic fractions: what a CIF rounds apart (0.3333, 0.33333333) stays apart, but elements of equal
 # amount stay equal, of which one is the main element.
 DIGITS = 7
 
@@ -203,5 +203,5 @@ def shown_formula(structure: Structure) -> str:
 
 def fractions_formula(structure: Structure) -> str:
     """Formula of one atom in all, such as Mg0.3333333B0.6666667: the input of the trees and of distances."""
-    shares = structure.composition.fractional_composition
-    return "".join(f"{element.symbol}{share:.{DIGITS}f}" for element, share in shares.items())
+    atoms = structure.composition.fractional_composition
+    return "".join(f"{element.symbol}{fraction:.{DIGITS}f}" for element, fraction in atoms.items())

@@ -1,4 +1,4 @@
-"""Extra labels: measured compositions without a structure, beside the split files they were made for.
+"""Extra labels: measured compositions without a structure, made for one set of split files.
 
 `python -m data.supercon` writes them. Every reader checks that they belong to its splits, so that no label near a
 validation or test composition is learned from by mistake.

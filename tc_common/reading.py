@@ -201,13 +201,6 @@ def _give(worker: Worker[Result], pending: Iterator[int], paths: list[Path]) -> 
         worker.send(index, paths[index])
 
 
-def default_workers() -> int:
-    """One worker per processor that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1  # macOS
-
-
 # ---- in the worker -----------------------------------------------------------------------------------------------
 
 

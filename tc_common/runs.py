@@ -178,7 +178,7 @@ class Run:
         return predictions
 
     def _known_metrics(self, seconds_per_sample: float) -> dict[str, Any]:
-        """What the training knows besides its predictions."""
+        """Metrics that only the training knows: seeds, origin, device, times and sizes."""
         parameters = list(self.task.model.parameters())
         return {
             "seeds": [self.config.seed],

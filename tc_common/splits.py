@@ -32,19 +32,19 @@ def tc_range(tc_K: ArrayLike) -> list[str]:
 
 
 def read_splits(data_dir: Path, limit: int | None = None) -> dict[str, pd.DataFrame]:
-    """Read `train`, `val` and `test`, each sorted by `material_id`; `limit` keeps so many of each, see `drawn`.
+    """Read `train`, `val` and `test`, each sorted by `material_id`; `limit` keeps so many of each, see `limited`.
 
     Raises:
-        UserError: a file is missing or empty, an id stands twice, or a Tc is not a finite number of kelvins.
+        UserError: a file is missing or empty, an id is listed twice, or a Tc is not a finite number of kelvins.
     """
     splits = {name: _read_split(data_dir / f"{name}.csv") for name in SPLITS}
     ids = pd.concat([table["material_id"] for table in splits.values()])
     if ids.duplicated().any():
-        raise UserError(f"{data_dir}: material {ids[ids.duplicated()].iloc[0]} stands twice; run {MADE_BY} again")
-    return {name: drawn(table, limit) for name, table in splits.items()}
+        raise UserError(f"{data_dir}: material {ids[ids.duplicated()].iloc[0]} is listed twice; run {MADE_BY} again")
+    return {name: limited(table, limit) for name, table in splits.items()}
 
 
-def drawn(table: pd.DataFrame, limit: int | None) -> pd.DataFrame:
+def limited(table: pd.DataFrame, limit: int | None) -> pd.DataFrame:
     """`limit` rows drawn at random, the same ones every time and among those of a larger limit; None keeps all.
 
     The first rows would be those whose names begin with A: silver, aluminium, barium.

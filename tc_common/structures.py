@@ -43,11 +43,11 @@ class TrainingStructures:
     def drawn(self, epoch: int) -> NDArray[np.int64]:
         """Row that each sample shows in this epoch (n,)."""
         rows = self.chosen()
-        for number, members in self._by_number.items():
+        for number, candidates in self._by_number.items():
             cycle, turn = divmod(epoch, number)
             random = np.random.default_rng((self.seed, number, cycle))
-            order = random.random(members.shape).argsort(axis=1)
-            rows[self.sample[members[:, 0]]] = members[np.arange(len(members)), order[:, turn]]
+            order = random.random(candidates.shape).argsort(axis=1)
+            rows[self.sample[candidates[:, 0]]] = candidates[np.arange(len(candidates)), order[:, turn]]
         return rows
 
     def fingerprint(self) -> str:

@@ -29,7 +29,7 @@ PLATEAU_PATIENCE = 5
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Flags that every trainer has; each pipeline adds its own."""
+    """Settings of both trainers; each pipeline adds its own."""
 
     data_dir: Path = Path("data/processed")
     """Folder with train.csv, val.csv and test.csv (Tc in K)."""
@@ -40,8 +40,8 @@ class TrainConfig:
     results_dir: Path = Path("results")
     """Folder for predictions, metrics, history and settings."""
     name: str | None = None
-    """Beginning of the result files' names, so that variants can lie side by side (default: alignn or dinov3);
-    checkpoints keep theirs, so each variant needs a --models-dir of its own."""
+    """Name of the model, the prefix of its result files (default: alignn or dinov3). Checkpoints do not have it, so a
+    variant of a model needs a --models-dir of its own."""
     init: str = "pretrained"
     """Where the weights come from: pretrained, random, or a file. Nothing falls back to random by itself."""
     epochs: int = 50
@@ -51,7 +51,7 @@ class TrainConfig:
     grad_accumulation: int = 1
     """Batches whose gradients make one optimiser step (>= 1)."""
     num_workers: int = 0
-    """Processes that prepare samples (>= 0; 0 = none besides the trainer)."""
+    """Processes that prepare samples (>= 0; 0 = the trainer itself)."""
     seed: int = 42
     """Seed of weights, order, dropout and augmentation (>= 0)."""
     device: str = "auto"
@@ -59,8 +59,8 @@ class TrainConfig:
     precision: Precision = "auto"
     """Matrix products in fp32 or bf16; auto takes bf16 where the processor computes it natively."""
     resume: str = "auto"
-    """auto continues an unfinished run of the same settings, never starts afresh, force continues although settings
-    differ, a path continues from that checkpoint."""
+    """auto resumes an unfinished run of the same settings, never starts afresh, force resumes although settings
+    differ, a path resumes from that checkpoint."""
     structures: Structures = "draw"
     """Structures of training compositions: the chosen one, all of them, or one of them drawn anew every epoch;
     validation and test always have the chosen ones."""

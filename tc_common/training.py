@@ -2,7 +2,7 @@
 
 An epoch is a list of batches; a batch is one optimiser step, computed in micro-batches that fit the memory. Therefore
 halving `--batch-size` (of a micro-batch) and doubling `--grad-accumulation` changes nothing but the memory, and a
-checkpoint's position (epoch, step) means the same in both. Several processes compute a share of every batch each.
+checkpoint's position (epoch, step) means the same in both. Each of several processes computes a part of a batch.
 
 Legend: B samples in a batch.
 """

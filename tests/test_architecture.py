@@ -1,4 +1,4 @@
-"""The arrows of the house: who may import whom, who may import torch, and that importing does nothing else."""
+"""The arrows between the rooms: who may import whom, who may import torch, and that importing does nothing else."""
 
 import ast
 import os
@@ -34,7 +34,7 @@ def dotted(path: Path) -> str:
 
 
 def imports(source: str) -> set[str]:
-    """First part of every absolute import, wherever it stands in the module; relative ones as '.'."""
+    """First part of every absolute import, wherever it is in the module; relative ones as '.'."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

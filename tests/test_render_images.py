@@ -86,7 +86,7 @@ def test_a_second_run_draws_nothing_and_a_changed_option_everything(tmp_path: Pa
     lost = next(iter(first))
     lost.unlink()
     leftover = out / "train" / ".4711.tmp"
-    leftover.write_bytes(b"half a picture")
+    leftover.write_bytes(b"half an image")
     render_images.main(config(data, out))
     assert not leftover.exists()
     assert sum(times()[path] != first[path] for path in first) == 18

@@ -105,7 +105,7 @@ def _create(path: Path, config: TuneConfig) -> optuna.Study:
 
 
 def identity(module: str, config: TuneConfig, table: Table, settings: TrainConfig) -> dict[str, Any]:
-    """What must agree before a study is continued, besides the data."""
+    """What must agree before a study is continued, in addition to the data."""
     free = (FREE_SETTINGS - BOUND_HERE) | set(table)
     fixed = {name: value for name, value in settings.plain().items() if name not in free}
     searched = {f"search {name}": values for name, values in plain(table).items()}

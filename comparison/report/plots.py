@@ -78,7 +78,7 @@ def residuals(results: Results, models: list[str]) -> Figure:
 
 
 def cumulative_error(results: Results, models: list[str]) -> Figure:
-    """Share of materials whose absolute error (K) is below the value on the axis."""
+    """Fraction of materials whose absolute error (K) is below the value on the axis."""
     figure = Figure(figsize=WIDE, layout="constrained")
     axes = figure.subplots()
     share = (np.arange(len(results.column("tc"))) + 1) / len(results.column("tc"))
@@ -308,7 +308,7 @@ def _inline(svg: str, name: str) -> str:
     return re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg, count=1)
 
 
-# Rows of the table with 18 columns; "." is empty. Lanthanides and actinides stand in two rows below.
+# Rows of the table with 18 columns; "." is empty. Lanthanides and actinides are two rows below.
 LAYOUT = """
 H  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  .  He
 Li Be .  .  .  .  .  .  .  .  .  .  B  C  N  O  F  Ne

@@ -41,12 +41,12 @@ def write_runs(folder: Path, runs: pd.DataFrame, comparison: dict[str, Any]) -> 
 
 def _write_report(folder: Path, comparison: dict[str, Any], figures: dict[str, Callable[[], Figure]]) -> list[Path]:
     """Write JSON, markdown, HTML and every figure as PNG."""
-    pictures = {name: folder / "plots" / f"{name}.png" for name in figures}
-    drawn = {name: draw(build, pictures[name]) for name, build in figures.items()}
+    images = {name: folder / "plots" / f"{name}.png" for name in figures}
+    drawn = {name: draw(build, images[name]) for name, build in figures.items()}
     write_json(folder / "comparison.json", comparison)
     write_text(folder / "comparison.md", markdown(comparison))
     write_text(folder / "comparison.html", page(comparison, drawn))
-    return [*(folder / f"comparison.{ending}" for ending in ("json", "md", "html")), *pictures.values()]
+    return [*(folder / f"comparison.{ending}" for ending in ("json", "md", "html")), *images.values()]
 
 
 def figures_of(results: Results, comparison: dict[str, Any]) -> dict[str, Callable[[], Figure]]:

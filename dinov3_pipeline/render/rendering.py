@@ -55,10 +55,10 @@ class Geometry:
     """(n,) disc radii, Å."""
     colors: NDArray[np.uint8]
     """(n, 3) RGB."""
-    stars_A: Matrix
+    half_bonds_A: Matrix
     """(2K, 3) a walk along the half-bonds: atom, bond centre, atom, bond centre, …, sorted by atom; Å."""
-    star_starts: NDArray[np.int64]
-    """(n + 1,) first row of each atom's walk in `stars_A`."""
+    half_bond_starts: NDArray[np.int64]
+    """(n + 1,) first row of each atom's walk in `half_bonds_A`."""
     bond_failures: tuple[str, ...]
     """Sites whose bonds could not be found, with the reason."""
 
@@ -97,8 +97,8 @@ def prepare(structure: Structure, options: RenderOptions) -> Geometry:
         positions_A=positions_A,
         radii_A=options.radius_scale * np.array([_site_radius_A(site) for site in sites]),
         colors=np.array([site_color(site) for site in sites]),
-        stars_A=atoms,
-        star_starts=2 * np.searchsorted(bonds.center, np.arange(len(structure) + 1)),
+        half_bonds_A=atoms,
+        half_bond_starts=2 * np.searchsorted(bonds.center, np.arange(len(structure) + 1)),
         bond_failures=bonds.failures,
     )
 
@@ -148,10 +148,10 @@ def repeat(geometry: Geometry, repetitions: tuple[int, int, int]) -> Scene:
     cells = np.indices(repetitions).reshape(3, -1).T  # (C, 3)
     shifts_A = (cells @ geometry.lattice_A)[:, None]
     atoms_A = (geometry.positions_A + shifts_A).reshape(-1, 3)
-    walks_A = (geometry.stars_A + shifts_A).reshape(-1, 3)
-    first_columns = len(atoms_A) + len(geometry.stars_A) * np.arange(len(cells))[:, None]
+    walks_A = (geometry.half_bonds_A + shifts_A).reshape(-1, 3)
+    first_columns = len(atoms_A) + len(geometry.half_bonds_A) * np.arange(len(cells))[:, None]
     begins, ends = (
-        (first_columns + starts).ravel() for starts in (geometry.star_starts[:-1], geometry.star_starts[1:])
+        (first_columns + starts).ravel() for starts in (geometry.half_bond_starts[:-1], geometry.half_bond_starts[1:])
     )
     return Scene(
         edges_A=(geometry.lattice_A * np.array(repetitions)[:, None]).T,

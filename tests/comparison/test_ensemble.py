@@ -50,7 +50,7 @@ def test_independent_errors_average_out(tmp_path: Path, name: str) -> None:
     assert val_error == pytest.approx(mae_K[name], rel=0.25)
 
 
-def test_the_plain_mean_is_the_mean_of_all_members(tmp_path: Path) -> None:
+def test_the_plain_mean_is_the_mean_of_all_models(tmp_path: Path) -> None:
     results = make_results(tmp_path, {"a": 3.0, "b": 30.0, "c": 3.0}, count=30)
     combined = with_ensembles(results, ["ensemble_equal"], seed=1)
     for tables in (combined.val, combined.test):
@@ -69,7 +69,7 @@ def test_test_materials_have_no_say(tmp_path: Path) -> None:
         assert np.array_equal(first.val[name]["tc_pred"], second.val[name]["tc_pred"])
 
 
-def test_a_member_without_weight_does_not_widen_the_spread(tmp_path: Path) -> None:
+def test_a_model_without_weight_does_not_widen_the_spread(tmp_path: Path) -> None:
     results = make_results(tmp_path, {"a": 1.0, "b": 1.0, "wild": 300.0}, count=80)
     combined = with_ensembles(results, ["ensemble"], seed=1)
     weights = combined.ensembles["ensemble"]["weights"]

@@ -10,7 +10,7 @@ from comparison.evaluate import Uncertainty, evaluate
 from comparison.gather import gather, write_kept_splits
 from tc_common.errors import UserError
 from tc_common.predictions import read_predictions, write_predictions
-from tc_common.splits import drawn
+from tc_common.splits import limited
 from tests.comparison.made import make_model, make_results, make_splits
 
 QUICK = Uncertainty(resamples=200)
@@ -77,8 +77,8 @@ def test_a_material_missing_from_the_default_splits_is_an_error_too(
 
 def test_a_limit_is_the_trainers_limit(tmp_path: Path) -> None:
     splits = make_splits(tmp_path / "splits")
-    limited = {name: drawn(table, 20) for name, table in splits.items()}
-    make_model(tmp_path, "alignn", limited, 2.0, 1)
+    few = {name: limited(table, 20) for name, table in splits.items()}
+    make_model(tmp_path, "alignn", few, 2.0, 1)
     assert len(gather(tmp_path, tmp_path / "splits", limit=20).truth["test"]) == 20
     with pytest.raises(UserError, match="lacks test-0"):
         gather(tmp_path, tmp_path / "splits")

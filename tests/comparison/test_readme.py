@@ -27,7 +27,7 @@ def test_the_projects_own_readme_is_up_to_date() -> None:
     assert fill(text, ROOT) == text, "run: python compare_models.py --update-readme README.md --results-dir FOLDER"
 
 
-def test_a_block_is_filled_and_remembers_its_folder(compared: Path) -> None:
+def test_a_block_is_filled_and_keeps_its_folder(compared: Path) -> None:
     readme = compared / "README.md"
     readme.write_text(EMPTY)
     assert update_readme(readme, compared / "results") == "wrote 1 table(s)"

@@ -76,7 +76,7 @@ def test_one_run_is_not_enough(tmp_path: Path) -> None:
         read_runs(str(tmp_path / "s*"))
 
 
-def test_models_that_never_differ_are_not_told_apart() -> None:
+def test_models_that_never_differ_are_not_distinguished() -> None:
     rows = [{"run": run, "model": model, "n": 9, "n_train": 30.0} for run in "xy" for model in "ab"]
     runs = pd.DataFrame(rows).assign(mae_K=3.0, rmse_K=4.0, r2=0.5, msle=0.1, skill=0.4)
     row = summarise(runs, False, 0.95)["differences"][0]

@@ -61,7 +61,7 @@ def test_the_card_says_what_the_check_of_chosen_structures_found(card: str) -> N
     assert right["oldest entry (in use)"] > max(list(right.values())[1:])
 
 
-def test_licences_pictures_and_what_is_wrong_are_told(card: str) -> None:
+def test_licences_figures_and_what_is_wrong_are_named(card: str) -> None:
     assert card.count("CC BY 4.0") >= 3
     assert (CARD.parent / "tc_by_family.png").stat().st_size < 100_000
     assert all(name in card for name in FAMILIES)

@@ -239,15 +239,15 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     arguments = [*flags, "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as stop:
         run(lambda: main(parse(PrepareConfig, prog="prepare", description="", args=arguments)))
-    told = capsys.readouterr().err
+    said = capsys.readouterr().err
     assert stop.value.code == 2
-    assert told.startswith("error: ")
-    assert reason in told
-    assert len(told.strip().splitlines()) == 1
+    assert said.startswith("error: ")
+    assert reason in said
+    assert len(said.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_a_source_of_which_nothing_is_left_is_told(tmp_path: Path) -> None:
+def test_a_source_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     rows = [row("Nb1", 9.2, "a.cif"), row("Pb1", 7.2, "b.cif"), row("Sn1", 3.7, "c.cif")]
     for texts in ({}, {"a.cif": "no cif"}):
         folder = write_3dsc(tmp_path / "s", rows, texts)

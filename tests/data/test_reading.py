@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.reading import default_workers, facts_of, read_all
+from data.reading import facts_of, read_all
 from tc_common.crystals import CrystalError
 from tests.data.conftest import CIF, caesium_chloride_type
 
@@ -88,7 +88,6 @@ def test_a_reader_that_grows_is_stopped_and_the_rest_is_read(tmp_path: Path) -> 
 
 def test_no_files_need_no_reader() -> None:
     assert read_all([], workers=2) == []
-    assert default_workers() >= 1
 
 
 def test_facts_need_a_crystal(tmp_path: Path) -> None:

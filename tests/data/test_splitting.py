@@ -105,7 +105,7 @@ def test_structures_of_one_composition_stay_together_in_a_stratified_split() -> 
 
 
 @pytest.mark.parametrize("split", KINDS)
-def test_too_few_groups_are_told(split: Split) -> None:
+def test_too_few_groups_are_refused(split: Split) -> None:
     with pytest.raises(UserError, match="cannot be split in three"):
         divide(materials(6).head(2), split, 0)
     with pytest.raises(UserError, match="cannot fill 400 folds"):

@@ -79,7 +79,7 @@ def test_repeated_ids_are_used_once_if_they_agree_and_never_if_they_do_not(tmp_p
         (b"\x00" * 100, "no readable CSV|no column"),
     ],
 )
-def test_what_is_no_table_is_told(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(UserError, match=reason):
         read_table(tmp_path / "t.csv", ("formula_sc", "tc", "cif"))
@@ -91,7 +91,7 @@ def test_short_rows_are_kept_and_rejected(tmp_path: Path) -> None:
     assert sorted(rows["status"]) == ["", "rejected"]
 
 
-def test_a_missing_table_is_told(tmp_path: Path) -> None:
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="t.csv is missing"):
         read_table(tmp_path / "t.csv", ("tc",))
 

@@ -54,7 +54,7 @@ def test_a_classifier_in_the_file_is_dropped(tmp_path: Path) -> None:
     assert output(again).shape == (1, again.num_features)
 
 
-def test_position_embeddings_fit_another_picture_size(tiny_file: Path) -> None:
+def test_position_embeddings_fit_another_image_size(tiny_file: Path) -> None:
     larger, _ = create_backbone(TINY, 2 * SIZE, str(tiny_file))
     assert larger.state_dict()["pos_embed"].shape[1] == 4 * (SIZE // 16) ** 2 + 1
     assert output(larger, 2 * SIZE).isfinite().all()

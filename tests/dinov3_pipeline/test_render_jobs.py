@@ -56,7 +56,7 @@ def test_files_hold_the_pixels_of_the_library_call_in_rgb(tmp_path: Path) -> Non
     assert len(list(tmp_path.iterdir())) == 18
 
 
-def test_any_shape_of_picture_comes_back(tmp_path: Path) -> None:
+def test_any_shape_of_image_comes_back(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (5, 301, 3), np.uint8)
     (tmp_path / "x.png").write_bytes(encode_png(noise))
     with Image.open(tmp_path / "x.png") as image:

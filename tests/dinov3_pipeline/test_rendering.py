@@ -159,7 +159,7 @@ def test_axis_views_look_down_the_lattice_vector(direction: str) -> None:
     assert up[1] > 0
 
 
-def test_doping_changes_every_picture_and_keeps_the_atoms_in_place() -> None:
+def test_doping_changes_every_image_and_keeps_the_atoms_in_place() -> None:
     parent, doped = views(cuprate(0)), views(cuprate(0.2))
     for before, after in zip(parent, doped, strict=True):
         assert differing_pixels(before, after) > 100

@@ -111,7 +111,7 @@ def test_a_shape_that_cannot_be_is_refused(flags: list[str], message: str) -> No
         parse(VisionConfig, prog="train", description="", args=flags)
 
 
-def test_a_patch_that_does_not_divide_the_picture_is_named() -> None:
+def test_a_patch_that_does_not_divide_the_image_is_named() -> None:
     with pytest.raises(UserError, match=f"--image-size {SIZE} is no multiple of the patch of {DINO}, 12 pixels"):
         create_backbone(DINO, SIZE, "random", Shape(patch_size=12))
 

@@ -55,8 +55,8 @@ def test_an_altered_file_is_refused(tmp_path: Path) -> None:
         ("network", {}),
         ("network", {"backbone": "vit_tiny_patch16_224"}),
         ("network", {"target": "celsius"}),
-        ("network", {"backbone": "hf-hub:stranger/model"}),
-        ("pictures", {"supercells": ["1x1x1"], "command": "rm"}),
+        ("network", {"backbone": "hf-hub:unknown/model"}),
+        ("render_options", {"supercells": ["1x1x1"], "command": "rm"}),
     ],
 )
 def test_a_card_that_does_not_fit_is_refused(tmp_path: Path, part: str, value: dict) -> None:

@@ -1,4 +1,4 @@
-"""The vision trainer from end to end: it learns, resumes to the bit, writes what it promises, and refuses clearly."""
+"""The vision trainer from end to end: it learns, resumes to the bit, writes what it should, and refuses clearly."""
 
 import json
 import shutil
@@ -105,7 +105,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(step: int, rendered: Render
     assert not differences(ours, theirs)
 
 
-def test_the_linear_probe_sees_each_picture_once_ever(
+def test_the_linear_probe_sees_each_image_once_ever(
     rendered: Rendered, config: VisionConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probe = replace(config, tune="head", views_per_epoch=None, epochs=3)

@@ -205,7 +205,7 @@ def test_inference_keeps_the_order_of_the_graphs_whatever_their_sizes() -> None:
     for graph, kelvin, row in zip(graphs, tc_K, features, strict=True):
         alone = model.features(join([graph]))
         torch.testing.assert_close(row, alone[0], rtol=1e-4, atol=1e-5)
-        assert kelvin == pytest.approx(float(model.read_out(alone)), abs=SAME_K)
+        assert kelvin == pytest.approx(float(model.forward_head(alone)), abs=SAME_K)
 
 
 def test_a_checkpoint_alone_rebuilds_the_model(tmp_path: Path) -> None:

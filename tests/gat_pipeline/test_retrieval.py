@@ -125,7 +125,7 @@ def test_the_checkpoint_predicts_what_was_written_and_says_what_it_is(trained: P
     metrics = json.loads((trained / "r/alignn_neighbours_metrics.json").read_text())
     assert metrics["model"] == "alignn_neighbours" and metrics["init"] == "random" and metrics["seeds"] == [42]
     assert metrics["mae_K"] == pytest.approx((table["tc_pred"] - table["tc"]).abs().mean())
-    assert metrics["neighbours"]["share"] == pytest.approx(float(model.retrieval.mixing_weight), abs=1e-3)  # type: ignore
+    assert metrics["neighbours"]["mixing_weight"] == pytest.approx(float(model.retrieval.mixing_weight), abs=1e-3)  # type: ignore
     val = pd.read_csv(trained / "r/alignn_val_predictions.csv")
     assert metrics["val_mae_K"] <= (val["tc_pred"] - val["tc"]).abs().mean() + 0.1, "chosen on these (bf16 aside)"
     assert load_model(trained / "m/alignn_best.pth").retrieval is None

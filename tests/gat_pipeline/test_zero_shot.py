@@ -110,8 +110,8 @@ def test_pretrain_then_evaluate(tmp_path: Path) -> None:
     assert metrics["mae_K"] == pytest.approx(float((predictions["tc_pred"] - predictions["tc"]).abs().mean()))
     analysis = json.loads((tmp_path / "r" / "pretrained_alignn_analysis.json").read_text(encoding="utf-8"))
     assert analysis["distributions"]["training"] == card["training"]
-    for picture in ("tc", "elements"):
-        assert (tmp_path / "r" / "plots" / f"pretrained_alignn_{picture}.png").stat().st_size > 5000
+    for figure in ("tc", "elements"):
+        assert (tmp_path / "r" / "plots" / f"pretrained_alignn_{figure}.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize("material", ["../escape", "a/b", ""])

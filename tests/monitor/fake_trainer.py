@@ -1,4 +1,4 @@
-"""Stands in for a trainer: signs the folder, counts steps, saves on SIGTERM, misbehaves as told. Starts in no time."""
+"""A trainer without a model: writes the status, counts steps, saves on SIGTERM, fails as its flags say."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The vision trainer with a leak: every picture keeps LEAK_MB for ever, and the time a larger network needs.
+"""The vision trainer with a leak: every image keeps LEAK_MB for ever, and the time a larger network needs.
 
 LEAK_MB=5 python -m tests.monitor.leaking_vision [flags of dinov3_pipeline.train]
 """
@@ -13,7 +13,7 @@ from dinov3_pipeline.model import DinoTcModel
 from dinov3_pipeline.train import VisionConfig, main
 from tc_common.cli import parse, run
 
-# At most 250 MB a second, so that a monitor beside other programs sees them in time.
+# At most 250 MB a second, so that a monitor on a busy machine sees them in time.
 SECONDS_A_PICTURE = 0.02
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def test_module_and_folder_are_found() -> None:
     assert str(command("python x.py").models_dir) == "models" and command("python x.py").module is None
 
 
-def test_the_command_stands_behind_the_dashes() -> None:
+def test_the_command_is_behind_the_dashes() -> None:
     own, theirs = split_at_dashes(["--attach", "3", "--", "python", "--", "x"])
     assert own == ["--attach", "3"] and theirs == Command(("python", "--", "x"))
     assert split_at_dashes(["--help"]) == (["--help"], None)

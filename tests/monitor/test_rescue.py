@@ -23,7 +23,7 @@ FLAGS = shlex.split(
     "--init random --backbone test_vit --image-size 32 --tune full --batch-size 8 --epochs 3 --views-per-epoch 2 "
     "--lora-dropout 0 --head-dropout 0 --precision fp32 --device cpu --num-workers 0"
 )
-# An epoch shows 32 pictures and validates on 72: 520 MB stay behind; the whole run would pile up 1560 MB.
+# An epoch shows 32 images and validates on 72: 520 MB stay behind; the whole run would pile up 1560 MB.
 LEAK_MB = 5
 ACT_AFTER_MB, LIMIT_AFTER_MB = 600, 1000
 

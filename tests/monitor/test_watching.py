@@ -50,7 +50,7 @@ def test_a_shortage_must_last() -> None:
     assert not judge.confirmed_shortage(short, 99)
 
 
-def test_death_of_memory_is_told_from_other_deaths() -> None:
+def test_out_of_memory_is_distinguished_from_other_crashes() -> None:
     assert is_out_of_memory(-9, True, []) and not is_out_of_memory(-9, False, [])
     assert is_out_of_memory(1, False, ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"])
     assert not is_out_of_memory(1, True, ["ZeroDivisionError"])

@@ -84,7 +84,7 @@ def add_model(results: Path, name: str, splits: dict[str, pd.DataFrame], tables:
 
 
 def compare(folder: Path) -> None:
-    """What compare_models.py --ensemble writes, without its pictures."""
+    """What compare_models.py --ensemble writes, without its figures."""
     results = with_ensembles(gather(folder / "r", folder / "p"), ["ensemble"], seed=42)
     write_ensembles(results, folder / "r", 0.9)
     write_json(folder / "r/comparison.json", plain(evaluate(results, Uncertainty(resamples=100))))

@@ -80,8 +80,8 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
     main(replace(config, alignn=(*config.alignn, tmp_path / "m/second.pth")))
     cif = study.cif("test")
     trainings_K = [load_model(study.models / f"{name}.safetensors").predict(cif) for name in ("alignn", "alignn_2")]
-    member = load_predictor(study.models, "alignn", "cpu").base_models[0]
-    said = member.predict([member.prepare(read_crystal(cif), "x")])
+    model = load_predictor(study.models, "alignn", "cpu").base_models[0]
+    said = model.predict([model.prepare(read_crystal(cif))])
     assert said.tc_K[0] == pytest.approx(np.mean(trainings_K), abs=1e-3)
     assert said.std_K is not None and said.std_K[0] == pytest.approx(np.std(trainings_K, ddof=1), abs=1e-3)
     assert card(study, "alignn")["prediction_intervals"]["scaled_by_tc_std"]
@@ -214,7 +214,7 @@ def test_a_foreign_folder_is_not_overwritten(copied: ShippedStudy, tmp_path: Pat
     assert (tmp_path / "mine/thesis.txt").read_text() == "years"
 
 
-def test_a_member_that_counts_must_be_shipped(copied: ShippedStudy, tmp_path: Path) -> None:
+def test_a_model_with_a_weight_must_be_shipped(copied: ShippedStudy, tmp_path: Path) -> None:
     set_weights(copied.folder, {"alignn": 0.5, "dinov3": 0.5})
     with pytest.raises(UserError, match=r"dinov3 a weight of 0\.500; name its checkpoint"):
         main(copied.config(tmp_path / "new"))
@@ -229,7 +229,7 @@ def test_an_altered_file_is_refused(copied: ShippedStudy, name: str) -> None:
         load_predictor(copied.models, "alignn", "cpu")
 
 
-def test_a_card_reaches_no_other_folder(copied: ShippedStudy) -> None:
+def test_a_card_names_no_file_of_another_folder(copied: ShippedStudy) -> None:
     path = copied.models / "alignn.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "files": {"../../secret": "0"}}))
     with pytest.raises(UserError, match=r"alignn\.json names a file of another folder"):

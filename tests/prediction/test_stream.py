@@ -68,7 +68,7 @@ def test_intervals_are_conformal_and_hold_the_point(predictor: Predictor, shippe
         assert 0 <= row.tc_lower_K <= row.tc_K <= row.tc_upper_K
 
 
-def test_a_training_material_is_near_and_a_strange_one_far(
+def test_a_training_material_is_near_and_an_unusual_one_far(
     predictor: Predictor, shipped: ShippedStudy, tmp_path: Path
 ) -> None:
     (tmp_path / "far.cif").write_text(FAR)

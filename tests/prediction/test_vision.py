@@ -25,10 +25,10 @@ def with_vision(shipped: ShippedStudy, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("vision") / "s"
     shutil.copytree(shipped.folder, folder)
     save_whole(folder / "m/dino_best.pth")
-    member, tables = VisionModel("dinov3", load_model(folder / "m/dino_best.pth")), {}
+    model, tables = VisionModel("dinov3", load_model(folder / "m/dino_best.pth")), {}
     for split in ("val", "test"):
         table = shipped.splits[split][["material_id", "formula", "tc"]].reset_index(drop=True)
-        tables[split] = table.join(combine([predict_materials(member, shipped.splits[split])]))
+        tables[split] = table.join(combine([predict_materials(model, shipped.splits[split])]))
     add_model(folder / "r", "dinov3", shipped.splits, tables)
     write_json(folder / "r/dinov3_config.json", {"init": "random", "tune": "full"})
     compare(folder)

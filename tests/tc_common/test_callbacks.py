@@ -23,7 +23,7 @@ def scalars(config: ToyConfig, name: str) -> dict[int, float]:
     events = EventAccumulator(str(config.results_dir / "tensorboard" / "toy"))
     events.Reload()
     found = events.Scalars(name)
-    assert len({event.step for event in found}) == len(found), "a step stands twice"
+    assert len({event.step for event in found}) == len(found), "a step is there twice"
     return {event.step: event.value for event in found}
 
 

@@ -1,4 +1,4 @@
-"""Prediction intervals keep their promise, and only where they can."""
+"""Prediction intervals have their nominal coverage, and are given only where they can have it."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ def covered(table: pd.DataFrame, bounds: pd.DataFrame) -> np.ndarray:
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
-def test_coverage_is_what_was_promised(coverage: float) -> None:
+def test_empirical_coverage_is_the_nominal_one(coverage: float) -> None:
     random = np.random.default_rng(5)
     shares = []
     for _ in range(100):
@@ -55,7 +55,7 @@ def test_a_hand_computed_example() -> None:
     assert bounds.index.to_list() == [7, 3]
 
 
-def test_too_few_validation_materials_promise_nothing() -> None:
+def test_too_few_validation_materials_give_no_interval() -> None:
     val = materials(8, np.random.default_rng(0))
     assert conformal_intervals(val, val, 0.9) is None
     assert conformal_intervals(val, val, 0.8) is not None

@@ -1,4 +1,4 @@
-"""Reading CIFs: physics survives, and nothing a stranger writes gets past the checks."""
+"""Reading CIFs: physics survives, and no untrusted input gets past the checks."""
 
 import pickle
 import time

@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_made_is_a_users_error(tmp_path: Path) -> None:
 
 
 RACES = 50
-# Races for every folder of its input, at a given time, and holds it until it is told to let go.
+# Races for every folder of its input, at a given time, and holds it until it is asked to let go.
 RACER = """
 import sys, time
 from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 from pymatgen.core import Structure
 
 from tc_common.crystals import CrystalError, read_crystal
-from tc_common.reading import LimitedReader, Limits, default_workers, limit_memory
+from tc_common.reading import LimitedReader, Limits, limit_memory
 from tests.tc_common.test_cases import MGB2
 
 
@@ -48,11 +48,6 @@ def test_a_refusal_names_the_file_once(tmp_path: Path) -> None:
     with LimitedReader(read_crystal) as read, pytest.raises(CrystalError) as refusal:
         read(tmp_path / "none.cif")
     assert str(refusal.value).count("none.cif") == 1
-
-
-def test_workers_are_counted_where_linux_calls_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert default_workers() == os.cpu_count()
 
 
 def test_without_proc_no_memory_limit_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Split files: what is written is read back; what is damaged is told."""
+"""Split files: what is written is read back; what is damaged is named."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tc_common.errors import UserError
-from tc_common.splits import SPLIT_COLUMNS, drawn, read_splits, splits_sha256, tc_range, tc_strata, write_splits
+from tc_common.splits import SPLIT_COLUMNS, limited, read_splits, splits_sha256, tc_range, tc_strata, write_splits
 
 
 def made(tc_K: float = 9.2) -> dict[str, pd.DataFrame]:
@@ -37,13 +37,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_a_limit_draws_the_same_materials_every_time_from_all_over_the_list() -> None:
     table = pd.DataFrame({"material_id": [f"{number:04d}" for number in range(1000)]})
-    few, more = drawn(table, 100), drawn(table, 200)
-    pd.testing.assert_frame_equal(few, drawn(table, 100))
+    few, more = limited(table, 100), limited(table, 200)
+    pd.testing.assert_frame_equal(few, limited(table, 100))
     assert len(few) == 100 and list(few.index) == list(range(100))
     assert set(few["material_id"]) < set(more["material_id"])
     assert few["material_id"].is_monotonic_increasing
     assert 400 < few["material_id"].astype(int).mean() < 600  # the first hundred would have 49.5
-    assert len(drawn(table, None)) == len(drawn(table, 5000)) == 1000
+    assert len(limited(table, None)) == len(limited(table, 5000)) == 1000
 
 
 def test_the_fingerprint_follows_sides_and_tc_but_not_order() -> None:
@@ -68,11 +68,11 @@ def test_a_material_on_two_sides_is_never_written(tmp_path: Path) -> None:
         ("9.2", "-4", "not a temperature"),
         ("9.2", "nan", "not a temperature"),
         ("9.2", "inf", "not a temperature"),
-        ("007", "a", "stands twice"),
+        ("007", "a", "is listed twice"),
         ("formula", "name", "no column formula"),
     ],
 )
-def test_damaged_files_are_told(tmp_path: Path, old: str, new: str, reason: str) -> None:
+def test_damaged_files_are_named(tmp_path: Path, old: str, new: str, reason: str) -> None:
     write_splits(tmp_path, made())
     path = tmp_path / "train.csv"
     path.write_text(path.read_text().replace(old, new))
@@ -80,7 +80,7 @@ def test_damaged_files_are_told(tmp_path: Path, old: str, new: str, reason: str)
         read_splits(tmp_path)
 
 
-def test_missing_and_empty_files_are_told(tmp_path: Path) -> None:
+def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="python -m data.prepare"):
         read_splits(tmp_path)
     write_splits(tmp_path, made())

@@ -95,7 +95,7 @@ class ToyModel(nn.Module):
             self.leaked.append(torch.ones(self.config.leak_MB << 18))
         self.batches += 1
         if self.batches == self.config.crash_at:
-            raise RuntimeError("the toy was told to crash")
+            raise RuntimeError("the toy was asked to crash")
         time.sleep(self.config.step_seconds)
         del held
 

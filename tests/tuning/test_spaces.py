@@ -1,4 +1,4 @@
-"""What is searched fits the trainers and the settings beside it."""
+"""What is searched fits the trainers and the other settings."""
 
 import pytest
 
@@ -12,11 +12,11 @@ def test_every_value_is_one_that_the_trainer_takes(name: str) -> None:
     pipeline = PIPELINES[name]
     assert set(pipeline.table) <= set(pipeline.read([]).plain())
     for parameter, row in pipeline.table.items():
-        beside = {"init": "random"} if row.applies is from_scratch else {}
+        fixed = {"init": "random"} if row.applies is from_scratch else {}
         assert isinstance(row.values, Choice | Interval)
         values = row.values.choices if isinstance(row.values, Choice) else (row.values.low, row.values.high)
         for value in values:
-            taken = pipeline.read(as_words({**beside, parameter: value})).plain()[parameter]
+            taken = pipeline.read(as_words({**fixed, parameter: value})).plain()[parameter]
             assert taken == value and type(taken) is type(value), parameter
 
 
