@@ -22,13 +22,14 @@ from data.families import FAMILIES
 from data.leakage import audit, neighbourhood, parents_of
 from data.materials import materials_of, other_structures_of
 from data.prepare import PrepareConfig, divided_by, main, materials_rows
-from data.reading import default_workers, facts_of, read_all
+from data.reading import facts_of, read_all
 from data.report import rows_report, split_report
 from data.sources import Source, open_source
 from data.splitting import GROUPED_BY, Split, divide
 from tc_common.cli import run
 from tc_common.crystals import CrystalError
 from tc_common.files import write_json
+from tc_common.reading import default_workers
 
 OUT = Path(__file__).parent / "results" / "data_room.json"
 SEEDS = range(42, 62)

@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -38,16 +39,24 @@ def unpack(archive: Path, target: Path) -> int:
         UserError: see `find_table`; or more bytes than `LARGEST_UNPACKED_BYTES`.
     """
     prefix = find_table(archive)
+    try:
+        with whole_folder(target) as folder:
+            return _write_members(archive, prefix, folder)
+    except DAMAGED as error:
+        raise UserError(f"{archive} cannot be unpacked to {target} ({error})") from error
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A folder with an empty `cifs/`, which becomes `target` once everything is in it."""
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        count = _write_members(archive, prefix, partial)
+        (partial / "cifs").mkdir(parents=True)
+        yield partial
         partial.rename(target)
-    except DAMAGED as error:
-        raise UserError(f"{archive} cannot be unpacked to {target} ({error})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return count
 
 
 def find_table(archive: Path) -> PurePosixPath:
@@ -68,7 +77,6 @@ def find_table(archive: Path) -> PurePosixPath:
 
 
 def _write_members(archive: Path, prefix: PurePosixPath, folder: Path) -> int:
-    (folder / "cifs").mkdir(parents=True)
     count, room = 0, LARGEST_UNPACKED_BYTES
     for member in members(archive):
         path = PurePosixPath(member.name)
@@ -109,7 +117,7 @@ def _tar_members(archive: Path) -> Iterator[Member]:
             if stream is not None:
                 yield Member(info.name, stream)
         # Read on to the end of the file: only there a compressed one tells that it is whole (checksum).
-        while block := tar.fileobj.read(BLOCK_BYTES):  # type: ignore[union-attr]  # an open archive has a file
+        while block := tar.fileobj.read(BLOCK_BYTES):
             scanned += len(block)
             _refuse(archive, "", 0, scanned, plain=True)
 

@@ -17,46 +17,31 @@ from data.leakage import audit, neighbourhood, parents_of
 from data.materials import (
     add_facts,
     add_keys,
+    drop_retracted,
     drop_tc_zero,
+    mark_retracted,
     materials_of,
     merge_tc,
     one_structure,
     other_structures_of,
     weights_of,
 )
-from data.reading import default_workers, read_all
+from data.reading import read_all
 from data.report import audit_log, rows_report, show_division, show_folds, show_rows, split_report
-from data.retractions import drop_retracted, mark_retracted
 from data.sources import UNPACK_DIR, Source, open_source, relative
 from data.splitting import Split, divide, divide_in_folds
 from data.tables import check_rows, included, limit_rows
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
+from tc_common.reading import default_workers
 from tc_common.splits import OTHER_STRUCTURES, SPLITS, write_splits
 from tc_common.structures import Structures
 
 MATERIAL_COLUMNS = (
-    "material_id",
-    "formula",
-    "tc",
-    "tc_min",
-    "tc_max",
-    "family",
-    "chemical_system",
-    "parent_group",
-    "mp_id",
-    "structures",
-    "doped",
-    "partial",
-    "sites",
-    "volume_per_atom_A3",
-    "shortest_distance_A",
-    "distance",
-    "cif",
-)
-
-
+    "material_id", "formula", "tc", "tc_min", "tc_max", "family", "chemical_system", "parent_group", "mp_id",
+    "structures", "doped", "partial", "sites", "volume_per_atom_A3", "shortest_distance_A", "distance", "cif",
+)  # fmt: skip
 Report = dict[str, Any]
 
 

@@ -101,9 +101,6 @@ def test_the_systems_killings_are_counted(tmp_path: Path) -> None:
 
 
 def test_other_trainings_are_found_without_their_loaders_and_without_ours(tmp_path: Path) -> None:
-    def found(ours: set[int], module: str | None) -> dict[int, str]:
-        return {other.pid: str(other) for other in other_trainings(ours, module)}
-
     # a name for `-m` that only this test uses; the trainer forks a loader, which has its command line
     name = "a_trainer_of_this_test"
     (tmp_path / f"{name}.py").write_text("import os\nif os.fork():\n    os.wait()\nelse:\n    input()\n")
@@ -112,11 +109,12 @@ def test_other_trainings_are_found_without_their_loaders_and_without_ours(tmp_pa
             time.sleep(0.05)
         (loader,) = psutil.Process(one.pid).children()
         assert (
-            str(tmp_path) in found(set(), name)[one.pid] and f"pid {one.pid} (since 20" in found(set(), name)[one.pid]
+            str(tmp_path) in other_trainings(set(), name)[one.pid]
+            and f"pid {one.pid} (since 20" in other_trainings(set(), name)[one.pid]
         )
-        assert loader.pid not in found(set(), name)
+        assert loader.pid not in other_trainings(set(), name)
         for ours, module in (({one.pid}, name), ({os.getpid()}, name), (set[int](), None)):
-            assert not {one.pid, loader.pid} & set(found(ours, module))
+            assert not {one.pid, loader.pid} & set(other_trainings(ours, module))
         one.communicate(b"\n")
 
 
