@@ -189,8 +189,8 @@ def refuse_leftovers(config: PrepareConfig) -> None:
     Raises:
         UserError: `--out` holds split files that this run would not overwrite.
     """
-    old = sorted(config.out.glob("fold_*")) if not config.folds else sorted(config.out.glob("train.csv"))
-    old += [path for path in config.out.glob("fold_*") if path.name not in fold_names(config)] if config.folds else []
+    old = [path for path in sorted(config.out.glob("fold_*")) if path.name not in fold_names(config)]
+    old += config.out.glob("train.csv") if config.folds else ()
     if old:
         raise UserError(f"{old[0]} is of an earlier run of another kind; remove it or give another --out")
 
@@ -236,8 +236,4 @@ def plain(config: PrepareConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(
-        lambda: main(
-            parse(PrepareConfig, prog="python -m data.prepare", description=(__doc__ or "").partition("\n")[0])
-        )
-    )
+    run(lambda: main(parse(PrepareConfig, prog="python -m data.prepare", description=__doc__)))

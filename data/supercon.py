@@ -253,8 +253,4 @@ def show(report: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(
-        lambda: main(
-            parse(SuperconConfig, prog="python -m data.supercon", description=(__doc__ or "").partition("\n")[0])
-        )
-    )
+    run(lambda: main(parse(SuperconConfig, prog="python -m data.supercon", description=__doc__)))

@@ -113,7 +113,7 @@ def study_distributions(config: ZeroShotConfig, weights: Weights, test: pd.DataF
     if weights.training is None:
         log.info(f"{weights.origin} has no card that states its training data: distributions are not compared")
         return None
-    tested = distribution(test["tc"], test["chemical_system"].str.split("-"))
+    tested = distribution(test)
     plots = config.results_dir / "plots"
     plot_tc(plots / f"{NAME}_tc.png", weights.training, tested)
     plot_elements(plots / f"{NAME}_elements.png", weights.training, tested)
@@ -149,8 +149,4 @@ def _number(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    run(
-        lambda: main(
-            parse(ZeroShotConfig, prog="python -m gat_pipeline.evaluate_pretrained", description=__doc__ or "")
-        )
-    )
+    run(lambda: main(parse(ZeroShotConfig, prog="python -m gat_pipeline.evaluate_pretrained", description=__doc__)))

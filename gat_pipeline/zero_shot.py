@@ -3,7 +3,7 @@
 Everything is in K unless a name says otherwise.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tc_common.composition import fractions, parse_formula
 from tc_common.files import atomic_write
 from tc_common.metrics import errors_by_group
 from tc_common.splits import TC_EDGES_K, tc_strata
@@ -83,13 +84,11 @@ def _ratio(part: float, whole: float) -> float | None:
 # ---- training distribution and test distribution ----------------------------------------------------------------
 
 
-def distribution(tc_K: Iterable[float], elements: Iterable[Iterable[str]]) -> dict[str, Any]:
-    """Tc and elements of a set of crystals in few numbers, for a card.
-
-    `elements` gives each crystal's symbols; the number of crystals that contain each is stored.
-    """
-    values = np.asarray(list(tc_K), float)
-    counts = pd.Series([symbol for symbols in elements for symbol in set(symbols)]).value_counts()
+def distribution(materials: pd.DataFrame) -> dict[str, Any]:
+    """Tc (K) of a table of crystals, and how many of them contain each element, in few numbers for a card."""
+    values = materials["tc"].to_numpy(float)
+    elements = [element for formula in materials["formula"] for element in fractions(parse_formula(formula))]
+    counts = pd.Series(elements).value_counts()
     return {
         **spread(values),
         "histogram_of_1_K": np.histogram(np.clip(values, 0, HISTOGRAM_EDGES_K[-1]), HISTOGRAM_EDGES_K)[0].tolist(),

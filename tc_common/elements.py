@@ -19,22 +19,10 @@ from tc_common.composition import LAST_Z, Array
 NOBLE_GASES = (2, 10, 18, 36, 54, 86)
 # Attributes of pymatgen's Element. Left out: the element's own superconducting temperature, which is the answer.
 PROPERTIES = (
-    "Z",
-    "atomic_mass",
-    "X",
-    "mendeleev_no",
-    "row",
-    "group",
-    "melting_point",
-    "molar_volume",
-    "atomic_radius",
-    "average_ionic_radius",
-    "van_der_waals_radius",
-    "ionization_energy",
-    "electron_affinity",
-    "thermal_conductivity",
+    "Z", "atomic_mass", "X", "mendeleev_no", "row", "group", "melting_point", "molar_volume", "atomic_radius",
+    "average_ionic_radius", "van_der_waals_radius", "ionization_energy", "electron_affinity", "thermal_conductivity",
     "max_oxidation_state",
-)
+)  # fmt: skip
 CAPACITY = {"s": 2, "p": 6, "d": 10, "f": 14}
 
 
