@@ -16,8 +16,8 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import GroupKFold
 
 from baselines.models import Fit, Predictor
-from tc_common.composition import FeatureKind, composition_features
-from tc_common.elements import Array
+from tc_common.chemistry import FeatureKind, composition_features
+from tc_common.composition import Array
 from tc_common.labels import ExtraLabels
 
 KIND: FeatureKind = "physics"

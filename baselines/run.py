@@ -8,8 +8,8 @@ import pandas as pd
 
 from baselines.models import FITS, Fit, Predictor, fit_extra_trees
 from baselines.pair import KIND, fit_pair, with_labels
-from tc_common.composition import FeatureKind, composition_features
-from tc_common.elements import Array
+from tc_common.chemistry import FeatureKind, composition_features
+from tc_common.composition import Array
 from tc_common.environment import peak_rss_MB
 from tc_common.labels import ExtraLabels
 from tc_common.results import metrics_of, with_intervals, write_results

@@ -32,8 +32,9 @@ from data.supercon import (
     report_of,
 )
 from data.tables import read_table
+from tc_common.chemistry import composition_features
 from tc_common.cli import parse, run
-from tc_common.composition import composition_features, composition_key, fractions, parse_formula
+from tc_common.composition import composition_key, fractions, parse_formula
 from tc_common.environment import git_commit, processor
 from tc_common.files import read_csv, write_csv, write_json
 from tc_common.labels import ExtraLabels

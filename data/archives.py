@@ -1,7 +1,5 @@
 """Unpack untrusted archives: plain files only, below one folder only, up to a stated size only."""
 
-import bz2
-import gzip
 import hashlib
 import lzma
 import shutil
@@ -9,8 +7,9 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple
 
 from tc_common.errors import UserError
 
@@ -40,16 +39,24 @@ def unpack(archive: Path, target: Path) -> int:
         UserError: see `find_table`; or more bytes than `LARGEST_UNPACKED_BYTES`.
     """
     prefix = find_table(archive)
+    try:
+        with whole_folder(target) as folder:
+            return _write_members(archive, prefix, folder)
+    except DAMAGED as error:
+        raise UserError(f"{archive} cannot be unpacked to {target} ({error})") from error
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A folder with an empty `cifs/`, which becomes `target` once everything is in it."""
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        count = _write_members(archive, prefix, partial)
+        (partial / "cifs").mkdir(parents=True)
+        yield partial
         partial.rename(target)
-    except DAMAGED as error:
-        raise UserError(f"{archive} cannot be unpacked to {target} ({error})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return count
 
 
 def find_table(archive: Path) -> PurePosixPath:
@@ -70,7 +77,6 @@ def find_table(archive: Path) -> PurePosixPath:
 
 
 def _write_members(archive: Path, prefix: PurePosixPath, folder: Path) -> int:
-    (folder / "cifs").mkdir(parents=True)
     count, room = 0, LARGEST_UNPACKED_BYTES
     for member in members(archive):
         path = PurePosixPath(member.name)
@@ -103,7 +109,7 @@ def members(archive: Path) -> Iterator[Member]:
 
 def _tar_members(archive: Path) -> Iterator[Member]:
     scanned = 0
-    with _decompressed(archive) as content, tarfile.open(fileobj=content, mode="r|") as tar:
+    with tarfile.open(archive) as tar:
         for number, info in enumerate(tar):
             scanned += info.size
             _refuse(archive, info.name, number, scanned, plain=info.isfile() or info.isdir())
@@ -111,20 +117,9 @@ def _tar_members(archive: Path) -> Iterator[Member]:
             if stream is not None:
                 yield Member(info.name, stream)
         # Read on to the end of the file: only there a compressed one tells that it is whole (checksum).
-        while block := content.read(BLOCK_BYTES):
+        while block := tar.fileobj.read(BLOCK_BYTES):
             scanned += len(block)
             _refuse(archive, "", 0, scanned, plain=True)
-
-
-def _decompressed(archive: Path) -> IO[bytes]:
-    """Content of a file compressed by gzip, bzip2, xz or not at all, recognised by its first bytes."""
-    with archive.open("rb") as stream:
-        magic = stream.read(6)
-    if magic.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(archive))
-    if magic.startswith(b"BZh"):
-        return cast(IO[bytes], bz2.open(archive))
-    return cast(IO[bytes], lzma.open(archive)) if magic == b"\xfd7zXZ\x00" else archive.open("rb")
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:

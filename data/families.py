@@ -12,18 +12,9 @@ from collections.abc import Callable
 from tc_common.composition import Fractions
 
 FAMILIES = (
-    "cuprate",
-    "iron-based",
-    "heavy fermion",
-    "Chevrel",
-    "A15",
-    "MgB2-like",
-    "carbon/fullerene",
-    "bismuthate/other oxide",
-    "hydride",
-    "element",
-    "other",
-)
+    "cuprate", "iron-based", "heavy fermion", "Chevrel", "A15", "MgB2-like", "carbon/fullerene",
+    "bismuthate/other oxide", "hydride", "element", "other",
+)  # fmt: skip
 PNICTOGENS_CHALCOGENS = ("P", "As", "S", "Se", "Te")
 # What replaces iron in the layers of iron-based superconductors.
 IRON_SITE = ("Mn", "Fe", "Co", "Ni", "Cu", "Ru", "Rh", "Pd", "Os", "Ir", "Pt")
@@ -35,7 +26,7 @@ ACTINIDES = ("Ac", "Th", "Pa", "U", "Np", "Pu", "Am")
 
 
 def family(fractions: Fractions, *, a15_chains: bool, boron_honeycomb: bool) -> str:
-    """Family of a composition (`compositions.fractions`) with two marks of its structure (`data.prototypes`)."""
+    """Family of a composition (`composition.fractions`) with two marks of its structure (`data.reading`)."""
     marks = {"A15": a15_chains, "MgB2-like": boron_honeycomb}
     for name, fits in RULES:
         if fits(fractions) and marks.get(name, True):
@@ -97,7 +88,7 @@ def is_chevrel(fractions: Fractions) -> bool:
 def is_a15(fractions: Fractions) -> bool:
     """Compounds of the Cr3Si type, A3B in space group Pm-3n (G. R. Stewart, Physica C 514, 28 (2015)).
 
-    The structure decides (`prototypes.has_a15_chains`); beta tungsten, of one element, is an element.
+    The structure decides (`reading.has_a15_chains`); beta tungsten, of one element, is an element.
     """
     return len(fractions) >= 2
 
@@ -106,7 +97,7 @@ def is_mgb2_like(fractions: Fractions) -> bool:
     """Diborides with graphite-like boron layers (AlB2 type), MgB2 first of all.
 
     J. Nagamatsu et al., Nature 410, 63 (2001), doi 10.1038/35065039; S. L. Bud'ko and P. C. Canfield, Physica C 514,
-    142 (2015). Together with the structure (`prototypes.has_boron_honeycomb`); carbon may replace part of the boron.
+    142 (2015). Together with the structure (`reading.has_boron_honeycomb`); carbon may replace part of the boron.
     """
     layer = total(fractions, "B", "C")
     return total(fractions, "B") >= layer / 2 > 0 and 0.55 <= layer <= 0.75

@@ -4,17 +4,15 @@ On this data a model can score well by remembering doping series. The audit says
 but the Tc of the nearest training composition.
 """
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from tc_common.composition import fractions, parse_formula
+from tc_common.composition import Array, element_fractions
 from tc_common.metrics import score
 
-Matrix: TypeAlias = NDArray[np.float64]
 NEAR = (0.01, 0.05, 0.10)  # fraction of the atoms to exchange
 
 
@@ -26,8 +24,8 @@ def audit(splits: dict[str, pd.DataFrame], parents: dict[str, set[str]]) -> dict
         parents: for each composition key the parent structures of all its structures, chosen or not.
     """
     train, test = splits["train"], splits["test"]
-    matrix = _fraction_matrix(pd.concat([train, test]))
-    distances = cdist(matrix[len(train) :], matrix[: len(train)], "cityblock") / 2
+    ours, theirs = (element_fractions(part["formula"].tolist()) for part in (test, train))
+    distances = cdist(ours, theirs, "cityblock") / 2
     copied_K = _copied_K(distances, train["tc"].to_numpy(float))
     known_parents = set().union(*(parents.get(key, set()) for key in train["key"]))
     share_parent = [bool(parents.get(key, set()) & known_parents) for key in test["key"]]
@@ -40,24 +38,18 @@ def audit(splits: dict[str, pd.DataFrame], parents: dict[str, set[str]]) -> dict
     }
 
 
-def _copied_K(distances: Matrix, tc_K: Matrix) -> Matrix:
+def _copied_K(distances: Array, tc_K: Array) -> Array:
     """Tc of the nearest training composition, the mean of all that are equally near (or have no element in common)."""
     nearest = distances <= distances.min(axis=1, keepdims=True) + 1e-9
-    mean_K: Matrix = nearest @ tc_K / nearest.sum(axis=1)
+    mean_K: Array = nearest @ tc_K / nearest.sum(axis=1)
     return mean_K
-
-
-def _fraction_matrix(materials: pd.DataFrame) -> Matrix:
-    """Atomic fractions, (materials, elements); half the L1 distance of two rows is `formula_distance`."""
-    shares = pd.DataFrame([fractions(parse_formula(formula)) for formula in materials["formula"]])
-    return shares.fillna(0.0).to_numpy(float)
 
 
 def _mean(flags: Any) -> float:
     return round(float(np.mean(flags)), 4)
 
 
-def _probe_scores(train: pd.DataFrame, test: pd.DataFrame, copied_K: Matrix) -> dict[str, dict[str, float]]:
+def _probe_scores(train: pd.DataFrame, test: pd.DataFrame, copied_K: Array) -> dict[str, dict[str, float]]:
     """Scores of copying, over all of the test and over its superconductors."""
     tc_K = test["tc"].to_numpy(float)
     median_K = float(train["tc"].median())

@@ -7,10 +7,11 @@ from typing import Any, Literal
 import pandas as pd
 
 from data.families import family
-from data.reading import Reading
+from data.reading import Facts
 from data.sources import relative
 from data.tables import included, reject
 from tc_common.composition import chemical_system, composition_key, formula_distance, fractions, parse_formula
+from tc_common.reading import Outcome
 
 # Fraction of atoms in which a structure may differ from its row's formula. SuperCon rounds to 3 decimals of a formula
 # unit, and oxygen contents are known to about 0.05 in 7 atoms, 0.7 %; all of 3DSC agrees to 1e-11. Two percent is one
@@ -30,12 +31,12 @@ TC_ZERO = "tc zero"
 TcBelongsTo = Literal["formula", "structure"]
 
 
-def add_facts(rows: pd.DataFrame, readings: dict[int, Reading]) -> pd.DataFrame:
+def add_facts(rows: pd.DataFrame, readings: dict[int, Outcome[Facts]]) -> pd.DataFrame:
     """Add what was found in each row's structure; reject what cannot be used or is of another formula.
 
     New columns: the facts of `data.reading.facts_of`, `distance` (of the formula from the structure), `remark`.
     """
-    facts = pd.DataFrame({index: reading.facts for index, reading in readings.items() if reading.facts}).T
+    facts = pd.DataFrame({index: reading.result for index, reading in readings.items() if reading.result}).T
     reasons = pd.Series({index: reading.reason for index, reading in readings.items()}, dtype=object)
     rows = rows.join(facts.reindex(columns=list(FACTS)).astype(object))
     rows = reject(rows, rows["found"].isna(), reasons.reindex(rows.index).fillna(""))
@@ -47,16 +48,9 @@ def add_facts(rows: pd.DataFrame, readings: dict[int, Reading]) -> pd.DataFrame:
 
 
 FACTS = (
-    "found_formula",
-    "found",
-    "sites",
-    "partial",
-    "volume_per_atom_A3",
-    "shortest_distance_A",
-    "a15_chains",
-    "boron_honeycomb",
-    "remarks",
-)
+    "found_formula", "found", "sites", "partial", "volume_per_atom_A3", "shortest_distance_A", "a15_chains",
+    "boron_honeycomb", "remarks",
+)  # fmt: skip
 
 
 def _distance(formula: str, found: Any) -> float:
@@ -195,3 +189,33 @@ def parent_groups(rows: pd.DataFrame) -> dict[str, str]:
         a, b = sorted((find(f"composition {key}"), find(f"parent {parent}" if parent else f"composition {key}")))
         leader[b] = a
     return {str(key): find(f"composition {key}") for key in rows["key"].unique() if key}
+
+
+# Rows of 3DSC whose measurement was withdrawn by its authors.
+RETRACTED = "retracted"
+_RH_FOR_PD = "retracted, the samples held Pd and not Rh (doi 10.1103/PhysRevB.83.019901)"
+# Formula, Tc as 3DSC lists it (K), why. Collected in aimat-lab/3DSC issue 5.
+RETRACTIONS = (
+    ("YRh2Sn", 4.1, _RH_FOR_PD),
+    ("LuRh2Sn", 2.9, _RH_FOR_PD),
+    ("ScRh2Sn", 2.0, _RH_FOR_PD),
+    ("Eu", 1.375, "2.75 K under pressure, retracted (doi 10.1103/PhysRevLett.127.269902), averaged with 0 K"),
+)
+TC_TOLERANCE_K = 0.01
+
+
+def mark_retracted(rows: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Add `retraction`: why, where a row of 3DSC rests on a retracted paper, else empty.
+
+    A row with another Tc rests on another paper and is left alone, as is every other source.
+    """
+    found = pd.Series("", rows.index)
+    for formula, tc_K, why in RETRACTIONS if source == "3dsc" else ():
+        same = rows["key"] == composition_key(fractions(parse_formula(formula)))
+        found = found.mask(same & ((rows["tc"] - tc_K).abs() < TC_TOLERANCE_K), why)
+    return rows.assign(retraction=found)
+
+
+def drop_retracted(rows: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what `mark_retracted` marked."""
+    return reject(rows, rows["retraction"] != "", rows["retraction"], RETRACTED)

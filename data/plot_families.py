@@ -60,4 +60,4 @@ def draw(panel: Axes, name: str, tc_K: pd.Series) -> None:
 
 
 if __name__ == "__main__":
-    run(lambda: main(parse(PlotConfig, prog="python -m data.plot_families", description=__doc__ or "")))
+    run(lambda: main(parse(PlotConfig, prog="python -m data.plot_families", description=__doc__)))

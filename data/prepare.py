@@ -19,7 +19,9 @@ from data.leakage import audit, neighbourhood, parents_of
 from data.materials import (
     add_facts,
     add_keys,
+    drop_retracted,
     drop_tc_zero,
+    mark_retracted,
     materials_of,
     merge_tc,
     one_structure,
@@ -28,7 +30,6 @@ from data.materials import (
 )
 from data.reading import read_all
 from data.report import audit_log, rows_report, show_division, show_folds, show_rows, split_report
-from data.retractions import drop_retracted, mark_retracted
 from data.sources import UNPACK_DIR, Source, open_source, relative
 from data.splitting import Split, divide, divide_in_folds
 from data.tables import check_rows, included, limit_rows
@@ -40,26 +41,9 @@ from tc_common.splits import OTHER_STRUCTURES, SPLITS, write_splits
 from tc_common.structures import Structures
 
 MATERIAL_COLUMNS = (
-    "material_id",
-    "formula",
-    "tc",
-    "tc_min",
-    "tc_max",
-    "family",
-    "chemical_system",
-    "parent_group",
-    "mp_id",
-    "structures",
-    "doped",
-    "partial",
-    "sites",
-    "volume_per_atom_A3",
-    "shortest_distance_A",
-    "distance",
-    "cif",
-)
-
-
+    "material_id", "formula", "tc", "tc_min", "tc_max", "family", "chemical_system", "parent_group", "mp_id",
+    "structures", "doped", "partial", "sites", "volume_per_atom_A3", "shortest_distance_A", "distance", "cif",
+)  # fmt: skip
 Report = dict[str, Any]
 
 
@@ -207,8 +191,8 @@ def refuse_leftovers(config: PrepareConfig) -> None:
     Raises:
         UserError: `--out` holds split files that this run would not overwrite.
     """
-    old = sorted(config.out.glob("fold_*")) if not config.folds else sorted(config.out.glob("train.csv"))
-    old += [path for path in config.out.glob("fold_*") if path.name not in fold_names(config)] if config.folds else []
+    old = [path for path in sorted(config.out.glob("fold_*")) if path.name not in fold_names(config)]
+    old += config.out.glob("train.csv") if config.folds else ()
     if old:
         raise UserError(f"{old[0]} is of an earlier run of another kind; remove it or give another --out")
 
@@ -254,4 +238,4 @@ def plain(config: PrepareConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(lambda: main(parse(PrepareConfig, prog="python -m data.prepare", description=__doc__ or "")))
+    run(lambda: main(parse(PrepareConfig, prog="python -m data.prepare", description=__doc__)))

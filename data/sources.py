@@ -1,13 +1,12 @@
 """Data sources: the shipped sample, a folder, an archive, CSV files of CIF texts, a download."""
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from data.archives import TABLE, unpack
+from data.archives import TABLE, unpack, whole_folder
 from data.download import fetch_3dsc
 from data.tables import jarvis_texts, rows_3dsc, rows_jarvis, rows_sample
 from tc_common.errors import UserError
@@ -104,13 +103,10 @@ def _is_there(target: Path, record: dict[str, str]) -> bool:
 
 
 def _write_cifs(texts: dict[str, str], target: Path) -> None:
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        (partial / "cifs").mkdir(parents=True)
-        for name, text in texts.items():
-            (partial / "cifs" / f"{name}.cif").write_text(text, encoding="utf-8")
-        partial.rename(target)
+        with whole_folder(target) as folder:
+            for name, text in texts.items():
+                (folder / "cifs" / f"{name}.cif").write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"CIF files cannot be written to {target} ({error.strerror}); give another --unpack-dir"

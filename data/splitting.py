@@ -44,16 +44,15 @@ def divide_in_folds(materials: pd.DataFrame, split: Split, seed: int, folds: int
         raise UserError(f"{len(units)} groups cannot fill {folds} folds; lower --folds or raise --limit")
     for repeat in range(repeats):
         random = np.random.default_rng([seed, repeat])
-        parts = _deal_in_parts(units, folds, random) if split == "stratified" else _fill(units, _parts(folds), random)
+        if split == "stratified":
+            parts = _deal_in_parts(units, folds, random)
+        else:
+            parts = _fill(units, dict.fromkeys(range(folds), 1 / folds), random)
         for part in range(folds):
             rest = units[parts != part]
             validation = HELD_OUT_SHARE / (1 - 1 / folds)
             names = _fill(rest, {"train": 1 - validation, "val": validation}, random)
             yield materials[GROUPED_BY[split]].map(names.reindex(units.index, fill_value="test"))
-
-
-def _parts(folds: int) -> dict[int, float]:
-    return dict.fromkeys(range(folds), 1 / folds)
 
 
 def _units(materials: pd.DataFrame, split: Split) -> pd.DataFrame:

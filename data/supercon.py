@@ -25,7 +25,9 @@ from data.sources import DOWNLOAD_DIR, relative
 from data.tables import LARGEST_TC_K, read_table, reject
 from tc_common.cli import parse, run
 from tc_common.composition import (
+    LAST_Z,
     ROUNDING,
+    Array,
     chemical_system,
     composition_key,
     fractions,
@@ -33,7 +35,6 @@ from tc_common.composition import (
     parse_formula,
 )
 from tc_common.download import Remote, download
-from tc_common.elements import LAST_Z, Array
 from tc_common.errors import UserError
 from tc_common.files import sha256, write_csv, write_json
 from tc_common.labels import LABEL_COLUMNS, LABELS_FILE, report_path
@@ -253,4 +254,4 @@ def show(report: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(lambda: main(parse(SuperconConfig, prog="python -m data.supercon", description=__doc__ or "")))
+    run(lambda: main(parse(SuperconConfig, prog="python -m data.supercon", description=__doc__)))

@@ -14,18 +14,9 @@ from tc_common.errors import UserError
 # One row of any source: its line, its names, what was measured, where its structure lies.
 # `status` is empty as long as the row is included, else why it is not; no row ever leaves the table.
 ROW_COLUMNS = (
-    "row",
-    "material_id",
-    "formula",
-    "formula_in_structure",
-    "tc",
-    "cif",
-    "mp_id",
-    "parent",
-    "doped",
-    "status",
+    "row", "material_id", "formula", "formula_in_structure", "tc", "cif", "mp_id", "parent", "doped", "status",
     "reason",
-)
+)  # fmt: skip
 REJECTED = "rejected"
 # The highest Tc ever confirmed is 250-260 K (LaH10 near 170-190 GPa: Drozdov 2019, doi 10.1038/s41586-019-1201-8;
 # Somayazulu 2019, doi 10.1103/PhysRevLett.122.027001). Beyond 300 K a table has slipped a digit or a column.

@@ -72,19 +72,9 @@ def _in_processes(cifs: Sequence[Path], options: GraphOptions) -> Iterable[Cryst
 def graph_or_reason(cif: Path, options: GraphOptions) -> CrystalGraph | str:
     """The graph, or why there is none."""
     try:
-        structure = read_crystal(cif)
-    except UserError as error:
-        return str(error)
-    try:
-        return build_graph(structure, options)
-    except UserError as error:
-        return f"{cif}: {error}"
-
-
-def elements_of(cifs: Iterable[str]) -> list[list[str]]:
-    """Symbols of the elements in each of these CIFs."""
-    structures = (read_crystal(Path(cif)) for cif in cifs)
-    return [sorted({element.symbol for element in structure.composition.elements}) for structure in structures]
+        return build_graph(read_crystal(cif), options)
+    except UserError as error:  # the reader names the file, the graph does not
+        return str(error) if str(error).startswith(str(cif)) else f"{cif}: {error}"
 
 
 def _digest(cifs: Sequence[Path], options: GraphOptions) -> str:

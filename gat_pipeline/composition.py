@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tc_common.composition import FEATURES, FeatureKind, feature_names
-from tc_common.elements import LAST_Z
+from tc_common.chemistry import FEATURES, FeatureKind, feature_names
+from tc_common.composition import LAST_Z
 
 HeadFeatures: TypeAlias = Literal["none", "composition", "continuous", "physics"]
 # The kind of features that each value of --head-features gives the head; "composition" is what shipped models read.

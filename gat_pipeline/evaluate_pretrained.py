@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 
 from gat_pipeline.allocator import tune_memory
-from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.inference import predict_all
 from gat_pipeline.model import AlignnTc, model_of
@@ -114,7 +113,7 @@ def study_distributions(config: ZeroShotConfig, weights: Weights, test: pd.DataF
     if weights.training is None:
         log.info(f"{weights.origin} has no card that states its training data: distributions are not compared")
         return None
-    tested = distribution(test["tc"], elements_of(test["cif"]))
+    tested = distribution(test)
     plots = config.results_dir / "plots"
     plot_tc(plots / f"{NAME}_tc.png", weights.training, tested)
     plot_elements(plots / f"{NAME}_elements.png", weights.training, tested)
@@ -150,8 +149,4 @@ def _number(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    run(
-        lambda: main(
-            parse(ZeroShotConfig, prog="python -m gat_pipeline.evaluate_pretrained", description=__doc__ or "")
-        )
-    )
+    run(lambda: main(parse(ZeroShotConfig, prog="python -m gat_pipeline.evaluate_pretrained", description=__doc__)))

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from gat_pipeline.allocator import tune_memory
-from gat_pipeline.cache import elements_of
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.inference import predict_all
 from gat_pipeline.model import AlignnTc, architecture_metadata, load_model, write_weights
@@ -128,7 +127,7 @@ def write_card(
         "command": "python -m gat_pipeline.pretrain --source-dir DIR",
         "settings": {name: getattr(config, name) for name in CARD_SETTINGS},
         **architecture_metadata(model),
-        "training": distribution(splits["train"]["tc"], elements_of(splits["train"]["cif"])),
+        "training": distribution(splits["train"]),
         "n_val": len(splits["val"]),
         "epochs_run": len(progress.history),
         "train_seconds": round(progress.train_seconds, 1),

@@ -3,18 +3,18 @@
 Everything is in K unless a name says otherwise.
 """
 
-from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tc_common.composition import fractions, parse_formula
 from tc_common.files import atomic_write
+from tc_common.metrics import errors_by_group
 from tc_common.splits import TC_EDGES_K, tc_strata
 
 Kelvins: TypeAlias = NDArray[np.float64]
@@ -57,22 +57,17 @@ def spread(values_K: Kelvins) -> dict[str, float]:
 def error_by_range(tc_K: Kelvins, pred_K: Kelvins) -> list[dict[str, float | None]]:
     """MAE, bias and share of the total absolute error in each range of measured Tc: (0, 5], (5, 15], …; 0 apart."""
     edges = [None, *TC_EDGES_K, None]
-    error, strata = np.abs(pred_K - tc_K), tc_strata(tc_K)
-    rows: list[dict[str, float | None]] = []
-    for number, (low, high) in enumerate(pairwise(edges)):
-        inside = strata == number
-        if inside.any():
-            rows.append(
-                {
-                    "above_K": low,
-                    "up_to_K": high,
-                    "n": int(inside.sum()),
-                    "mae_K": float(error[inside].mean()),
-                    "bias_K": float((pred_K - tc_K)[inside].mean()),
-                    "share_of_error": _ratio(float(error[inside].sum()), float(error.sum())) or 0.0,
-                }
-            )
-    return rows
+    return [
+        {
+            "above_K": edges[row.group],
+            "up_to_K": edges[row.group + 1],
+            "n": int(row.n),
+            "mae_K": row.mae_K,
+            "bias_K": row.bias_K,
+            "share_of_error": row.error_share,
+        }
+        for row in errors_by_group(tc_strata(tc_K), tc_K, pred_K).itertuples()
+    ]
 
 
 def pearson(a: Kelvins, b: Kelvins) -> float | None:
@@ -89,13 +84,11 @@ def _ratio(part: float, whole: float) -> float | None:
 # ---- training distribution and test distribution ----------------------------------------------------------------
 
 
-def distribution(tc_K: Iterable[float], elements: Iterable[Iterable[str]]) -> dict[str, Any]:
-    """Tc and elements of a set of crystals in few numbers, for a card.
-
-    `elements` gives each crystal's symbols; the number of crystals that contain each is stored.
-    """
-    values = np.asarray(list(tc_K), float)
-    counts = pd.Series([symbol for symbols in elements for symbol in set(symbols)]).value_counts()
+def distribution(materials: pd.DataFrame) -> dict[str, Any]:
+    """Tc (K) of a table of crystals, and how many of them contain each element, in few numbers for a card."""
+    values = materials["tc"].to_numpy(float)
+    elements = [element for formula in materials["formula"] for element in fractions(parse_formula(formula))]
+    counts = pd.Series(elements).value_counts()
     return {
         **spread(values),
         "histogram_of_1_K": np.histogram(np.clip(values, 0, HISTOGRAM_EDGES_K[-1]), HISTOGRAM_EDGES_K)[0].tolist(),
@@ -142,7 +135,7 @@ def _most_different(shares: pd.DataFrame, n_trained: int, n_tested: int) -> dict
     return {str(symbol): [float(part.loc[symbol, "train"]), float(part.loc[symbol, "test"])] for symbol in order}
 
 
-TRAINED, TESTED = "#0072B2", "#D55E00"  # Okabe & Ito: distinguishable by colour-blind readers
+COLOURS = {"training set": "#0072B2", "test set": "#D55E00"}  # Okabe & Ito: colour-blind readers tell them apart
 ELEMENTS_SHOWN = 30
 
 
@@ -150,8 +143,8 @@ def plot_tc(path: Path, trained: Mapping[str, Any], tested: Mapping[str, Any]) -
     """Cumulative fraction of crystals below each Tc."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
-    for side, colour, name in ((trained, TRAINED, "training set"), (tested, TESTED, "test set")):
-        share = np.cumsum(side["histogram_of_1_K"]) / side["n"]
+    for side, (name, colour) in zip((trained, tested), COLOURS.items(), strict=True):
+        share = _cumulative(side["histogram_of_1_K"])
         axes.step(np.arange(1, len(share) + 1), share, color=colour, label=f"{name}, n = {side['n']}")
     axes.set(xlabel="Tc (K)", ylabel="fraction of crystals with a lower Tc", ylim=(0, 1.02))
     axes.set_xlim(0, 1 + max(side["most_K"] for side in (trained, tested)))
@@ -161,32 +154,17 @@ def plot_tc(path: Path, trained: Mapping[str, Any], tested: Mapping[str, Any]) -
 
 def plot_elements(path: Path, trained: Mapping[str, Any], tested: Mapping[str, Any]) -> None:
     """Fraction of crystals that contain an element, for the elements most frequent in either set."""
-    symbols = _frequent(trained, tested)
+    sides = (pd.Series(side["crystals_with_element"]) / side["n"] for side in (trained, tested))
+    shares = pd.DataFrame(dict(zip(COLOURS, sides, strict=True))).fillna(0.0).sort_index()
+    frequent = shares.max(axis=1).sort_values(ascending=False, kind="stable").index[:ELEMENTS_SHOWN]
     figure = Figure(figsize=(9.0, 4.0), layout="constrained")
     axes = figure.subplots()
-    _bars(axes, symbols, trained, -0.2, TRAINED, "training set")
-    _bars(axes, symbols, tested, 0.2, TESTED, "test set")
-    axes.set_xticks(range(len(symbols)), symbols)
+    for shift, (name, colour) in zip((-0.2, 0.2), COLOURS.items(), strict=True):
+        axes.bar(np.arange(len(frequent)) + shift, shares.loc[frequent, name], 0.4, color=colour, label=name)
+    axes.set_xticks(range(len(frequent)), frequent)
     axes.set_ylabel("fraction of crystals with the element")
     axes.legend()
     _save(figure, path)
-
-
-def _frequent(trained: Mapping[str, Any], tested: Mapping[str, Any]) -> list[str]:
-    sides = (trained, tested)
-    every = sorted({symbol for side in sides for symbol in side["crystals_with_element"]})
-    order = sorted(every, key=lambda symbol: -max(_share(side, symbol) for side in sides))
-    return order[:ELEMENTS_SHOWN]
-
-
-def _share(side: Mapping[str, Any], symbol: str) -> float:
-    return float(side["crystals_with_element"].get(symbol, 0) / side["n"])
-
-
-def _bars(axes: Axes, symbols: list[str], side: Mapping[str, Any], shift: float, colour: str, name: str) -> None:
-    axes.bar(
-        np.arange(len(symbols)) + shift, [_share(side, symbol) for symbol in symbols], 0.4, color=colour, label=name
-    )
 
 
 def _save(figure: Figure, path: Path) -> None:

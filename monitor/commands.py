@@ -1,7 +1,8 @@
 """A trainer's command line: reading and replacing its flags, never its source."""
 
+from argparse import ArgumentParser
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,20 @@ class Command:
 
     def flag(self, name: str) -> str | None:
         """Value of the last `--name value` or `--name=value`; dashes and underscores are one."""
-        value = None
-        for position, word in enumerate(self.words):
-            flag, equals, inline = word.partition("=")
-            if _same(flag, name):
-                value = inline if equals else next(iter(self.words[position + 1 : position + 2]), None)
-        return value
+        return self._split(name)[0][name]
 
     def with_flags(self, **values: Any) -> "Command":
         """The command with these flags in place of whatever they were."""
-        words = list(self.words)
-        for name, value in values.items():
-            words = _without(words, name) + [f"--{name.replace('_', '-')}", str(value)]
-        return replace(self, words=tuple(words))
+        flags = [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        return Command((*self._split(*values)[1], *flags))
+
+    def _split(self, *names: str) -> tuple[dict[str, str | None], list[str]]:
+        """Values of these flags, and all other words."""
+        parser = ArgumentParser(add_help=False, allow_abbrev=False)
+        for name in names:
+            parser.add_argument(f"--{name.replace('_', '-')}", f"--{name}", dest=name, nargs="?")
+        found, others = parser.parse_known_args(self.words)
+        return vars(found), others
 
     @property
     def models_dir(self) -> Path:
@@ -81,21 +83,3 @@ def split_at_dashes(arguments: Sequence[str]) -> tuple[list[str], Command | None
     if at == len(arguments) - 1:
         raise UserError("no command behind --; for example: -- python -m dinov3_pipeline.train")
     return list(arguments[:at]), Command(tuple(arguments[at + 1 :]))
-
-
-def _same(flag: str, name: str) -> bool:
-    return flag.startswith("--") and flag[2:].replace("-", "_") == name
-
-
-def _without(words: list[str], name: str) -> list[str]:
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        flag, equals, _ = word.partition("=")
-        if skip:
-            skip = False
-        elif _same(flag, name):
-            skip = not equals
-        else:
-            kept.append(word)
-    return kept

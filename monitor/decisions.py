@@ -11,20 +11,10 @@ from tc_common.errors import reports_out_of_memory
 # Steps are compared with the run's own median once it has shown its pace.
 STEPS_TO_KNOW_THE_PACE = 5
 REMEMBERED = 200
-
-
 LEAST = {
-    "max_rss_MB": 1.0,
-    "min_available_MB": 0.0,
-    "max_swap_in_MB_s": 0.0,
-    "slow_factor": 1.0,
-    "confirm": 1,
-    "settle_seconds": 0.0,
-    "stop_seconds": 0.0,
-    "min_batch": 1,
-    "max_restarts": 0,
-    "back_off_seconds": 0.0,
-}
+    "max_rss_MB": 1, "min_available_MB": 0, "max_swap_in_MB_s": 0, "slow_factor": 1, "confirm": 1, "settle_seconds": 0,
+    "stop_seconds": 0, "min_batch": 1, "max_restarts": 0, "back_off_seconds": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,22 +108,8 @@ def killed_for_memory(path: Path = Path("/proc/vmstat")) -> int:
     return int(counts.get("oom_kill", 0))
 
 
-@dataclass(frozen=True)
-class OtherTraining:
-    """A training of this project that another process started."""
-
-    pid: int
-    command: str
-    folder: str
-    """Where it was started."""
-    since: str
-
-    def __str__(self) -> str:
-        return f"pid {self.pid} (since {self.since}, in {self.folder}): {self.command}"
-
-
-def other_trainings(ours: set[int], module: str | None) -> list[OtherTraining]:
-    """Running trainers, loaders left out.
+def other_trainings(ours: set[int], module: str | None) -> dict[int, str]:
+    """Running trainers by pid, in words; loaders are left out.
 
     Args:
         ours: processes that do not count, nor their children.
@@ -131,16 +117,14 @@ def other_trainings(ours: set[int], module: str | None) -> list[OtherTraining]:
     """
     wanted = {*TRAINERS, module} - {None}
     found = {}
-    for process in psutil.process_iter(["pid", "ppid", "cmdline", "cwd", "create_time"]):
+    for process in psutil.process_iter(["ppid", "cmdline", "cwd", "create_time"]):
         words = process.info["cmdline"] or []
         watches = any(word.endswith("monitor_and_optimize.py") for word in words)
         if Command(tuple(words)).module in wanted and not watches and process.pid not in ours:
             found[process.pid] = process.info
-    return [_other_training(facts) for pid, facts in sorted(found.items()) if facts["ppid"] not in {*found, *ours}]
-
-
-def _other_training(facts: dict[str, object]) -> OtherTraining:
-    words, started = facts["cmdline"], facts["create_time"]
-    assert isinstance(words, list) and isinstance(started, float) and isinstance(facts["pid"], int)
-    since = datetime.fromtimestamp(started).isoformat(" ", timespec="minutes")
-    return OtherTraining(facts["pid"], " ".join(words), str(facts["cwd"]), since)
+    return {
+        pid: f"pid {pid} (since {datetime.fromtimestamp(info['create_time']):%Y-%m-%d %H:%M}, in {info['cwd']}): "
+        + " ".join(info["cmdline"])
+        for pid, info in sorted(found.items())
+        if info["ppid"] not in {*found, *ours}
+    }

@@ -219,10 +219,10 @@ class Supervisor:
         if time.monotonic() - self.searched_at < SECONDS_BETWEEN_SEARCHES:
             return
         self.searched_at = time.monotonic()
-        for other in other_trainings({child.pid, os.getpid()}, self.command.module):
-            if other.pid not in self.known_others:
-                self.known_others.add(other.pid)
-                self.log.decide("other training", f"another training runs here, look at {other}", pid=other.pid)
+        for pid, other in other_trainings({child.pid, os.getpid()}, self.command.module).items():
+            if pid not in self.known_others:
+                self.known_others.add(pid)
+                self.log.decide("other training", f"another training runs here, look at {other}", pid=pid)
 
 
 def watch(pid: int, config: MonitorConfig, log: EventLog, stop: StopRequest) -> int:

@@ -27,7 +27,10 @@ For a first look at which crystals are worth a measurement or a calculation, by 
 - Crystals far from the training set are flagged by their distance, but a small distance makes no prediction right.
 - Intervals reach their nominal coverage on average over materials drawn as the validation materials were; within one
   family coverage may be lower."""
-AT_RANDOM = """\
+CREDIT = """\
+Code and weights: MIT. `training.csv` and `*_val_predictions.csv` hold formulas and Tc from 3DSC, CC BY 4.0 (credit: \
+Sommer et al. 2023)."""
+AT_RANDOM = """
 - The split is at random: relatives of most test materials are in the training set, so errors for a new chemical system
   are larger. `results/3dsc_baselines/` says by how much for trees."""
 
@@ -117,56 +120,47 @@ def interval_metadata(val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
 
 def readme(cards: list[dict[str, Any]]) -> str:
     """Text of the folder's README.md."""
-    first = cards[0]
-    split = first["split"]
+    first, split, uncertainty = cards[0], cards[0]["split"], cards[0]["metrics"]["uncertainty"]
     seed = "" if split["seed"] is None else f", seed {split['seed']}"
-    return "\n".join(
-        [
-            "# Models trained on 3DSC",
-            "",
-            "Written by `python -m prediction.ship` from the cards (`*.json`); not edited by hand.",
-            "",
-            f"- data: {first['data']}",
-            f"- split: {split['kind']}{seed}; {first['n_train']} training, {first['n_val']} validation, "
-            f"{first['n_test']} test materials; fingerprint `{first['splits_sha256'][:12]}`",
-            "",
-            *_tables(cards),
-            "## Use and limits",
-            "",
-            USE,
-            *([AT_RANDOM] if split["kind"] == "stratified" else []),
-            "",
-            "## Files",
-            "",
-            *_files(cards),
-            "",
-            "## Licence",
-            "",
-            "Code and weights: MIT. `training.csv` and `*_val_predictions.csv` hold formulas and Tc from 3DSC, "
-            "CC BY 4.0 (credit: Sommer et al. 2023).",
-            "",
-        ]
-    )
+    return f"""\
+# Models trained on 3DSC
+
+Written by `python -m prediction.ship` from the cards (`*.json`); not edited by hand.
+
+- data: {first["data"]}
+- split: {split["kind"]}{seed}; {first["n_train"]} training, {first["n_val"]} validation, {first["n_test"]} test \
+materials; fingerprint `{first["splits_sha256"][:12]}`
+
+## Test results
+
+Brackets: {100 * uncertainty["level"]:g} % intervals ({uncertainty["method"].replace("bca", "BCa")} bootstrap) of the \
+study's predictions. Coverage and difference from those predictions are of the shipped files.
+
+| model | MAE (K) | RMSE (K) | R² | inside 90 % intervals | their mean width (K) | mean difference (K) |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+{_lines(_result(card) for card in cards)}
+
+## Origin
+
+{_lines(f"- {NAMES[card['name']]}: {_origin(card)}" for card in cards)}
+
+## Use and limits
+
+{USE}{AT_RANDOM if split["kind"] == "stratified" else ""}
+
+## Files
+
+| file | sha256 |
+| --- | --- |
+{_lines(f"| `{name}` | `{digest}` |" for name, digest in sorted(_digests(cards).items()))}
+
+## Licence
+
+{CREDIT}
+"""
 
 
-def _tables(cards: list[dict[str, Any]]) -> list[str]:
-    level = 100 * cards[0]["metrics"]["uncertainty"]["level"]
-    method = cards[0]["metrics"]["uncertainty"]["method"].replace("bca", "BCa")
-    return [
-        "## Test results",
-        "",
-        f"Brackets: {level:g} % intervals ({method} bootstrap) of the study's predictions. Coverage and "
-        "difference from those predictions are of the shipped files.",
-        "",
-        "| model | MAE (K) | RMSE (K) | R² | inside 90 % intervals | their mean width (K) | mean difference (K) |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        *(_result(card) for card in cards),
-        "",
-        "## Origin",
-        "",
-        *(f"- {NAMES[card['name']]}: {_origin(card)}" for card in cards),
-        "",
-    ]
+_lines = "\n".join
 
 
 def _result(card: dict[str, Any]) -> str:
@@ -195,6 +189,5 @@ def started_from(origin: str) -> str:
     return f"{mean[1]} trainings, each started from {mean[2]}" if mean else f"started from {origin}"
 
 
-def _files(cards: list[dict[str, Any]]) -> list[str]:
-    digests = {name: digest for card in cards for name, digest in card["files"].items() if not name.endswith(".json")}
-    return ["| file | sha256 |", "| --- | --- |", *(f"| `{name}` | `{digests[name]}` |" for name in sorted(digests))]
+def _digests(cards: list[dict[str, Any]]) -> dict[str, str]:
+    return {name: digest for card in cards for name, digest in card["files"].items() if not name.endswith(".json")}

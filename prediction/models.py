@@ -23,7 +23,8 @@ from dinov3_pipeline.render.rendering import views
 from gat_pipeline.graphs import CrystalGraph, build_graph
 from gat_pipeline.inference import infer
 from gat_pipeline.model import AlignnTc
-from tc_common.composition import composition_features, fractions_formula
+from tc_common.chemistry import composition_features
+from tc_common.composition import fractions_formula
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 

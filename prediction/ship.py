@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pymatgen.core import Composition
 
 from baselines.run import NAME as COMPOSITION
 from dinov3_pipeline.model import write_shipped
@@ -112,8 +111,7 @@ def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str
     """Write weights, card, validation predictions and training vectors; returns predictions of val and test."""
     require_trainings(config.alignn, study.metrics("alignn").get("seeds"))
     train = study.splits["train"]
-    elements = ([element.symbol for element in Composition(formula).elements] for formula in train["formula"])
-    learned_from = distribution(train["tc"], elements)
+    learned_from = distribution(train)
     networks = [write_network(folder, *each, learned_from) for each in enumerate(config.alignn, 1)]
     metadata = read_card(networks[0])
     write_json(folder / "alignn.json", {**metadata, "networks": [path.name for path in networks]})

@@ -9,7 +9,6 @@ import warnings
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
@@ -115,11 +114,8 @@ def _noisy(species: Composition, largest: float, random: np.random.Generator) ->
     amounts = amounts if species.num_atoms < FULL else amounts[:-1]
     if len(amounts) == 1:
         return species
-    moves = _balanced(random.uniform(-largest / 2, largest / 2, len(amounts)))
+    moves = random.uniform(-largest / 2, largest / 2, len(amounts))
+    moves -= moves.mean()
     losses = -moves / amounts
     moves *= min(1.0, LARGEST_LOSS / max(losses.max(), LARGEST_LOSS))
     return Composition(dict(zip(species, amounts + moves, strict=False)))
-
-
-def _balanced(moves: NDArray[np.float64]) -> NDArray[np.float64]:
-    return moves - moves.mean()

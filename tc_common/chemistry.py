@@ -1,4 +1,4 @@
-"""What the chemistry of doping says of a formula: charge balance, ratios to the active ion, site radii, impurities.
+"""Composition features, and the chemistry of doping among them: charge balance, ratios to the active ion, site radii.
 
 Each row of `DOPING` is one feature with its meaning; all are continuous. A feature that belongs to an ion fades out
 smoothly (`presence`) where that ion has less than 5 % of the atoms and is 0 without it: a trace of copper makes no
@@ -7,18 +7,25 @@ cuprate.
 Legend: n materials, E elements, F features.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Element
 
-from tc_common.elements import LAST_Z, Array, element_table, property_names
+from tc_common.composition import LAST_Z, Array, element_fractions
+from tc_common.elements import (
+    composition_statistics,
+    continuous_statistics,
+    element_table,
+    presence,
+    property_names,
+    statistic_names,
+)
 
-# An element with less than this fraction of the atoms counts less.
-FULL_WEIGHT = 0.05
 # Formal charges where an element has its usual one: closed shells, and 2 or 3 for the 3d metals of cuprates and iron
 # pnictides; cerium is 4 as in Nd1.85Ce0.15CuO4. Elements that are not here count as neutral (Pd, Pt, Au ...).
 CHARGES = {
@@ -60,12 +67,6 @@ def doping_features(fractions: Array) -> Array:
 def doping_names() -> list[str]:
     """Names of `doping_features`."""
     return [feature.name for feature in DOPING]
-
-
-def presence(fractions: Array) -> Array:
-    """Weight of an element: smoothstep of its fraction, 0 at none, 1 from `FULL_WEIGHT` on."""
-    ratio = np.minimum(fractions / FULL_WEIGHT, 1.0)
-    return ratio**2 * (3 - 2 * ratio)
 
 
 @cache
@@ -241,3 +242,27 @@ def _amounts() -> Iterable[Feature]:
 
 
 DOPING: tuple[Feature, ...] = (*_valences(), *_ratios(), *_groups(), *_averages(), *_amounts())
+
+
+# statistics: those of Magpie; minima, maxima, main element and counts jump with a trace of another element.
+# continuous: the same six statistics and count, none of which jumps. physics: those and the doping features.
+FeatureKind: TypeAlias = Literal["statistics", "continuous", "physics"]
+FEATURES: dict[FeatureKind, Callable[[Array], Array]] = {
+    "statistics": composition_statistics,
+    "continuous": continuous_statistics,
+    "physics": lambda fractions: np.hstack([continuous_statistics(fractions), doping_features(fractions)]),
+}
+
+
+def feature_names(kind: FeatureKind = "statistics") -> list[str]:
+    """Names of the features, in the order of `composition_features`."""
+    return statistic_names(soft=kind != "statistics") + (doping_names() if kind == "physics" else [])
+
+
+def composition_features(formulas: Sequence[str], kind: FeatureKind = "statistics") -> Array:
+    """Features (n, F) of chemical formulas.
+
+    Raises:
+        UserError: a text that is no formula, by its text.
+    """
+    return FEATURES[kind](element_fractions(formulas))

@@ -17,7 +17,7 @@ Config = TypeVar("Config")
 log = logging.getLogger("supervision")
 
 
-def parse(config: type[Config], *, prog: str, description: str, args: Sequence[str] | None = None) -> Config:
+def parse(config: type[Config], *, prog: str, description: str | None, args: Sequence[str] | None = None) -> Config:
     """Turn command-line flags into `config`; `--help` shows each field's docstring and default.
 
     Raises:

@@ -1,133 +1,33 @@
-"""Compositions as numbers: statistics of element properties over the atoms of a formula, doped fractions included.
+"""Compositions: one parser of formulas, atomic fractions, distances between them.
 
-In the manner of Magpie (Ward et al. 2016, doi 10.1038/npjcompumats.2016.28), with element data from pymatgen.
-
-Legend: n materials, E elements, P properties, F features.
+Legend: n materials, E elements.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Composition, Element, Structure
 from scipy.spatial.distance import cdist
 
-from tc_common.chemistry import doping_features, doping_names, presence
-from tc_common.elements import LAST_Z, Array, element_symbols, element_table, property_names
 from tc_common.errors import UserError
 
-# statistics: those of Magpie; minima, maxima, main element and counts jump with a trace of another element.
-# continuous: the same six statistics and count, none of which jumps. physics: those and `tc_common.chemistry`'s.
-FeatureKind: TypeAlias = Literal["statistics", "continuous", "physics"]
-STATISTICS = ("mean", "deviation", "min", "max", "range", "main")
-AMOUNTS = ("elements", "largest fraction", "norm 2")
-# The main element of continuous statistics: properties weighted by this power of the fractions.
-MAIN_POWER = 4
-
-
-def feature_names(kind: FeatureKind = "statistics") -> list[str]:
-    """Names of the features, in the order of `composition_features`."""
-    if kind == "physics":
-        return [*feature_names("continuous"), *doping_names()]
-    soft = "soft " if kind == "continuous" else ""
-    prefixes = [*STATISTICS[:2], *(soft + name for name in STATISTICS[2:])]
-    statistics = [f"{statistic} {name}" for statistic in prefixes for name in property_names()]
-    amounts = [soft + AMOUNTS[0], *AMOUNTS[1:]]
-    return [*statistics, *amounts, *(f"fraction {symbol}" for symbol in element_symbols())]
-
-
-def composition_features(formulas: Sequence[str], kind: FeatureKind = "statistics") -> Array:
-    """Features (n, F) of chemical formulas.
-
-    Raises:
-        UserError: a text that is no formula, by its text.
-    """
-    return FEATURES[kind](element_fractions(formulas))
-
-
-def composition_statistics(fraction: Array) -> Array:
-    """Features (n, F) of atomic fractions (n, E) by Z from 1 on."""
-    elements = element_table()
-    present = fraction > 0
-    mean = fraction @ elements
-    statistics = [mean, _deviation(fraction, elements, mean)]
-    low = _extreme(present, elements, np.inf).min(axis=1)
-    high = _extreme(present, elements, -np.inf).max(axis=1)
-    statistics += [low, high, high - low, elements[fraction.argmax(axis=1)]]
-    amounts = np.stack([present.sum(axis=1), fraction.max(axis=1), np.sqrt((fraction**2).sum(axis=1))], axis=1)
-    return np.hstack([*statistics, amounts, fraction])
-
-
-def continuous_statistics(fraction: Array) -> Array:
-    """Features (n, F) as `composition_statistics`, but none of them jumps when a trace of an element comes in.
-
-    Presence is a weight w that rises smoothly from 0 to 1 at 5 % of the atoms. The soft maximum takes the
-    elements from the largest property down, each with its w of what those before it have left; what all leave goes to
-    the mean. The soft main value is the mean weighted by x⁴. MgB2 with 0.1 % of another element stays MgB2.
-    """
-    elements = element_table()
-    mean = fraction @ elements
-    weights = presence(fraction)
-    low, high = -_soft_maximum(weights, -elements, -mean), _soft_maximum(weights, elements, mean)
-    power = fraction**MAIN_POWER
-    main = power @ elements / power.sum(axis=1, keepdims=True)
-    amounts = np.stack([weights.sum(axis=1), fraction.max(axis=1), np.sqrt((fraction**2).sum(axis=1))], axis=1)
-    return np.hstack([mean, _deviation(fraction, elements, mean), low, high, high - low, main, amounts, fraction])
-
-
-def _soft_maximum(weights: Array, elements: Array, fallback: Array) -> Array:
-    """Soft maximum (n, P) of the elements' properties by weights (n, E) of presence; what none takes is `fallback`."""
-    columns = []
-    for values, otherwise in zip(elements.T, fallback.T, strict=True):
-        order = np.argsort(-values, kind="stable")
-        weight = weights[:, order]
-        left = np.cumprod(1 - weight, axis=1)
-        before = np.hstack([np.ones((len(left), 1)), left[:, :-1]])
-        columns.append((weight * before) @ values[order] + left[:, -1] * otherwise)
-    return np.stack(columns, axis=1)
-
-
-FEATURES: dict[FeatureKind, Callable[[Array], Array]] = {
-    "statistics": composition_statistics,
-    "continuous": continuous_statistics,
-    "physics": lambda fraction: np.hstack([continuous_statistics(fraction), doping_features(fraction)]),
-}
-
-
-def _deviation(fraction: Array, elements: Array, mean: Array) -> Array:
-    """Mean absolute deviation (n, P) of the properties about their means."""
-    columns = [(fraction * np.abs(elements[:, p] - mean[:, p, None])).sum(axis=1) for p in range(elements.shape[1])]
-    return np.stack(columns, axis=1)
-
-
-def _extreme(present: NDArray[np.bool_], elements: Array, absent: float) -> Array:
-    """Properties (n, E, P) of the elements that are there, `absent` for the others."""
-    return np.where(present[:, :, None], elements, absent)
+Array: TypeAlias = NDArray[np.float64]
+LAST_Z = 103
 
 
 def element_fractions(formulas: Sequence[str]) -> Array:
     """Atomic fractions (n, E) by Z from 1 on; deuterium and tritium count as hydrogen."""
-    fraction = np.zeros((len(formulas), LAST_Z))
+    shares = np.zeros((len(formulas), LAST_Z))
     for row, formula in enumerate(formulas):
-        for element, amount in _parse(formula).fractional_composition.items():
-            fraction[row, element.Z - 1] += amount
-    return fraction
+        for element, share in parse_formula(formula).fractional_composition.items():
+            shares[row, element.Z - 1] += share
+    return shares
 
 
-def _parse(formula: str) -> Composition:
-    try:
-        composition = Composition(formula)
-    except ValueError as error:
-        raise UserError(f"{formula!r} is no chemical formula ({error}); mend it in the split files") from error
-    known = all(isinstance(species, Element) and species.Z <= LAST_Z for species in composition)
-    if not known or not 0 < composition.num_atoms < float("inf"):
-        raise UserError(f"{formula!r} is no chemical formula of elements up to Lr; mend it in the split files")
-    return composition
-
-
-LONGEST_FORMULA = 200
+LONGEST_FORMULA = 300
 FORMULA = re.compile(r"[A-Z(\[][A-Za-z0-9.()\[\]]*")
 
 # Sums of fractions differ in their last digits: two distances are equal to this.
@@ -148,9 +48,11 @@ def parse_formula(formula: str) -> Composition:
         composition = Composition(formula)
     except ValueError as error:
         raise UserError(f"{formula[:60]!r} is no chemical formula ({error})") from error
-    others = [str(species) for species in composition if not isinstance(species, Element)]
-    if others or not 0 < composition.num_atoms < float("inf"):
-        raise UserError(f"{formula[:60]!r} is no chemical formula (no element: {', '.join(others) or 'none at all'})")
+    strange = [str(each) for each in composition if not isinstance(each, Element) or each.Z > LAST_Z]
+    if strange or not 0 < composition.num_atoms < float("inf"):
+        raise UserError(
+            f"{formula[:60]!r} is no chemical formula (no element up to Lr: {', '.join(strange) or 'none at all'})"
+        )
     return composition
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tc_common.errors import UserError
-from tc_common.files import sync
+from tc_common.files import hexdigest, sync
 
 ATTEMPTS = 5
 PAUSE_S = 2.0  # before the second attempt, twice as long before each further one
@@ -76,7 +76,8 @@ def download(
     partial.parent.mkdir(parents=True, exist_ok=True)
     _fetch(remote, partial, largest_bytes)
     try:
-        if remote.md5 and (digest := _md5(partial)) != remote.md5:
+        # figshare publishes MD5, which guards against damage, not against malice
+        if remote.md5 and (digest := hexdigest(partial, hashlib.md5(usedforsecurity=False))) != remote.md5:
             raise UserError(f"{remote.url} came with MD5 {digest}, not the published {remote.md5}")
         if check is not None:
             check(partial)
@@ -224,12 +225,3 @@ def _append(answer: http.client.HTTPResponse, partial: Path, start: int, whole: 
                 raise _Refused(f"sends more than {limit} bytes")
         stream.truncate()
     return written
-
-
-def _md5(path: Path) -> str:
-    """What figshare publishes; it guards against damage, not against malice."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

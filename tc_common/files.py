@@ -143,23 +143,11 @@ def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> pd.DataFrame
         UserError: the file is absent, empty, unreadable or lacks a column.
     """
     try:
-        table = pd.read_csv(
-            path,
-            dtype=dict.fromkeys(TEXT_COLUMNS, str),
-            keep_default_na=False,
-            na_values=["", "nan"],
-            **EXACT_FLOATS,
-        )
+        texts = dict.fromkeys(TEXT_COLUMNS, str)
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=["", "nan"], **EXACT_FLOATS)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; make it with: {made_by}") from error
-    except (
-        OSError,
-        EOFError,
-        UnicodeDecodeError,
-        zlib.error,
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-    ) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # pandas' own errors are ValueErrors
         raise UserError(f"{path} cannot be read ({error}); make it again with: {made_by}") from error
     missing = [column for column in columns if column not in table]
     if missing:
@@ -171,25 +159,21 @@ def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> pd.DataFrame
 EXACT_FLOATS: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
 # Formulas and ids such as "1e5", "NaN" or "007" must not become numbers.
 TEXT_COLUMNS = (
-    "material_id",
-    "formula",
-    "cif",
-    "mp_id",
-    "chemical_system",
-    "family",
-    "image_path",
-    "view",
-    "supercell",
-)
+    "material_id", "formula", "cif", "mp_id", "chemical_system", "family", "image_path", "view", "supercell",
+)  # fmt: skip
 
 
 def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
-    digest = hashlib.sha256()
+    return hexdigest(path, hashlib.sha256())
+
+
+def hexdigest(path: Path, digest: Any) -> str:
+    """Hex digest of a file's content by a fresh object of `hashlib`."""
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
+    return str(digest.hexdigest())
 
 
 def plain(value: Any) -> Any:

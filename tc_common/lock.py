@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from tc_common.errors import UserError
@@ -83,15 +84,8 @@ def _acquire(lock: FileLock, folder: Path, flag: str) -> None:
 def _is_dead(status: dict[str, Any]) -> bool:
     """Whether the trainer ran on this host and runs no more."""
     pid = status.get("pid")
-    if status.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)  # signal 0 only asks
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        return False
-    return False
+    here = status.get("host") == socket.gethostname() and isinstance(pid, int) and 0 < pid < 1 << 31
+    return here and not psutil.pid_exists(pid)
 
 
 def _refusal(folder: Path, status: dict[str, Any], flag: str) -> str:

@@ -3,6 +3,7 @@
 Legend: n materials. Everything is in K unless a name says otherwise.
 """
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -97,7 +98,7 @@ def correlation(a: Kelvins, b: Kelvins, weight: Kelvins) -> float:
     return _mean(a * b, weight) / (_mean(a**2, weight) * _mean(b**2, weight)) ** 0.5
 
 
-def errors_by_group(groups: list[str], tc_K: Kelvins, pred_K: Kelvins) -> pd.DataFrame:
+def errors_by_group(groups: Sequence[str] | NDArray[np.int64], tc_K: Kelvins, pred_K: Kelvins) -> pd.DataFrame:
     """Where the error sits: `group, n, mae_K, rmse_K, bias_K, error_share` (of the sum of absolute errors)."""
     residual = pd.Series(pred_K - tc_K)
     table = pd.DataFrame({"group": groups, "bias_K": residual, "mae_K": residual.abs(), "square": residual**2})

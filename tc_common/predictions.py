@@ -132,10 +132,8 @@ def _refuse_other(
 
 def _other_formula(aligned: pd.DataFrame, truth: pd.DataFrame) -> pd.Series:
     """Whose formula is another composition, not merely spelled otherwise."""
-    differs, stated = aligned["formula"] != truth["formula"].to_numpy(), truth["formula"].to_numpy()
-    for row in np.flatnonzero(differs):
-        differs.iloc[row] = not _same_composition(str(aligned["formula"].iloc[row]), str(stated[row]))
-    return differs
+    pairs = zip(aligned["formula"].astype(str), truth["formula"].astype(str), strict=True)
+    return pd.Series([ours != theirs and not _same_composition(ours, theirs) for ours, theirs in pairs])
 
 
 def _same_composition(a: str, b: str) -> bool:

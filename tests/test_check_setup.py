@@ -20,10 +20,11 @@ def test_the_command_checks_everything_once() -> None:
         [sys.executable, "check_setup.py"], cwd=ROOT, capture_output=True, text=True, timeout=250, check=False
     )
     lines = result.stdout.splitlines()
-    assert len(lines) == 16 and all(line.startswith(("ok ", "missing ", "FAIL ")) for line in lines), result.stderr
+    assert len(lines) == len(check_setup.CHECKS) == 16, result.stderr
+    assert all(line.startswith(("ok ", "missing ", "FAIL ")) for line in lines)
     failed = [line for line in lines if line.startswith("FAIL")]
     assert result.returncode == (1 if failed else 0) and not failed
-    for name in ("renderer", "vision", "shipped"):
+    for name in ("renderer", "graph", "torch engine", "vision", "pretrained", "shipped"):
         assert any(line.startswith(f"ok      {name}") for line in lines)
 
 
@@ -38,12 +39,12 @@ def line_of(capsys: pytest.CaptureFixture[str], name: str, check: Any) -> str:
 def test_wrong_features_of_a_mixed_site_fail(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    occupancies = graphs.occupancies
-    monkeypatch.setattr(graphs, "occupancies", lambda structure: 0 * occupancies(structure))
-    assert line_of(capsys, "doping", check_setup.doping).startswith("FAIL    doping")
+    atom_features = graphs.atom_features
+    monkeypatch.setattr(graphs, "atom_features", lambda occupancy: 0 * atom_features(occupancy))
+    assert line_of(capsys, "graph", check_setup.graph).startswith("FAIL    graph")
 
 
-CHECKS = ("device", "memory", "renderer", "graph_conversion", "doping", "torch_engine", "vision")
+CHECKS = ("device", "memory", "renderer", "graph", "torch_engine", "vision")
 
 
 @pytest.mark.parametrize("name", [*CHECKS, "hub_cache", "pretrained", "shipped", "downloads"])
@@ -106,7 +107,7 @@ def test_little_room_is_said_with_its_remedy(
 
 
 def test_flags_are_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert check_setup.command(["--fast"]) == 2
+    assert check_setup.main(["--fast"]) == 2
     assert capsys.readouterr().err == "error: check_setup.py takes no flags, got --fast\n"
-    assert check_setup.command(["--help"]) == 0
+    assert check_setup.main(["--help"]) == 0
     assert "one line a check" in capsys.readouterr().out

@@ -67,10 +67,11 @@ class Search:
                 no trial is complete.
             Stopped: SIGINT or SIGTERM came; the same command continues.
         """
+        settings = self.pipeline.read(self.fixed)
         with (
             leave_on_signals(),
             lock_folder(self.folder, "--name or --out"),
-            open_study(self.config, self._identity()) as study,
+            open_study(self.config, identity(self.pipeline.module, self.config, self.table, settings)) as study,
         ):
             if not study.trials:
                 self._forget_others(0)
@@ -78,9 +79,6 @@ class Search:
                 self._try(study, next_trial(study, self.config, self.table))
                 self._write(study)
             return self._write(study)
-
-    def _identity(self) -> dict[str, Any]:
-        return identity(self.pipeline.module, self.config, self.table, self.pipeline.read(self.fixed))
 
     def _write(self, study: optuna.Study) -> dict[str, Any]:
         return write_tables(study, self.config, self.pipeline, self.fixed, list(self.table))

@@ -9,17 +9,12 @@ from optuna.distributions import CategoricalDistribution as Choice
 from optuna.distributions import FloatDistribution as Interval
 
 
-def always(config: Any) -> bool:
-    """With any other settings."""
-    return True
-
-
 @dataclass(frozen=True)
 class Parameter:
     """A setting that may be searched."""
 
     values: BaseDistribution
-    applies: Callable[[Any], bool] = always
+    applies: Callable[[Any], bool] = lambda config: True
     """Whether the setting has an effect, given all settings of the trainer."""
     by_default: bool = True
     """False: only where --search names it."""
@@ -73,8 +68,3 @@ VISION: Table = {
     "depth": Parameter(Choice((2, 3, 4, 6)), from_scratch, by_default=False),
     "fourier_features": Parameter(Choice((32, 64, 128, 256)), from_scratch, by_default=False),
 }
-
-
-def plain(table: Table) -> dict[str, str]:
-    """Each parameter's distribution as text, to compare searches by."""
-    return {name: str(row.values) for name, row in table.items()}

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tc_common.errors import UserError
 from tc_common.runs import FREE_SETTINGS
 from tc_common.task import TrainConfig
-from tuning.spaces import Table, plain
+from tuning.spaces import Table
 
 STUDY = "tuning"
 # Free for a checkpoint because their product or their content is compared there; here they change the trials.
@@ -108,7 +108,7 @@ def identity(module: str, config: TuneConfig, table: Table, settings: TrainConfi
     """What must agree before a study is continued, in addition to the data."""
     free = (FREE_SETTINGS - BOUND_HERE) | set(table)
     fixed = {name: value for name, value in settings.plain().items() if name not in free}
-    searched = {f"search {name}": values for name, values in plain(table).items()}
+    searched = {f"search {name}": str(row.values) for name, row in table.items()}
     own = {f"python -m tuning {name}": getattr(config, name) for name in ("seed", "startup_trials", "warm_up_epochs")}
     return {"trainer": module, **fixed, **searched, **own}
 

@@ -7,10 +7,12 @@ lattice constants, free coordinates, occupants and Tc, `references.csv` the publ
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pandas as pd
 from pymatgen.core import Lattice
@@ -28,20 +30,8 @@ COORDINATE = re.compile(r"(?P<factor>-?\d*)(?P<name>[xyz](_\w+)?)(?P<shift>\+\d+
 
 ELEMENT = re.compile(r"([A-Z][a-z]?)([0-9.]*)")
 
-COLUMNS = [
-    "material_id",
-    "formula",
-    "tc",
-    "cif",
-    "prototype",
-    "spacegroup",
-    "doped",
-    "family",
-    "pressure_GPa",
-    "structure_ref",
-    "tc_ref",
-    "note",
-]
+Material: TypeAlias = Any
+"""A row of `materials.csv`, every cell as written; lengths in Å."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,35 +40,6 @@ class Config:
 
     out: Path = HERE
     """Folder that receives `sample.csv` and `cifs/`."""
-
-
-@dataclass(frozen=True)
-class Material:
-    """One row of `materials.csv`, every cell as written; lengths in Å."""
-
-    formula: str
-    prototype: str
-    a_A: str
-    b_A: str
-    c_A: str
-    coordinates: str
-    occupants: str
-    tc_K: str
-    pressure_GPa: str
-    family: str
-    structure_ref: str
-    tc_ref: str
-    note: str
-
-
-@dataclass(frozen=True)
-class Site:
-    """One site of the asymmetric unit."""
-
-    label: str
-    multiplicity: int
-    fractional: tuple[float, float, float]
-    occupants: dict[str, float]
 
 
 def main() -> None:
@@ -96,7 +57,7 @@ def build(out: Path) -> int:
         row = sample_row(material, sites["spacegroup"].iloc[0], references)
         write_text(out / "cifs" / f"{row['material_id']}.cif", cif_text(material, sites, row))
         rows.append(row)
-    write_csv(out / "sample.csv", pd.DataFrame(rows, columns=COLUMNS))
+    write_csv(out / "sample.csv", pd.DataFrame(rows))
     return len(rows)
 
 
@@ -107,8 +68,7 @@ def read_tables() -> tuple[list[Material], pd.DataFrame, dict[str, str]]:
         for name in ("materials", "prototypes", "references")
     )
     cited = references["reference"] + references["doi"].map(lambda doi: f", doi:{doi}" if doi else "")
-    rows = [Material(*row) for row in materials.itertuples(index=False)]
-    return rows, prototypes, dict(zip(references["key"], cited, strict=True))
+    return list(materials.itertuples(index=False)), prototypes, dict(zip(references["key"], cited, strict=True))
 
 
 def sample_row(material: Material, spacegroup: str, references: dict[str, str]) -> dict[str, str]:
@@ -139,25 +99,6 @@ def occupants_by_site(material: Material) -> list[dict[str, float]]:
     """Elements and their occupancies for each site, in the order of the prototype's sites."""
     tokens = (ELEMENT.findall(token) for token in material.occupants.split())
     return [{element: float(amount or 1) for element, amount in token} for token in tokens]
-
-
-def sites_of(material: Material, prototype: pd.DataFrame) -> list[Site]:
-    """The asymmetric unit of a material.
-
-    Raises:
-        ValueError: occupants and sites differ in number, or a coordinate is neither number nor parameter.
-    """
-    free = {name: float(value) for name, value in (pair.split("=") for pair in material.coordinates.split())}
-    pairs = zip(prototype.itertuples(), occupants_by_site(material), strict=True)
-    return [
-        Site(
-            site.site,
-            int(re.sub(r"\D", "", site.wyckoff)),
-            (coordinate(site.x, free), coordinate(site.y, free), coordinate(site.z, free)),
-            occupants,
-        )
-        for site, occupants in pairs
-    ]
 
 
 def coordinate(token: str, free: dict[str, float]) -> float:
@@ -199,8 +140,8 @@ def cif_text(material: Material, prototype: pd.DataFrame, row: dict[str, str]) -
         "_space_group_symop_operation_xyz",
         *(f"'{operation}'" for operation in operations),
         "loop_",
-        *(f"_atom_site_{field}" for field in ATOM_FIELDS),
-        *(line for site in sites_of(material, prototype) for line in atom_lines(site)),
+        *(f"_atom_site_{field}" for field in ATOM_FIELDS.split()),
+        *atom_lines(material, prototype),
     ]
     return "\n".join(lines) + "\n"
 
@@ -212,24 +153,21 @@ def cell_lines(cell: Lattice) -> list[str]:
     return lengths + [f"_cell_angle_{name} {angle:.0f}" for name, angle in zip(names, cell.angles, strict=True)]
 
 
-ATOM_FIELDS = (
-    "label",
-    "type_symbol",
-    "site_symmetry_multiplicity",
-    "fract_x",
-    "fract_y",
-    "fract_z",
-    "occupancy",
-)
+ATOM_FIELDS = "label type_symbol site_symmetry_multiplicity fract_x fract_y fract_z occupancy"
 
 
-def atom_lines(site: Site) -> list[str]:
-    """CIF rows of one site, one for each element on it."""
-    place = " ".join(f"{value:.8f}" for value in site.fractional)
-    return [
-        f"{element}_{site.label} {element} {site.multiplicity} {place} {amount:g}"
-        for element, amount in site.occupants.items()
-    ]
+def atom_lines(material: Material, prototype: pd.DataFrame) -> Iterator[str]:
+    """CIF rows of the asymmetric unit, one for each element on a site.
+
+    Raises:
+        ValueError: occupants and sites differ in number, or a coordinate is neither number nor parameter.
+    """
+    free = {name: float(value) for name, value in (pair.split("=") for pair in material.coordinates.split())}
+    for site, occupants in zip(prototype.itertuples(), occupants_by_site(material), strict=True):
+        multiplicity = re.sub(r"\D", "", site.wyckoff)
+        place = " ".join(f"{coordinate(token, free):.8f}" for token in (site.x, site.y, site.z))
+        for element, amount in occupants.items():
+            yield f"{element}_{site.site} {element} {multiplicity} {place} {amount:g}"
 
 
 if __name__ == "__main__":

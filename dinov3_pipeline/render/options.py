@@ -15,7 +15,7 @@ import pandas as pd
 
 from dinov3_pipeline.render.atoms import BondMode
 from tc_common.errors import UserError
-from tc_common.files import read_csv, write_csv, write_json
+from tc_common.files import read_csv, read_json, write_csv, write_json
 
 # Raised whenever the same options begin to give other pixels: images of an older version are then rendered again.
 RENDERER_VERSION = 2
@@ -25,6 +25,7 @@ MADE_BY = "python render_images.py"
 INDEX_COLUMNS = ("image_path", "material_id", "split", "tc", "view", "supercell")
 JOURNAL = "render_journal.jsonl"
 LONGEST_STEM = 150
+LIMITS = (("image_size", 32, 2048), ("seed", 0, 2**63 - 1), ("random_views", 1, 999), ("radius_scale", 0.05, 2))
 VIEW = re.compile(r"([1-9])x([1-9])x([1-9])_(a|b|c|r\d{1,18})")
 
 
@@ -50,14 +51,9 @@ class RenderOptions:
     """Disc radius as a fraction of the atomic radius (0.05 to 2); at 1 neighbours touch and hide their bonds."""
 
     def __post_init__(self) -> None:
-        if not 32 <= self.image_size <= 2048:
-            raise ValueError(f"--image-size {self.image_size}: from 32 to 2048 pixels")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"--seed {self.seed}: from 0 to 2^63 - 1")
-        if not 1 <= self.random_views <= 999:
-            raise ValueError(f"--random-views {self.random_views}: from 1 to 999")
-        if not 0.05 <= self.radius_scale <= 2:
-            raise ValueError(f"--radius-scale {self.radius_scale}: from 0.05 to 2")
+        for name, least, most in LIMITS:
+            if not least <= (value := getattr(self, name)) <= most:
+                raise ValueError(f"--{name.replace('_', '-')} {value}: from {least} to {most}")
         if not self.supercells or len(set(self.supercells)) < len(self.supercells):
             raise ValueError("--supercells: at least one, none of them twice")
         for supercell in self.supercells:
@@ -162,11 +158,9 @@ def _record(options: RenderOptions) -> dict[str, Any]:
     return {"fingerprint": options.fingerprint(), "options": plain}
 
 
-def _recorded(images_dir: Path) -> Any:
+def _recorded(images_dir: Path) -> dict[str, Any] | None:
     path = images_dir / "render_config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); delete it and run {MADE_BY} again") from error
+        return read_json(path) if path.exists() else None
+    except UserError as error:
+        raise UserError(f"{error}; delete it and run {MADE_BY} again") from error

@@ -8,7 +8,7 @@ import pytest
 
 from baselines.models import fit_extra_trees, fit_nearest_composition
 from baselines.run import CANDIDATES, best_candidate, run_baselines, write_baselines
-from tc_common.composition import composition_features
+from tc_common.chemistry import composition_features
 from tc_common.predictions import read_predictions
 from tc_common.results import METRICS_KEYS
 from tc_common.splits import splits_sha256

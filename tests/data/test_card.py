@@ -9,7 +9,7 @@ import pytest
 from benchmarks import chosen_structures
 from benchmarks.data_room import OUT, audit_table, family_table
 from data.families import FAMILIES
-from data.retractions import RETRACTIONS
+from data.materials import RETRACTIONS
 
 CARD = Path(__file__).parents[2] / "data" / "README.md"
 

@@ -7,7 +7,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from data.families import FAMILIES, family
-from data.prototypes import has_a15_chains, has_boron_honeycomb, shortest_distance_A
+from data.reading import has_a15_chains, has_boron_honeycomb, shortest_distance_A
 from tc_common.composition import fractions, parse_formula
 from tc_common.crystals import read_crystal
 

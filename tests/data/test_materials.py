@@ -10,17 +10,18 @@ from data.materials import (
     LARGEST_MISMATCH,
     add_facts,
     add_keys,
+    drop_retracted,
     drop_tc_zero,
+    mark_retracted,
     materials_of,
     merge_tc,
     multiple_tc,
     one_structure,
     parent_groups,
 )
-from data.reading import Reading
-from data.retractions import drop_retracted, mark_retracted
 from data.tables import included
 from tc_common.composition import fractions, parse_formula
+from tc_common.reading import Outcome
 
 Entry = tuple[str, str, float, str, bool]
 
@@ -34,7 +35,9 @@ def table(*entries: Entry, found: dict[str, str] | None = None) -> pd.DataFrame:
     readings = {}
     for index, entry in enumerate(entries):
         formula = (found or {}).get(entry[0], entry[1])
-        readings[index] = Reading(facts=facts(formula), reason="") if formula else Reading(facts=None, reason="broken")
+        readings[index] = (
+            Outcome(result=facts(formula), reason="") if formula else Outcome(result=None, reason="broken")
+        )
     return add_keys(add_facts(rows, readings))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from data.reading import facts_of, read_all
 from tc_common.crystals import CrystalError
+from tc_common.reading import Limits
 from tests.data.conftest import CIF, caesium_chloride_type
 
 HOSTILE = {
@@ -51,7 +52,7 @@ def test_results_come_in_the_order_of_the_paths_for_any_number_of_workers(tmp_pa
     paths = [*crystals(tmp_path, 12), tmp_path / "missing.cif"]
     one, three = read_all(paths, workers=1), read_all(paths, workers=3)
     assert one == three
-    assert [reading.facts["shortest_distance_A"] for reading in one if reading.facts] == [
+    assert [reading.result["shortest_distance_A"] for reading in one if reading.result] == [
         pytest.approx((3.2 + 0.01 * number) * 3**0.5 / 2, abs=1e-3) for number in range(12)
     ]
     assert "cannot be read" in one[-1].reason
@@ -64,26 +65,26 @@ def test_hostile_files_are_rejected_and_their_neighbours_read(tmp_path: Path) ->
         paths.insert(2, tmp_path / name)
     readings = read_all(paths, workers=2)
     assert not [reading.reason for reading in readings if "not read within" in reading.reason]
-    outcome = {path.name: bool(reading.facts) for path, reading in zip(paths, readings, strict=True)}
+    outcome = {path.name: bool(reading.result) for path, reading in zip(paths, readings, strict=True)}
     assert outcome == {path.name: path.name not in HOSTILE for path in paths}
-    assert all(reading.facts or reading.reason for reading in readings)
+    assert all(reading.result or reading.reason for reading in readings)
 
 
 def test_a_reader_that_hangs_is_killed_and_the_rest_is_read(tmp_path: Path) -> None:
     paths = crystals(tmp_path, 3)
     paths.insert(1, large_cell(tmp_path / "slow.cif", n=12))
-    readings = read_all(paths, workers=1, time_limit_s=0.25)
+    readings = read_all(paths, workers=1, limits=Limits(time_s=0.25))
     assert "not read within 0.25 s" in readings[1].reason
-    assert readings[0].facts is not None
-    assert readings[3].facts is not None
+    assert readings[0].result is not None
+    assert readings[3].result is not None
 
 
 def test_a_reader_that_grows_is_stopped_and_the_rest_is_read(tmp_path: Path) -> None:
     paths = crystals(tmp_path, 3)
     paths.insert(1, large_cell(tmp_path / "big.cif"))
-    readings = read_all(paths, workers=1, memory_limit_bytes=20_000_000)
+    readings = read_all(paths, workers=1, limits=Limits(memory_bytes=20_000_000))
     assert "grew by more than 0.02 GB" in readings[1].reason or "died" in readings[1].reason
-    assert readings[3].facts is not None
+    assert readings[3].result is not None
 
 
 def test_no_files_need_no_reader() -> None:

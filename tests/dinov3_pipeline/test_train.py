@@ -62,7 +62,7 @@ def test_it_overfits_16_materials_to_less_than_1_kelvin(rendered: Rendered, conf
         config,
         views_per_epoch=None,
         augment=False,
-        epochs=30,
+        epochs=40,
         batch_size=32,
         lr=1e-3,
         lora=Lora(dropout=0),

@@ -26,7 +26,7 @@ from gat_pipeline.model import (
 from gat_pipeline.network import NetworkShape
 from gat_pipeline.weights import read_weights
 from tc_common.checkpoints import save_checkpoint
-from tc_common.composition import composition_features
+from tc_common.chemistry import composition_features
 from tc_common.errors import UserError
 from tc_common.targets import TargetTransform
 from tests.gat_pipeline.crystals import (

@@ -48,8 +48,8 @@ def test_correlation_is_not_invented() -> None:
 
 
 def test_distributions_apart_and_alike() -> None:
-    cold = distribution([1.0, 2.0, 3.0, 4.0], [["Nb"], ["Nb", "Ti"], ["Al", "Al"], ["Nb"]])
-    hot = distribution([60.0, 70.0, 80.0, 90.0], [["Cu", "O"], ["Cu", "O"], ["Cu", "O"], ["Nb"]])
+    cold = distribution(pd.DataFrame({"tc": [1.0, 2.0, 3.0, 4.0], "formula": ["Nb", "NbTi", "Al2", "Nb"]}))
+    hot = distribution(pd.DataFrame({"tc": [60.0, 70.0, 80.0, 90.0], "formula": ["CuO", "CuO", "Cu2O", "Nb"]}))
     assert cold["crystals_with_element"] == {"Al": 1, "Nb": 3, "Ti": 1}
     same, apart = compare_distributions(cold, cold), compare_distributions(cold, hot)
     assert (same["tc_distance"], same["element_distance"], same["elements_never_seen"]) == (0, 0, [])

@@ -16,7 +16,17 @@ import pytest
 from monitor import children
 from monitor.children import awake
 from monitor.decisions import Judge, MonitorConfig, is_out_of_memory, shortage
-from monitor.display import Display, View, cropped, duration, fraction_done, line, screen, seconds_left
+from monitor.display import (
+    Display,
+    cropped,
+    duration,
+    fraction_done,
+    line,
+    memory_text,
+    screen,
+    seconds_left,
+    speed_text,
+)
 from monitor.events import EventLog
 from monitor.measuring import Meter, Sample, available_MB, killed_for_memory, other_trainings
 from tc_common.errors import UserError
@@ -91,9 +101,6 @@ def test_the_systems_killings_are_counted(tmp_path: Path) -> None:
 
 
 def test_other_trainings_are_found_without_their_loaders_and_without_ours(tmp_path: Path) -> None:
-    def found(ours: set[int], module: str | None) -> dict[int, str]:
-        return {other.pid: str(other) for other in other_trainings(ours, module)}
-
     # a name for `-m` that only this test uses; the trainer forks a loader, which has its command line
     name = "a_trainer_of_this_test"
     (tmp_path / f"{name}.py").write_text("import os\nif os.fork():\n    os.wait()\nelse:\n    input()\n")
@@ -102,11 +109,12 @@ def test_other_trainings_are_found_without_their_loaders_and_without_ours(tmp_pa
             time.sleep(0.05)
         (loader,) = psutil.Process(one.pid).children()
         assert (
-            str(tmp_path) in found(set(), name)[one.pid] and f"pid {one.pid} (since 20" in found(set(), name)[one.pid]
+            str(tmp_path) in other_trainings(set(), name)[one.pid]
+            and f"pid {one.pid} (since 20" in other_trainings(set(), name)[one.pid]
         )
-        assert loader.pid not in found(set(), name)
+        assert loader.pid not in other_trainings(set(), name)
         for ours, module in (({one.pid}, name), ({os.getpid()}, name), (set[int](), None)):
-            assert not {one.pid, loader.pid} & set(found(ours, module))
+            assert not {one.pid, loader.pid} & set(other_trainings(ours, module))
         one.communicate(b"\n")
 
 
@@ -117,20 +125,14 @@ def test_progress_and_time_left() -> None:
     assert [duration(s) for s in (7, 90, 4000, math.nan)] == ["7 s", "2 min", "1 h 07 min", "?"]
 
 
-VIEW = View(
-    title="python -m x", sample=FINE, usual_seconds_per_step=1.5, seconds_left=5400, max_rss_MB=1000, restarts=1,
-    recent=("12:00:00 halved",), lines=("epoch 2/10",),
-)  # fmt: skip
-
-
 def test_screen_and_line_tell_progress_memory_and_speed() -> None:
-    shown = screen(VIEW)
-    for text in ("25.0%", "1 h 30 min left", "epoch 3/10  step 25/50", "900 of 1000 MB", "4 samples/s", "halved"):
+    said = duration(5400), memory_text(FINE, 1000), speed_text(NOTE, 1.5)
+    shown = "\n".join(screen(NOTE, *said, restarts=1))
+    for text in ("25.0%", "1 h 30 min left", "epoch 3/10  step 25/50", "900 of 1000 MB", "4 samples/s"):
         assert text in shown
-    assert len(shown.splitlines()) < 24
-    assert "25.0% done" in line(VIEW) and "\n" not in line(VIEW)
-    nothing_yet = replace(VIEW, sample=replace(FINE, note={}))
-    assert "not started yet" in screen(nothing_yet)
+    assert len(shown.splitlines()) < 10
+    assert "25.0% done" in line(NOTE, *said) and "\n" not in line(NOTE, *said)
+    assert "not started yet" in "\n".join(screen({}, *said, restarts=0))
 
 
 def test_a_terminal_is_drawn_anew_and_a_file_gets_few_lines(
@@ -143,8 +145,9 @@ def test_a_terminal_is_drawn_anew_and_a_file_gets_few_lines(
     display.draw(FINE, 1.0, 0, (), ())
     assert len(capsys.readouterr().out.splitlines()) == 1
     display.live = True
-    display.draw(FINE, 1.0, 0, (), ())
-    assert capsys.readouterr().out.startswith("\x1b[H\x1b[2J")
+    display.draw(FINE, 1.0, 0, ("12:00:00 halved",), ("epoch 2/10",))
+    drawn = capsys.readouterr().out
+    assert drawn.startswith("\x1b[H\x1b[2J") and "halved" in drawn and "epoch 2/10" in drawn
     assert cropped("abcdef\ng\nh\n", columns=4, rows=3) == "abc\ng"
 
 

@@ -15,9 +15,9 @@ from tc_common.chemistry import (
     doping_features,
     doping_names,
     indices,
-    presence,
 )
 from tc_common.composition import element_fractions
+from tc_common.elements import presence
 
 
 def feature(formula: str, name: str) -> float:
@@ -120,7 +120,7 @@ def test_groups_hold_what_they_say() -> None:
 def test_a_feature_of_an_ion_fades_out_with_it() -> None:
     amounts = (0.0, 1e-4, 0.01, 0.025, 0.049, 0.06)
     assert presence(np.array(amounts)) == pytest.approx([0, 1.2e-5, 0.104, 0.5, 0.9988, 1], abs=1e-4)
-    faded = [feature(f"Cu{x}O{1 - x}", "O per Cu") for x in (1e-6, 1e-4, 0.01)]
+    faded = [feature(f"Cu{x:.6f}O{1 - x:.6f}", "O per Cu") for x in (1e-6, 1e-4, 0.01)]
     assert faded == sorted(faded) and faded[0] < 1e-6, "not 10, the largest ratio"
 
 

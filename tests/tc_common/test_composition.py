@@ -9,15 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Element
 
-from tc_common.composition import (
-    FEATURES,
-    FeatureKind,
-    composition_features,
-    continuous_statistics,
-    element_fractions,
-    feature_names,
-)
-from tc_common.elements import LAST_Z, PROPERTIES, element_symbols, element_table, valence_electrons
+from tc_common.chemistry import FEATURES, FeatureKind, composition_features, feature_names
+from tc_common.composition import LAST_Z, element_fractions
+from tc_common.elements import PROPERTIES, continuous_statistics, element_symbols, element_table, valence_electrons
 from tc_common.errors import UserError
 
 ROOT = Path(__file__).parents[2]
