@@ -9,7 +9,7 @@ import pandas as pd
 
 from tc_common.errors import UserError
 from tc_common.files import read_csv, read_json, write_csv
-from tc_common.predictions import align, read_predictions
+from tc_common.predictions import NOT_TEST, align, read_predictions
 from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING
 from tc_common.splits import SPLITS, read_splits, splits_sha256
 
@@ -127,8 +127,8 @@ def prediction_files(results_dir: Path, ensembles: bool = False) -> dict[str, Pa
     Raises:
         UserError: there are none.
     """
-    found = [path for path in sorted(results_dir.glob(f"*{ENDING}")) if not path.name.endswith(VAL_ENDING)]
-    paths = {path.name.removesuffix(ENDING): path for path in found}
+    found = {path.name.removesuffix(ENDING): path for path in sorted(results_dir.glob(f"*{ENDING}"))}
+    paths = {name: path for name, path in found.items() if not name.endswith(NOT_TEST)}
     if not ensembles:
         paths = {name: path for name, path in paths.items() if name not in OWN_MODELS}
     if not paths:
