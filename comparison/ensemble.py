@@ -121,8 +121,18 @@ def with_ensembles(results: Results, names: Sequence[str], seed: int, fitting: s
             },
             metrics=results.metrics | {name: metrics_of(name, results.splits, tables, known)},
             ensembles=results.ensembles | {name: facts},
+            notes=(*results.notes, *_notes(results, facts)),
         )
     return results
+
+
+def _notes(results: Results, facts: dict[str, Any]) -> list[str]:
+    """Who kept the weights from being fitted on other structures too, where some models predicted them."""
+    others = results.further.get(VAL_OTHERS, {})
+    if not others or facts.get("other_structures", 1):
+        return []
+    lacking = ", ".join(model for model in facts["models"] if model not in others)
+    return [f"Ensemble weights were fitted on chosen structures alone: no predictions of other ones by {lacking}."]
 
 
 def write_ensembles(results: Results, results_dir: Path, coverage: float) -> None:

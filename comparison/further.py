@@ -46,8 +46,8 @@ def _other_structures(others: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any
     spread_K = spreads(pd.concat([others[["chosen", "tc_pred"]], _chosen_rows(others)]))
     return {
         "compositions": len(spread_K),
-        "all": _ratio(others),
-        "above_20_K": _ratio(others[others["tc"] > HIGH_TC_K]),
+        "all": _ratio("all", others),
+        "above_20_K": _ratio("above 20 K", others[others["tc"] > HIGH_TC_K]),
         "spread_K": float(spread_K.mean()),
     }
 
@@ -67,17 +67,17 @@ def spreads(structures: pd.DataFrame) -> pd.Series:
     return structures.groupby("chosen")["tc_pred"].agg(mean_difference)
 
 
-def _ratio(others: pd.DataFrame) -> dict[str, Any]:
+def _ratio(name: str, others: pd.DataFrame) -> dict[str, Any]:
     """Errors on n other structures, and on the chosen one counted once for each; empty without any."""
     if others.empty:
         return {}
     chosen_K = float((others["chosen_pred"] - others["tc"]).abs().mean())
-    found = _group("all", others)
+    found = _group(name, others)
     return {**found, "chosen_mae_K": chosen_K, "ratio": found["mae_K"] / chosen_K if chosen_K > 0 else None}
 
 
 def _literature(crystals: pd.DataFrame) -> dict[str, Any]:
-    known = crystals["known"].astype(bool)
+    known = crystals["known"]
     parts = {"all": crystals, "known": crystals[known], "new": crystals[~known]}
     families = {str(family): table for family, table in crystals.groupby("family")}
     return {

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype
 
 from tc_common.errors import UserError
 from tc_common.files import read_csv, read_json, write_csv
@@ -127,10 +128,13 @@ def read_further(results_dir: Path, models: list[str], truth: dict[str, pd.DataF
 
 
 def _check_further(table: pd.DataFrame, test: str, truth: dict[str, pd.DataFrame], path: Path) -> None:
+    """Refuse a table without the facts of its test, or of materials that are not in its split."""
     needed = ("known", "split", "family") if test == LITERATURE else ("chosen",)
     if missing := [column for column in needed if column not in table]:
         raise UserError(f"{path} lacks {', '.join(missing)}; predict the further tests again")
     if test == LITERATURE:
+        if not is_bool_dtype(table["known"]):
+            raise UserError(f"{path}: known is not True or False everywhere; predict the further tests again")
         return
     split = OTHERS[test]
     unknown = set(table["chosen"]) - set(truth[split]["material_id"] if split in truth else [])

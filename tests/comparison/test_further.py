@@ -149,6 +149,7 @@ def test_an_ensemble_that_records_no_fitting_is_recomputed_ungrouped(tmp_path: P
         ("other_structures", {"chosen": "nobody"}, "nobody is no material of test.csv"),
         ("val_other_structures", {"chosen": "test-001"}, "test-001 is no material of val.csv"),
         ("literature", {"known": None}, "lacks known"),
+        ("literature", {"known": "perhaps"}, "known is not True or False"),
     ],
 )
 def test_files_that_do_not_belong_are_refused(tmp_path: Path, test: str, change: dict, message: str) -> None:

@@ -91,7 +91,9 @@ def test_a_model_good_only_on_chosen_structures_loses_weight_when_others_count(t
     results = gather(tmp_path, tmp_path / "splits")
     with_others = with_ensembles(results, ["ensemble"], 1).ensembles["ensemble"]
     (tmp_path / "steady_val_other_structures_predictions.csv").unlink()
-    chosen_only = with_ensembles(gather(tmp_path, tmp_path / "splits"), ["ensemble"], 1).ensembles["ensemble"]
+    without = with_ensembles(gather(tmp_path, tmp_path / "splits"), ["ensemble"], 1)
+    chosen_only = without.ensembles["ensemble"]
+    assert without.notes[-1].endswith("chosen structures alone: no predictions of other ones by steady.")
     assert (with_others["other_structures"], chosen_only["other_structures"]) == (240, 0)
     assert chosen_only["weights"]["fickle"] > 0.6
     assert with_others["weights"]["fickle"] < chosen_only["weights"]["fickle"] - 0.3
