@@ -8,6 +8,9 @@ gradient boosting), writes each of them to `results/baselines/` and the best kin
 `results/composition_*`. `--pair` adds `results/pair_*` (trees and boosted trees on features of doping);
 `--extra-labels` also fits the pair and the trees with SuperCon's labels (`python -m data.supercon`), as
 `results/pair_with_labels_*` and `results/composition_with_labels_*`.
+
+Each model of the comparison also predicts the further tests (`tc_common.further`): other structures of a composition
+get the prediction of the composition.
 """
 
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from typing import Any
 
 from baselines.run import best_candidate, run_baselines, run_pair, write_baselines, write_pair
 from tc_common.cli import parse, run
+from tc_common.further import further_materials
 from tc_common.labels import read_extra_labels
 from tc_common.splits import read_splits
 
@@ -49,9 +53,11 @@ def main() -> None:
     config = parse(BaselineConfig, prog="python -m baselines", description=__doc__ or "")
     splits = read_splits(config.data_dir, config.limit)
     labels = None if config.extra_labels is None else read_extra_labels(config.extra_labels, config.data_dir)
-    outcome = run_baselines(splits, config.seed)
-    more = run_pair(splits, config.seed) if config.pair else {}
-    more |= run_pair(splits, config.seed, labels) if labels else {}
+    further = further_materials(config.data_dir, splits, config.limit)
+    outcome = run_baselines(splits, config.seed, further)
+    more = run_pair(splits, config.seed, further=further) if config.pair else {}
+    if labels:
+        more |= run_pair(splits, config.seed, labels, further_materials(config.data_dir, splits, config.limit, labels))
     write_baselines(config.results_dir, outcome)
     write_pair(config.results_dir, more)
     show(outcome | more)

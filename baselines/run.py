@@ -12,7 +12,7 @@ from tc_common.chemistry import FeatureKind, composition_features
 from tc_common.composition import Array
 from tc_common.environment import peak_rss_MB
 from tc_common.labels import ExtraLabels
-from tc_common.results import metrics_of, with_intervals, write_results
+from tc_common.results import Tables, metrics_of, with_intervals, write_further, write_results
 
 # The best of these on validation materials enters the comparison as `composition`.
 CANDIDATES = ("extra_trees", "extra_trees_median", "gradient_boosting")
@@ -20,10 +20,17 @@ NAME = "composition"
 WITH_LABELS = "_with_labels"
 
 
-def run_baselines(splits: dict[str, pd.DataFrame], seed: int) -> dict[str, dict[str, Any]]:
-    """Predictions and metrics of every baseline: `{name: {"val": table, "test": table, "metrics": {...}}}`."""
+def run_baselines(
+    splits: dict[str, pd.DataFrame], seed: int, further: Tables | None = None
+) -> dict[str, dict[str, Any]]:
+    """Predictions and metrics of every baseline: `{name: {"val": table, "test": table, "metrics": {...}}}`.
+
+    Args:
+        further: materials of the further tests (`tc_common.further`), predicted under `further` of each baseline.
+    """
     started = time.monotonic()
-    features = {split: composition_features(table["formula"].tolist()) for split, table in splits.items()}
+    tables = {**splits, **(further or {})}
+    features = {split: composition_features(table["formula"].tolist()) for split, table in tables.items()}
     features_seconds = time.monotonic() - started
     outcome = {}
     for fit in FITS:
@@ -31,13 +38,13 @@ def run_baselines(splits: dict[str, pd.DataFrame], seed: int) -> dict[str, dict[
         predictors = fit(features["train"], splits["train"]["tc"].to_numpy(), seed)
         train_seconds = time.monotonic() - started + features_seconds
         for name, predictor in predictors.items():
-            outcome[name] = _predict(name, predictor, features, splits, seed)
+            outcome[name] = _predict(name, predictor, features, splits, seed, further or {})
             outcome[name]["metrics"]["train_seconds"] = round(train_seconds, 2)
     return outcome
 
 
 def run_pair(
-    splits: dict[str, pd.DataFrame], seed: int, labels: ExtraLabels | None = None
+    splits: dict[str, pd.DataFrame], seed: int, labels: ExtraLabels | None = None, further: Tables | None = None
 ) -> dict[str, dict[str, Any]]:
     """As `run_baselines`, of the pair; with extra labels also of the published trees, all named `…_with_labels`."""
     outcome: dict[str, dict[str, Any]] = {}
@@ -48,25 +55,31 @@ def run_pair(
         learned = with_labels(splits["train"], labels)
         features = {
             split: composition_features(table["formula"].tolist(), kind)
-            for split, table in {**splits, "train": learned}.items()
+            for split, table in {**splits, **(further or {}), "train": learned}.items()
         }
         predictors = fit(features["train"], learned["tc"].to_numpy(float), seed)
         train_seconds = round(time.monotonic() - started, 2)
         for kind_of_model, predictor in predictors.items():
             name = kind_of_model + (WITH_LABELS if labels else "")
-            outcome[name] = _predict(name, predictor, features, splits, seed)
+            outcome[name] = _predict(name, predictor, features, splits, seed, further or {})
             outcome[name]["metrics"] |= {"train_seconds": train_seconds, **(labels.metadata() if labels else {})}
     return outcome
 
 
 def _predict(
-    name: str, predictor: Predictor, features: dict[str, Array], splits: dict[str, pd.DataFrame], seed: int
+    name: str,
+    predictor: Predictor,
+    features: dict[str, Array],
+    splits: dict[str, pd.DataFrame],
+    seed: int,
+    further: Tables,
 ) -> dict[str, Any]:
     """One baseline's tables and metrics, with the time that a test material takes."""
     started = time.monotonic()
-    test = _table(splits["test"], *predictor(features["test"]))
+    measured = {split: splits[split][["material_id", "formula", "tc"]] for split in ("val", "test")}
+    test = _table(measured["test"], *predictor(features["test"]))
     milliseconds = 1000 * (time.monotonic() - started) / len(test)
-    val = _table(splits["val"], *predictor(features["val"]))
+    val = _table(measured["val"], *predictor(features["val"]))
     known = {
         "seeds": [seed],
         "init": "random",
@@ -75,11 +88,13 @@ def _predict(
         "peak_memory_MB": peak_rss_MB(),
     }
     tables = {"val": val, "test": with_intervals(val, test)}
-    return {**tables, "metrics": metrics_of(name, splits, tables, known)}
+    more = {test: _table(table, *predictor(features[test])) for test, table in further.items()}
+    more = {test: with_intervals(val, table) for test, table in more.items()}
+    return {**tables, "metrics": metrics_of(name, splits, tables, known), "further": more}
 
 
-def _table(split: pd.DataFrame, pred_K: Any, sd_K: Any) -> pd.DataFrame:
-    table = split[["material_id", "formula", "tc"]].assign(tc_pred=pred_K)
+def _table(materials: pd.DataFrame, pred_K: Any, sd_K: Any) -> pd.DataFrame:
+    table = materials.drop(columns="cif", errors="ignore").assign(tc_pred=pred_K)
     return table if sd_K is None else table.assign(tc_std=sd_K)
 
 
@@ -89,13 +104,13 @@ def best_candidate(outcome: dict[str, dict[str, Any]]) -> str:
 
 
 def write_baselines(results_dir: Path, outcome: dict[str, dict[str, Any]]) -> None:
-    """Write each baseline under `baselines/`, and the best candidate again as `composition`."""
+    """Write each baseline under `baselines/`, and the best candidate as `composition`, with its further tests."""
     for name, entry in outcome.items():
         write_results(results_dir / "baselines", name, entry, entry["metrics"])
     best = best_candidate(outcome)
     candidates = {name: entry["metrics"] for name, entry in outcome.items()}
     chosen = outcome[best]["metrics"] | {"model": NAME, "chosen": best, "baselines": candidates}
-    write_results(results_dir, NAME, outcome[best], chosen)
+    _write(results_dir, NAME, outcome[best], chosen)
 
 
 def write_pair(results_dir: Path, outcome: dict[str, dict[str, Any]]) -> None:
@@ -104,9 +119,15 @@ def write_pair(results_dir: Path, outcome: dict[str, dict[str, Any]]) -> None:
         write_results(results_dir / "baselines", name, entry, entry["metrics"])
     for name in ("pair", f"pair{WITH_LABELS}"):
         if name in outcome:
-            write_results(results_dir, name, outcome[name], outcome[name]["metrics"])
+            _write(results_dir, name, outcome[name], outcome[name]["metrics"])
     trees = [name for name in outcome if name.startswith("extra_trees")]
     if trees:
         best = min(trees, key=lambda name: outcome[name]["metrics"]["val_mae_K"])
         named = {"model": f"{NAME}{WITH_LABELS}", "chosen": best}
-        write_results(results_dir, named["model"], outcome[best], outcome[best]["metrics"] | named)
+        _write(results_dir, named["model"], outcome[best], outcome[best]["metrics"] | named)
+
+
+def _write(folder: Path, name: str, entry: dict[str, Any], metrics: dict[str, Any]) -> None:
+    """Write a model of the comparison: its results and its predictions of the further tests."""
+    write_results(folder, name, entry, metrics)
+    write_further(folder, name, entry["further"])

@@ -68,6 +68,11 @@ def coverage_curve(results: Results, model: str, nominal: Sequence[float]) -> li
     return [float("nan") if table is None else float(_inside(table).mean()) for table in tables]
 
 
+def covered(group: str, table: pd.DataFrame) -> dict[str, Any]:
+    """Empirical coverage and mean width (K) of the intervals `tc_lower` to `tc_upper` of a group's materials."""
+    return _covered(group, _inside(table), (table["tc_upper"] - table["tc_lower"]).to_numpy())
+
+
 def _inside(table: pd.DataFrame) -> Flags:
     return table["tc"].between(table["tc_lower"], table["tc_upper"]).to_numpy()
 

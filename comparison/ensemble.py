@@ -3,65 +3,25 @@
 Legend: n validation materials, M models.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.optimize import linprog
-from scipy.sparse import eye_array, hstack, vstack
 
 from comparison.evaluate import costs, total_costs
 from comparison.gather import OWN_MODELS, Predictions, Results
+from comparison.weights import FITTINGS, Array, Validation, fit_equal
 from tc_common.errors import UserError
+from tc_common.further import FACTS
 from tc_common.metrics import mean_and_spread
-from tc_common.results import metrics_of, with_intervals, write_results
+from tc_common.results import metrics_of, with_intervals, write_further, write_results
 
-Array: TypeAlias = NDArray[np.float64]
-# Predictions (n, M) and Tc (n,), in K, to weights (M,).
-Fit: TypeAlias = Callable[[Array, Array], Array]
-FOLDS = 5
-# A model with a smaller weight is left out: what it adds is noise, and its cost is not.
-LEAST_WEIGHT = 0.01
-
-
-def fit_weights(pred_K: Array, tc_K: Array) -> Array:
-    """Weights (M,), each 0 or at least `LEAST_WEIGHT`, summing to 1, with the least MAE of the weighted mean."""
-    weights = _least_absolute_error(pred_K, tc_K)
-    while (slight := (weights > 0) & (weights < LEAST_WEIGHT)).any():
-        kept = (weights > 0) & ~slight
-        weights[~kept] = 0.0
-        weights[kept] = _least_absolute_error(pred_K[:, kept], tc_K)
-    return weights
-
-
-def _least_absolute_error(pred_K: Array, tc_K: Array) -> Array:
-    """A linear programme: minimise the sum of t under -t <= Tc - P w <= t, with w >= 0 and the sum of w 1."""
-    n, models = pred_K.shape
-    cost = np.concatenate([np.zeros(models), np.ones(n)])
-    above, below = hstack([-pred_K, -eye_array(n)]), hstack([pred_K, -eye_array(n)])
-    solution = linprog(
-        cost,
-        A_ub=vstack([above, below], format="csr"),
-        b_ub=np.concatenate([-tc_K, tc_K]),
-        A_eq=np.concatenate([np.ones(models), np.zeros(n)])[None],
-        b_eq=[1.0],
-        bounds=(0, None),
-    )
-    assert solution.status == 0, solution.message
-    weights = np.maximum(solution.x[:models], 0.0)
-    return weights / weights.sum()
-
-
-def equal_weights(pred_K: Array, tc_K: Array) -> Array:
-    """The plain mean. Nothing is fitted, so nothing is lost where validation and test materials are not alike."""
-    return np.full(pred_K.shape[1], 1 / pred_K.shape[1])
-
-
-WEIGHTS: dict[str, Fit] = {"ensemble": fit_weights, "ensemble_equal": equal_weights}
+# Further structures of the validation materials, on which weights are fitted too.
+VAL_OTHERS = "val_other_structures"
+MEASURED = ["material_id", "formula", "tc"]
 
 
 def base_models(results: Results) -> list[str]:
@@ -80,33 +40,74 @@ def base_models(results: Results) -> list[str]:
     return models
 
 
-def combine(results: Results, name: str, seed: int) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
-    """Validation and test predictions of one ensemble, and what it is made of.
+def combine(
+    results: Results, name: str, seed: int, fitting: str = "grouped"
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """Predictions of one ensemble by split and further test, and what it is made of.
 
     The validation predictions are cross-fitted (each fold with the weights of the others), so that their residuals are
     as honest as those of the models combined. `tc_std` is the weighted SD of the models' predictions.
+
+    Args:
+        fitting: one of `FITTINGS`; the plain mean needs none.
     """
     models = base_models(results)
-    val_tc_K = results.truth["val"]["tc"].to_numpy(float)
-    matrices = {"val": _matrix(results.val, models), "test": _matrix(results.test, models)}
-    fit = WEIGHTS[name]
-    weights = fit(matrices["val"], val_tc_K)
+    rows = validation_rows(results, models)
     facts: dict[str, Any] = {"models": models}
     if name == "ensemble":
+        weights, val_K = FITTINGS[fitting](rows, seed)
         facts["weights"] = dict(zip(models, weights.tolist(), strict=True))
+        if fitting != "ungrouped":
+            facts |= {"fitting": fitting, "other_structures": len(rows.tc_K) - len(rows)}
+    else:
+        weights, val_K = fit_equal(rows, seed)
+    tables = {
+        split: _weighted(predictions, models, weights, results.truth[split][MEASURED])
+        for split, predictions in (("val", results.val), ("test", results.test))
+    }
+    tables["val"] = tables["val"].assign(tc_pred=val_K)
+    return {**tables, **_combined_further(results, models, weights)}, facts
+
+
+def validation_rows(results: Results, models: list[str]) -> Validation:
+    """Validation materials and, where all models predicted them, their other structures."""
+    truth = results.truth["val"]
+    others = results.further.get(VAL_OTHERS, {})
+    pred_K, tc_K = _matrix(results.val, models), truth["tc"].to_numpy(float)
+    number = dict(zip(truth["material_id"], range(len(truth)), strict=True))
+    material = np.arange(len(truth))
+    if all(model in others for model in models):
+        first = others[models[0]]
+        pred_K = np.concatenate([pred_K, _matrix(others, models)])
+        tc_K = np.concatenate([tc_K, first["tc"].to_numpy(float)])
+        material = np.concatenate([material, first["chosen"].map(number).to_numpy()])
+    return Validation(pred_K, tc_K, truth["chemical_system"].to_numpy(str)[material], material)
+
+
+def _combined_further(results: Results, models: list[str], weights: Array) -> dict[str, pd.DataFrame]:
+    """Predictions of the further tests that every model with a weight has."""
+    used = [model for model, weight in zip(models, weights, strict=True) if weight > 0]
     tables = {}
-    for split, matrix in matrices.items():
-        mean_K, spread_K = mean_and_spread(matrix, weights)
-        pred_K = mean_K if split == "test" else _cross_fitted(fit, matrix, val_tc_K, seed)
-        known = results.truth[split][["material_id", "formula", "tc"]]
-        tables[split] = known.assign(tc_pred=pred_K, tc_std=spread_K)
-    return tables, facts
+    for test, predictions in results.further.items():
+        if all(model in predictions for model in used):
+            facts = predictions[used[0]]
+            facts = facts[[*MEASURED, *(fact for fact in FACTS if fact in facts)]]
+            if "known" in facts:
+                facts = facts.assign(known=np.any([predictions[model]["known"] for model in used], axis=0))
+            tables[test] = _weighted(predictions, used, weights[weights > 0], facts)
+    return tables
 
 
-def with_ensembles(results: Results, names: list[str], seed: int) -> Results:
+def _weighted(predictions: Predictions, models: list[str], weights: Array, known: pd.DataFrame) -> pd.DataFrame:
+    """Weighted mean and spread (K) of the models' predictions beside what is known of the materials."""
+    mean_K, spread_K = mean_and_spread(_matrix(predictions, models), weights)
+    return known.assign(tc_pred=mean_K, tc_std=spread_K)
+
+
+def with_ensembles(results: Results, names: Sequence[str], seed: int, fitting: str = "grouped") -> Results:
     """The same results with the named ensembles as further models."""
     for name in names:
-        tables, facts = combine(results, name, seed)
+        tables, facts = combine(results, name, seed, fitting)
         facts["left_out"] = [model for model in results.test if model not in (*facts["models"], *OWN_MODELS)]
         cost = total_costs([costs(results.metrics[model]) for model in facts["models"]])
         known = {"init": f"{name} of {', '.join(facts['models'])}", "seeds": [seed], **cost, **facts}
@@ -114,34 +115,42 @@ def with_ensembles(results: Results, names: list[str], seed: int) -> Results:
             results,
             test=results.test | {name: tables["test"]},
             val=results.val | {name: tables["val"]},
+            further={
+                test: predictions | ({name: tables[test]} if test in tables else {})
+                for test, predictions in results.further.items()
+            },
             metrics=results.metrics | {name: metrics_of(name, results.splits, tables, known)},
             ensembles=results.ensembles | {name: facts},
+            notes=(*results.notes, *_notes(results, facts)),
         )
     return results
+
+
+def _notes(results: Results, facts: dict[str, Any]) -> list[str]:
+    """Who kept the weights from being fitted on other structures too, where some models predicted them."""
+    others = results.further.get(VAL_OTHERS, {})
+    if not others or facts.get("other_structures", 1):
+        return []
+    lacking = ", ".join(model for model in facts["models"] if model not in others)
+    return [f"Ensemble weights were fitted on chosen structures alone: no predictions of other ones by {lacking}."]
 
 
 def write_ensembles(results: Results, results_dir: Path, coverage: float) -> None:
     """Write each ensemble's predictions, with intervals, and metrics, as any model does."""
     for name in results.ensembles:
-        write_results(results_dir, name, ensemble_predictions(results, name, coverage), results.metrics[name])
+        predicted = ensemble_predictions(results, name, coverage)
+        write_results(results_dir, name, predicted, results.metrics[name])
+        write_further(results_dir, name, predicted)
 
 
 def ensemble_predictions(results: Results, name: str, coverage: float) -> Predictions:
-    """Validation and test predictions of an ensemble, the latter with conformal intervals where there are any."""
+    """Predictions of an ensemble by split and further test, with conformal intervals where there are any."""
     val, test = results.val[name], results.test[name]
-    return {"val": val, "test": with_intervals(val, test, coverage)}
+    further = {test: predictions[name] for test, predictions in results.further.items() if name in predictions}
+    bounded = {split: with_intervals(val, table, coverage) for split, table in {"test": test, **further}.items()}
+    return {"val": val, **bounded}
 
 
 def _matrix(tables: dict[str, pd.DataFrame], models: list[str]) -> Array:
     """Predictions (n, M) of the models."""
     return np.stack([tables[name]["tc_pred"].to_numpy(float) for name in models], axis=1)
-
-
-def _cross_fitted(fit: Fit, pred_K: Array, tc_K: Array, seed: int) -> Array:
-    """Prediction (n,) of each material with weights that were fitted without it."""
-    fold = np.random.default_rng(seed).permutation(len(tc_K)) % min(FOLDS, len(tc_K))
-    combined = np.empty(len(tc_K))
-    for number in np.unique(fold):
-        held_out = fold == number
-        combined[held_out] = pred_K[held_out] @ fit(pred_K[~held_out], tc_K[~held_out])
-    return combined

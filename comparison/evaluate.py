@@ -9,6 +9,7 @@ import numpy as np
 from comparison.bootstrap import METRICS, Distribution, bootstrap
 from comparison.calibration import calibration
 from comparison.formatting import display, number, with_conclusions
+from comparison.further import further_numbers
 from comparison.gather import UNKNOWN, Results
 from tc_common.environment import git_commit
 from tc_common.metrics import correlation, errors_by_group, score
@@ -55,6 +56,7 @@ def evaluate(
                 "interval": {metric: intervals[metric][:, column].tolist() for metric in METRICS},
                 **_details(results, name),
                 "calibration": calibration(results, name, coverage),
+                **further_numbers(results, name, coverage),
                 "cost": costs(results.metrics[name]),
                 "init": results.metrics[name].get("init"),
             }

@@ -6,11 +6,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype
 
 from tc_common.errors import UserError
 from tc_common.files import read_csv, read_json, write_csv
-from tc_common.predictions import align, read_predictions
-from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING
+from tc_common.further import FURTHER_TESTS, LITERATURE, OTHERS
+from tc_common.predictions import NOT_TEST, align, read_predictions
+from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING, further_path
 from tc_common.splits import SPLITS, read_splits, splits_sha256
 
 Predictions: TypeAlias = dict[str, pd.DataFrame]
@@ -33,6 +35,8 @@ class Results:
     """Test predictions of each model."""
     val: Predictions
     """Validation predictions of those models that wrote them."""
+    further: dict[str, Predictions] = field(default_factory=dict)
+    """By further test (`tc_common.further`), predictions of those models that wrote them, with the test's facts."""
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Content of `<model>_metrics.json`."""
     history: Predictions = field(default_factory=dict)
@@ -80,10 +84,12 @@ def gather_on(results_dir: Path, splits: Predictions | None) -> Results:
     val, val_truth = read_aligned(val_paths, splits["val"] if splits else None, "val.csv") if val_paths else ({}, None)
     if val_truth is None and splits:
         val_truth = splits["val"]
+    known_truth = {"test": truth, **({"val": val_truth} if val_truth is not None else {})}
     results = Results(
-        truth={"test": truth, **({"val": val_truth} if val_truth is not None else {})},
+        truth=known_truth,
         test=test,
         val=val,
+        further=read_further(results_dir, list(paths), known_truth),
         metrics={name: read_metrics(results_dir / f"{name}{METRICS_ENDING}") for name in paths},
         history=_histories(results_dir, list(paths)),
     )
@@ -103,6 +109,39 @@ def read_aligned(
         first = next(iter(tables))
         truth, truth_name = _truth_of(tables[first]), paths[first].name
     return {name: align(table, truth, paths[name], truth_name) for name, table in tables.items()}, truth
+
+
+def read_further(results_dir: Path, models: list[str], truth: dict[str, pd.DataFrame]) -> dict[str, Predictions]:
+    """Predictions of the further tests; the materials of one test are the same for all models that have it.
+
+    Raises:
+        UserError: a file is damaged, holds other materials, or structures of materials that are not in its split.
+    """
+    further = {}
+    for test in FURTHER_TESTS:
+        paths = {name: path for name in models if (path := further_path(results_dir, name, test)).exists()}
+        if paths:
+            further[test] = read_aligned(paths)[0]
+        for name, table in further.get(test, {}).items():
+            _check_further(table, test, truth, paths[name])
+    return further
+
+
+def _check_further(table: pd.DataFrame, test: str, truth: dict[str, pd.DataFrame], path: Path) -> None:
+    """Refuse a table without the facts of its test, or of materials that are not in its split."""
+    needed = ("known", "split", "family") if test == LITERATURE else ("chosen",)
+    if missing := [column for column in needed if column not in table]:
+        raise UserError(f"{path} lacks {', '.join(missing)}; predict the further tests again")
+    if test == LITERATURE:
+        if not is_bool_dtype(table["known"]):
+            raise UserError(f"{path}: known is not True or False everywhere; predict the further tests again")
+        return
+    split = OTHERS[test]
+    unknown = set(table["chosen"]) - set(truth[split]["material_id"] if split in truth else [])
+    if unknown:
+        raise UserError(
+            f"{path}: {min(map(str, unknown))} is no material of {split}.csv; predict the further tests again"
+        )
 
 
 def write_kept_splits(folder: Path, splits: Predictions) -> None:
@@ -127,8 +166,8 @@ def prediction_files(results_dir: Path, ensembles: bool = False) -> dict[str, Pa
     Raises:
         UserError: there are none.
     """
-    found = [path for path in sorted(results_dir.glob(f"*{ENDING}")) if not path.name.endswith(VAL_ENDING)]
-    paths = {path.name.removesuffix(ENDING): path for path in found}
+    found = {path.name.removesuffix(ENDING): path for path in sorted(results_dir.glob(f"*{ENDING}"))}
+    paths = {name: path for name, path in found.items() if not name.endswith(NOT_TEST)}
     if not ensembles:
         paths = {name: path for name, path in paths.items() if name not in OWN_MODELS}
     if not paths:

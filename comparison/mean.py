@@ -15,8 +15,17 @@ from comparison.gather import Results, gather, read_metrics
 from comparison.repeats import matching_folders
 from tc_common.errors import UserError
 from tc_common.files import write_json
+from tc_common.further import FACTS
 from tc_common.metrics import mean_and_spread
-from tc_common.results import ENDING, METRICS_ENDING, VAL_ENDING, metrics_of, with_intervals, write_results
+from tc_common.results import (
+    ENDING,
+    METRICS_ENDING,
+    VAL_ENDING,
+    metrics_of,
+    with_intervals,
+    write_further,
+    write_results,
+)
 
 # Metrics that the mean inherits where all trainings agree.
 KEPT = ("n_train", "splits_sha256", "epochs")
@@ -62,6 +71,7 @@ def write_mean(
     predicted = {"val": val, "test": with_intervals(val, test, coverage)}
     metrics = metrics_of(name, every[0].splits, predicted, _origins([one.metrics[model] for one in every]))
     write_results(results_dir, name, predicted, metrics)
+    write_further(results_dir, name, mean_further(every, model))
     settings = [read_metrics(folder / f"{model}_config.json") for folder in trainings]
     write_json(results_dir / f"{name}_config.json", _common(settings))
     return metrics
@@ -72,6 +82,23 @@ def mean_prediction(tables: list[pd.DataFrame]) -> pd.DataFrame:
     pred_K = np.stack([table["tc_pred"].to_numpy(float) for table in tables], axis=1)
     mean_K, spread_K = mean_and_spread(pred_K, np.full(len(tables), 1 / len(tables)), unbiased=True)
     return tables[0][["material_id", "formula", "tc"]].assign(tc_pred=mean_K, tc_std=spread_K)
+
+
+def mean_further(trainings: list[Results], model: str) -> dict[str, pd.DataFrame]:
+    """The means of the further tests that all trainings have.
+
+    Raises:
+        UserError: two of them hold other materials.
+    """
+    tests = [test for test in trainings[0].further if all(model in one.further.get(test, {}) for one in trainings)]
+    means = {}
+    for test in tests:
+        tables = [one.further[test][model] for one in trainings]
+        if any(not table["material_id"].equals(tables[0]["material_id"]) for table in tables):
+            raise UserError(f"{model}: the trainings' {test} predictions hold other materials; predict them again")
+        facts = [fact for fact in FACTS if fact in tables[0]]
+        means[test] = mean_prediction(tables).join(tables[0][facts])
+    return means
 
 
 def _origins(stated: list[dict[str, Any]]) -> dict[str, Any]:

@@ -107,7 +107,8 @@ class RenderedImages:
         rows = tqdm(materials["cif"], "bonds", leave=False, disable=None)
         self.crystals = [read_crystal(Path(cif)) for cif in rows]
         self.geometries: list[Geometry] = [prepare(crystal, options) for crystal in self.crystals]
-        self.fingerprint = f"{options.fingerprint()}-{image_size}"
+        files = hashlib.sha256(b"".join(Path(cif).read_bytes() for cif in materials["cif"])).hexdigest()[:16]
+        self.fingerprint = f"{options.fingerprint()}-{image_size}-{files}"
 
     def image(self, material: int, view: int, change: Change | None = None) -> ImageArray:
         """See `ImageSource.image`; number n >= V is a random rotation of its own, in one supercell after the other."""

@@ -6,7 +6,8 @@
     accelerate launch --num-processes 2 -m dinov3_pipeline.train     # GPUs or processes
 
 Reads `--data-dir` (`python -m data.prepare`) and `--images-dir` (`python render_images.py`); writes
-`models/dino_{last,best}.pth` and `results/dinov3_*`. Cost and results: README_dinov3.md.
+`models/dino_{last,best}.pth` and `results/dinov3_*`, also of the further tests (`tc_common.further`), whose
+images are rendered in memory. Cost and results: README_dinov3.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -226,7 +227,16 @@ def make_task(
         batches=shuffled_batches(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
         micro_batches=chunked(config.batch_size),
         frozen=model.frozen(),
+        further=lambda materials: further_dataset(config, model, materials),
     )
+
+
+def further_dataset(config: VisionConfig, model: DinoTcModel, materials: pd.DataFrame) -> MaterialDataset:
+    """Standard views of other materials, rendered in memory as the training's images were."""
+    views = ViewDataset(materials, RenderedImages(materials, config.image_size, model.render_options))
+    if config.tune != "head":
+        return views
+    return extract_features(model, views, config, place(config.device, config.precision))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pandas as pd
 
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.dataset import GraphDataset
-from gat_pipeline.inference import infer, predict_all
+from gat_pipeline.inference import infer, predict_all, predict_further
 from gat_pipeline.model import AlignnTc, load_model
 from gat_pipeline.retrieval import RETRIEVED, FeatureSet, fit
 from gat_pipeline.weights import current_names
@@ -27,7 +27,7 @@ from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_json
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name
-from tc_common.results import metrics_of, write_results
+from tc_common.results import metrics_of, write_further, write_results
 from tc_common.splits import read_splits, splits_sha256
 
 
@@ -82,7 +82,7 @@ def main(config: RetrievalConfig) -> None:
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
     require_free(config.path)
-    content = checkpoint_of(config, splits)
+    content = checkpoint_of(config.checkpoint, config.data_dir, splits)
     device = place(config.device, "fp32").device
     model = load_model(config.checkpoint).to(device)
     model.retrieval = None  # it may have one already
@@ -98,22 +98,22 @@ def main(config: RetrievalConfig) -> None:
     known = known_metrics(content, model, seconds_per_sample)
     metrics = metrics_of(config.name, splits, predicted, known)
     write_results(config.results_dir, config.name, predicted, metrics)
+    write_further(config.results_dir, config.name, predict_further(model, config, splits))
     log.info(f"{metrics['neighbours']}: validation MAE {metrics['val_mae_K']:.3f} K, test {metrics['mae_K']:.3f} K")
 
 
-def checkpoint_of(config: RetrievalConfig, splits: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def checkpoint_of(path: Path, data_dir: Path, splits: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """Content of the network's checkpoint.
 
     Raises:
         UserError: it was trained on other materials, so that some of its own might be tested.
     """
-    content = load_checkpoint(config.checkpoint)
+    content = load_checkpoint(path)
     if missing := [key for key in ("config", "identity", "init", "train_seconds") if key not in content]:
-        raise UserError(f"{config.checkpoint} is no checkpoint of the graph pipeline: it lacks {', '.join(missing)}")
+        raise UserError(f"{path} is no checkpoint of the graph pipeline: it lacks {', '.join(missing)}")
     if content["identity"].get("splits_sha256") != splits_sha256(splits):
         raise UserError(
-            f"{config.checkpoint} was trained on other splits than those of {config.data_dir}; "
-            "name its own with --data-dir (and --limit)"
+            f"{path} was trained on other splits than those of {data_dir}; name its own with --data-dir (and --limit)"
         )
     return content
 

@@ -4,7 +4,8 @@
     python -m gat_pipeline.evaluate_pretrained --weights jv_supercon_tc_alignn   # the published ones (download)
 
 Writes `results/pretrained_alignn_{predictions,val_predictions}.csv`, `pretrained_alignn_metrics.json`,
-`pretrained_alignn_analysis.json` and, where the weights' card states their training distribution, two plots.
+`pretrained_alignn_analysis.json`, predictions of the further tests (`tc_common.further`) and, where the weights' card
+states their training distribution, two plots.
 """
 
 import time
@@ -16,7 +17,7 @@ import pandas as pd
 
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.dataset import GraphDataset
-from gat_pipeline.inference import predict_all
+from gat_pipeline.inference import predict_all, predict_further
 from gat_pipeline.model import AlignnTc, model_of
 from gat_pipeline.published import PUBLISHED
 from gat_pipeline.weights import Weights, find_weights
@@ -25,7 +26,7 @@ from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_json
-from tc_common.results import metrics_of, write_results
+from tc_common.results import metrics_of, write_further, write_results
 from tc_common.splits import read_splits
 
 NAME = "pretrained_alignn"
@@ -69,6 +70,7 @@ def main(config: ZeroShotConfig) -> None:
     predicted["test"] = test = predict(config, model, splits["test"])
     known = known_metrics(model, weights, (time.monotonic() - started) / len(test))
     write_results(config.results_dir, NAME, predicted, metrics_of(NAME, splits, predicted, known))
+    write_further(config.results_dir, NAME, predict_further(model, config, splits))
     analysis = analyse(test["tc"].to_numpy(), test["tc_pred"].to_numpy())
     analysis["distributions"] = study_distributions(config, weights, splits["test"])
     write_json(config.results_dir / f"{NAME}_analysis.json", analysis)

@@ -4,8 +4,11 @@ Legend: n crystals, W width of the features.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,6 +17,7 @@ from gat_pipeline.dataset import GraphDataset, bounded_micro_batches, join
 from gat_pipeline.graphs import CrystalGraph
 from gat_pipeline.model import AlignnTc
 from tc_common.devices import to_device
+from tc_common.further import further_materials
 
 ANGLES_AT_ONCE = 200_000
 
@@ -38,3 +42,28 @@ def infer(model: AlignnTc, graphs: Sequence[CrystalGraph], batch_size: int = 32)
 def predict_all(model: AlignnTc, dataset: GraphDataset, batch_size: int = 32) -> NDArray[np.float64]:
     """Tc in kelvin (n,) of a dataset, in its order."""
     return infer(model, dataset.graphs, batch_size)[0]
+
+
+class Settings(Protocol):
+    """What the settings of a command that predicts say of it."""
+
+    @property
+    def data_dir(self) -> Path: ...
+
+    @property
+    def cache_dir(self) -> Path: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def limit(self) -> int | None: ...
+
+
+def predict_further(model: AlignnTc, settings: Settings, splits: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Predictions (K) of the further tests of the model that these splits were for."""
+    predicted = {}
+    for test, table in further_materials(settings.data_dir, splits, settings.limit).items():
+        dataset = GraphDataset(table, model.options, settings.cache_dir)
+        predicted[test] = table.drop(columns="cif").assign(tc_pred=predict_all(model, dataset, settings.batch_size))
+    return predicted

@@ -4,8 +4,8 @@
     python -m gat_pipeline.train --init random --schedule onecycle # from scratch, one rate of 1e-3
 
 Writes `models/alignn_{last,best}.pth` every epoch and `results/alignn_{predictions,val_predictions}.csv`,
-`alignn_metrics.json`, `alignn_history.csv`; started again, it resumes.
-Commands, cost and error of the published results: README_alignn.md, Results.
+`alignn_metrics.json`, `alignn_history.csv`, and predictions of the further tests (`tc_common.further`); started again,
+it resumes. Commands, cost and error of the published results: README_alignn.md, Results.
 """
 
 import json
@@ -197,6 +197,7 @@ def task_of(
         structures_sha256=train.structures.fingerprint(),
         batches=batches,
         micro_batches=micro_batches,
+        further=lambda materials: GraphDataset(materials, config.graph, config.cache_dir),
         before_epoch=unfreezer(model, config.unfreeze_every),
     )
 

@@ -1,7 +1,7 @@
 """Prediction files: one row per material, the only interface between models and comparison."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +21,24 @@ LARGEST_K = 1e6
 SAME_TC_K = 1e-3
 SAME_FRACTION = 1e-3
 MODEL_NAME_RULE = (
-    "a letter, then letters, digits and _, not ending in _val, nor beginning with ensemble, which the comparison makes"
+    "a letter, then letters, digits and _, not ending in _val, _other_structures or _literature, nor beginning with "
+    "ensemble, which the comparison makes"
 )
+# `<name><ending>_predictions.csv` holds a model's predictions of other materials than the test materials.
+NOT_TEST = ("_val", "_other_structures", "_literature")
 
 
 def is_model_name(name: str) -> bool:
     """May `<name>_predictions.csv` be a model's? `x_val` would look like the validation predictions of `x`."""
-    return bool(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII)) and not name.endswith("_val") and name[:8] != "ensemble"
+    return (
+        bool(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII)) and not name.endswith(NOT_TEST) and name[:8] != "ensemble"
+    )
 
 
-def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
-    """Write `material_id,formula,tc,tc_pred` and the uncertainties there are (all in K), sorted by id."""
+def write_predictions(path: Path, predictions: pd.DataFrame, facts: Sequence[str] = ()) -> None:
+    """Write `material_id,formula,tc,tc_pred`, the uncertainties (all in K) and `facts` there are, sorted by id."""
     check_predictions(predictions, path)
-    columns = [*PREDICTION_COLUMNS, *(column for column in OPTIONAL_COLUMNS if column in predictions)]
+    columns = [*PREDICTION_COLUMNS, *(column for column in (*OPTIONAL_COLUMNS, *facts) if column in predictions)]
     write_csv(path, predictions[columns].sort_values("material_id"))
 
 

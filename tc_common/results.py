@@ -1,7 +1,8 @@
 """The one result writer: predictions of validation and test materials, and metrics with the same keys for all.
 
 Every model (trainers, zero-shot, retrieval, baselines, means, ensembles) writes `<model>_predictions.csv`,
-`<model>_val_predictions.csv` and `<model>_metrics.json` through `write_results`.
+`<model>_val_predictions.csv` and `<model>_metrics.json` through `write_results`, and its predictions of the further
+tests (`tc_common.further`) through `write_further`.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import pandas as pd
 from tc_common.conformal import conformal_intervals
 from tc_common.environment import git_commit
 from tc_common.files import plain, write_json
+from tc_common.further import FACTS, FURTHER_TESTS
 from tc_common.metrics import score
 from tc_common.predictions import write_predictions
 from tc_common.splits import splits_sha256
@@ -65,6 +67,27 @@ def write_results(folder: Path, name: str, predicted: Tables, metrics: Mapping[s
     write_predictions(folder / f"{name}{VAL_ENDING}", predicted["val"])
     write_predictions(folder / f"{name}{ENDING}", predicted["test"])
     write_json(folder / f"{name}{METRICS_ENDING}", dict(metrics))
+
+
+def further_path(folder: Path, name: str, test: str) -> Path:
+    """`<name>_<test>_predictions.csv` of one of the `FURTHER_TESTS`."""
+    return folder / f"{name}_{test}{ENDING}"
+
+
+def write_further(folder: Path, name: str, predicted: Tables) -> None:
+    """Write a model's predictions of the further tests; files of those that it has no more are removed.
+
+    Args:
+        predicted: by name of the test, the materials of `tc_common.further` with `tc_pred` (K).
+
+    Raises:
+        UserError: a prediction is no temperature, or the folder cannot be written.
+    """
+    for test in FURTHER_TESTS:
+        if test in predicted:
+            write_predictions(further_path(folder, name, test), predicted[test], FACTS)
+        else:
+            further_path(folder, name, test).unlink(missing_ok=True)
 
 
 def with_intervals(val: pd.DataFrame, test: pd.DataFrame, coverage: float = COVERAGE) -> pd.DataFrame:

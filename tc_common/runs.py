@@ -27,8 +27,9 @@ from tc_common.devices import place
 from tc_common.environment import peak_rss_MB, versions
 from tc_common.errors import UserError
 from tc_common.files import write_csv, write_json
+from tc_common.further import further_materials
 from tc_common.lock import FolderLock, lock_folder
-from tc_common.results import metrics_of, write_results
+from tc_common.results import metrics_of, write_further, write_results
 from tc_common.signals import graceful_shutdown
 from tc_common.splits import splits_sha256
 from tc_common.task import Task, TrainConfig
@@ -169,10 +170,23 @@ class Run:
         if self.trainer.placement.is_main:
             write_results(self.config.results_dir, self.task.name, predicted, metrics)
             self._write_history()
+        self._report_further()
         return metrics
 
-    def _predict(self, split: str) -> pd.DataFrame:
-        measured = self.task.splits[split][["material_id", "formula", "tc"]]
+    def _report_further(self) -> None:
+        """Predict and write the further tests, where the pipeline can make datasets of them."""
+        if self.task.further is None:
+            return
+        tables = further_materials(self.config.data_dir, self.task.splits, self.config.limit)
+        self.task.datasets = {**self.task.datasets, **{test: self.task.further(tables[test]) for test in tables}}
+        predicted = {test: self._predict(test, table.drop(columns="cif")) for test, table in tables.items()}
+        if self.trainer.placement.is_main:
+            write_further(self.config.results_dir, self.task.name, predicted)
+
+    def _predict(self, split: str, measured: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Predictions of one dataset's materials, with what `measured` (default: the split's table) says of them."""
+        if measured is None:
+            measured = self.task.splits[split][["material_id", "formula", "tc"]]
         predictions = measured.merge(self.trainer.predict(split).drop(columns="tc"), on="material_id", validate="1:1")
         assert len(predictions) == len(measured), "a material without a prediction"
         return predictions

@@ -151,6 +151,8 @@ class Task:
     """Training indices of every batch (optimiser step) of an epoch, a pure function of the epoch."""
     micro_batches: Callable[[MaterialDataset, Sequence[int]], list[list[int]]]
     """Cuts indices into micro-batches that fit the memory."""
+    further: Callable[[pd.DataFrame], MaterialDataset] | None = None
+    """Makes the dataset of a further test's materials (`tc_common.further`), which are predicted after the test."""
     frozen: Collection[str] = ()
     """Names in `model.state_dict()` that never change and that `init` brings back: checkpoints hold their sha256
     instead of them. Leave it empty where the weights cannot be had again (`--init random`)."""

@@ -21,6 +21,7 @@ from tc_common.results import COVERAGE, ENDING, METRICS_ENDING, VAL_ENDING
 
 # Facts of the run that made them, not of the predictions.
 NOT_RECOMPUTED = ("git_commit",)
+ENDINGS = {"val": VAL_ENDING, "test": ENDING}
 MADE_BY = "python compare_models.py"
 
 
@@ -40,7 +41,9 @@ def recompute(folder: Path) -> tuple[list[str], dict[str, Any]]:
 def _recompute_models(folder: Path, recorded: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
     _require_predictions(folder, recorded)
     results = gather_on(folder, read_kept_splits(folder) if recorded["splits_sha256"] else None)
-    results = with_ensembles(results, list(recorded["ensembles"]), recorded["uncertainty"]["seed"])
+    ensembles = recorded["ensembles"]
+    fitting = ensembles.get("ensemble", {}).get("fitting", "ungrouped")
+    results = with_ensembles(results, list(ensembles), recorded["uncertainty"]["seed"], fitting)
     coverage = _nominal_coverage(folder, recorded)
     uncertainty = Uncertainty(**{key: value for key, value in recorded["uncertainty"].items() if key != "method"})
     comparison = _as_recorded(plain(evaluate(results, uncertainty, coverage, recorded["weighted"])), recorded)
@@ -108,7 +111,7 @@ def _ensemble(folder: Path, results: Results, name: str, coverage: float) -> lis
     """The ensemble's own predictions, recomputed from those that it combines."""
     lines = []
     for split, table in ensemble_predictions(results, name, coverage).items():
-        path = folder / f"{name}{ENDING if split == 'test' else VAL_ENDING}"
+        path = folder / f"{name}{ENDINGS.get(split, f'_{split}{ENDING}')}"
         lines += _first(table_differences(path, read_predictions(path), table, ["material_id"]))
     return lines
 

@@ -16,6 +16,8 @@ from comparison.report.tables import (
     compression_rows,
     conclusions,
     coverage_rows,
+    crystals_family_rows,
+    crystals_rows,
     ensemble_sentences,
     family_coverage_rows,
     family_rows,
@@ -25,6 +27,7 @@ from comparison.report.tables import (
     main_rows,
     markdown_table,
     miss_rows,
+    other_structures_rows,
     our_rows,
     read_literature,
     run_rows,
@@ -77,6 +80,7 @@ def _model_sections(comparison: dict[str, Any]) -> list[Section]:
             tables=[group_rows(comparison, "by_range"), family_rows(comparison)],
             figures=("error_by_range", "error_by_family", "residuals", "cumulative_error", "error_map"),
         ),
+        *further_sections(comparison),
         Section(
             heading="Prediction intervals",
             sentences=coverage_conclusions(comparison),
@@ -96,6 +100,29 @@ def _model_sections(comparison: dict[str, Any]) -> list[Section]:
         Section(heading="Cost", tables=[cost_rows(comparison)], figures=("accuracy_over_cost", "training_curves")),
         Section(heading="Ensemble", sentences=ensemble_sentences(comparison)),
         Section(heading=f"Worst misses of {best}", tables=[miss_rows(comparison)]),
+    ]
+
+
+def further_sections(comparison: dict[str, Any]) -> list[Section]:
+    """Structures that the models were not chosen on: other files of the test compositions, and the literature's."""
+    return [
+        Section(
+            heading="Other structures of the test compositions",
+            tables=[other_structures_rows(comparison)],
+            remark=(
+                "Same compositions, same Tc. Chosen: error of the composition's test structure, counted once for each "
+                "of its other structures. Spread: mean difference between the predictions of two structures of one "
+                "composition."
+            ),
+        ),
+        Section(
+            heading="Crystals from the literature",
+            tables=[crystals_rows(comparison), crystals_family_rows(comparison)],
+            remark=(
+                "The shipped sample at ambient pressure. Known: the model was fitted on the composition, in "
+                "another structure file."
+            ),
+        ),
     ]
 
 
@@ -123,6 +150,7 @@ def terminal(comparison: dict[str, Any]) -> str:
     parts = [fill(caption(comparison), WIDTH), *map(aligned, tables)]
     parts += _listed("Paired differences in MAE:", conclusions(comparison))
     if not over_runs:
+        parts += [aligned(rows) for rows in (other_structures_rows(comparison),) if len(rows) > 1]
         parts += _listed("Prediction intervals:", coverage_conclusions(comparison))
         parts += _listed("Ensemble:", ensemble_sentences(comparison))
         parts += ["\n".join(f"note: {note}" for note in comparison["notes"])] if comparison["notes"] else []

@@ -93,6 +93,49 @@ def family_coverage_rows(comparison: dict[str, Any]) -> Rows:
     return rows
 
 
+def further_tests(comparison: dict[str, Any], test: str) -> dict[str, dict[str, Any]]:
+    """Numbers of each model that predicted a further test (`comparison.further`)."""
+    models = comparison["models"].items()
+    return {name: model["further"][test] for name, model in models if test in model.get("further", {})}
+
+
+def other_structures_rows(comparison: dict[str, Any]) -> Rows:
+    """Head and one row per model: errors on other and on chosen structures of the same compositions, their ratio."""
+    rows = [["model", "others (K)", "chosen (K)", "ratio", "ratio, Tc > 20 K", "spread (K)", "coverage (mean width)"]]
+    for name, found in further_tests(comparison, "other_structures").items():
+        errors = [number(found["all"][key]) for key in ("mae_K", "chosen_mae_K", "ratio")]
+        numbers = [*errors, number(found["above_20_K"].get("ratio")), number(found["spread_K"])]
+        rows.append([display(name), *numbers, _covered(found["all"])])
+    return rows
+
+
+def crystals_rows(comparison: dict[str, Any]) -> Rows:
+    """Head and one row per model: MAE on crystals from the literature, by what is known of them, and coverage."""
+    rows = [["model", "all (K)", "composition known (K)", "new (K)", "cuprates (K)", "coverage (mean width)"]]
+    for name, found in further_tests(comparison, "literature").items():
+        groups = {row["group"]: row for row in [*found["groups"], *found["by_family"]]}
+        cells = [_counted(groups.get(group)) for group in ("all", "known", "new", "cuprate")]
+        rows.append([display(name), *cells, _covered(groups["all"])])
+    return rows
+
+
+def crystals_family_rows(comparison: dict[str, Any]) -> Rows:
+    """Head and one row per family of the crystals from the literature: count, MAE (bias) of every model."""
+    found = further_tests(comparison, "literature")
+    rows = [["family", "n", *map(display, found)]]
+    for groups in zip(*(model["by_family"] for model in found.values()), strict=True):
+        rows.append([groups[0]["group"], str(groups[0]["n"]), *map(_error_cell, groups)])
+    return rows
+
+
+def _counted(group: dict[str, Any] | None) -> str:
+    return NOT_KNOWN if group is None else f"{number(group['mae_K'])} (n={group['n']})"
+
+
+def _covered(group: dict[str, Any]) -> str:
+    return _coverage_cell(group) if "coverage" in group else NOT_KNOWN
+
+
 def _coverage_cell(group: dict[str, Any]) -> str:
     return f"{100 * group['coverage']:.0f} % ({number(group['mean_width_K'], 1)} K)"
 
@@ -196,7 +239,9 @@ def ensemble_sentences(comparison: dict[str, Any]) -> list[str]:
         parts = [f"{display(m)} {weights[m]:.2f}" if weights else display(m) for m in facts["models"]]
         left_out = ", ".join(display(model) for model in facts["left_out"])
         tail = f"; without validation predictions, hence left out: {left_out}" if left_out else ""
-        sentences.append(f"{display(name)}: {', '.join(parts)} (fitted on validation materials{tail})")
+        others = facts.get("other_structures")
+        more = f" and {others} other structures of them" if others else ""
+        sentences.append(f"{display(name)}: {', '.join(parts)} (fitted on validation materials{more}{tail})")
     return sentences
 
 

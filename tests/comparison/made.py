@@ -9,7 +9,8 @@ import pandas as pd
 
 from comparison.gather import Results, gather
 from tc_common.files import write_csv
-from tc_common.results import metrics_of, write_results
+from tc_common.further import OTHERS
+from tc_common.results import metrics_of, write_further, write_results
 from tc_common.splits import SPLITS, read_splits, write_splits
 
 FORMULAS = ("Nb3Sn", "MgB2", "YBa2Cu3O7", "FeSe", "La1.85Sr0.15CuO4", "Pb", "CeCoIn5", "PdD")
@@ -49,6 +50,41 @@ def make_model(
         known = splits[split][["material_id", "formula", "tc"]]
         predicted[split] = known.assign(tc_pred=known["tc"] + random.normal(0, noise_K, len(known)))
     write_results(folder, name, predicted, metrics_of(name, splits, predicted, metrics))
+
+
+def make_further(
+    folder: Path,
+    name: str,
+    splits: dict[str, pd.DataFrame],
+    noise_K: float,
+    seed: int,
+    structures: int = 2,
+    spread_K: float = 0.0,
+) -> None:
+    """Predictions of `structures` further ones of each held-out material, and of twelve crystals: half are known.
+
+    `noise_K` is a composition's error, `spread_K` that of each structure of it.
+    """
+    random = np.random.default_rng(seed)
+    predicted = {}
+    for test, split in OTHERS.items():
+        table = splits[split].loc[splits[split].index.repeat(structures), ["material_id", "formula", "tc"]]
+        number = np.tile(np.arange(structures), len(splits[split]))
+        ids = [f"{chosen}-{n}" for chosen, n in zip(table["material_id"], number, strict=True)]
+        error_K = np.repeat(random.normal(0, noise_K, len(splits[split])), structures)
+        pred_K = table["tc"] + error_K + random.normal(0, spread_K, len(table))
+        predicted[test] = table.assign(chosen=table["material_id"], material_id=ids, tc_pred=pred_K)
+    tc_K = np.arange(12.0)
+    crystals = {
+        "material_id": [f"crystal-{row:02d}" for row in range(12)],
+        "formula": "MgB2",
+        "tc": tc_K,
+        "tc_pred": tc_K + np.where(tc_K < 6, 1.0, 4.0),
+        "known": tc_K < 6,
+        "split": np.where(tc_K < 6, "train", "none"),
+        "family": np.where(tc_K % 3 == 0, "cuprate", "element"),
+    }
+    write_further(folder, name, {**predicted, "literature": pd.DataFrame(crystals)})
 
 
 def make_results(folder: Path, noise_K: dict[str, float], count: int = 60, seed: int = 0) -> Results:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comparison.ensemble import _cross_fitted, fit_weights, with_ensembles, write_ensembles
+from comparison.ensemble import with_ensembles, write_ensembles
 from comparison.gather import gather
+from comparison.weights import cross_fitted, fit_weights
 from tc_common.errors import UserError
 from tc_common.predictions import read_predictions
 from tests.comparison.made import make_results, read_json
@@ -85,11 +86,11 @@ def test_a_validation_material_has_no_say_in_its_own_prediction() -> None:
     random = np.random.default_rng(3)
     pred_K, tc_K = random.lognormal(1, 1, (80, 2)), random.lognormal(1, 1, 80)
     fit = lambda _, tc_K: np.full(2, tc_K.mean())  # noqa: E731  (notices every material)
-    before = _cross_fitted(fit, pred_K, tc_K, seed=1)
+    before = cross_fitted(fit, pred_K, tc_K, seed=1)
     for row in (0, 17):
         moved = tc_K.copy()
         moved[row] += 1000
-        after = _cross_fitted(fit, pred_K, moved, seed=1)
+        after = cross_fitted(fit, pred_K, moved, seed=1)
         assert before[row] == after[row]
         assert (before != after).sum() == 64, "the other four folds do notice"
 

@@ -152,7 +152,7 @@ def test_no_more_than_a_batch_of_files_is_taken_before_rows_come(predictor: Pred
 
 def test_the_ensemble_is_the_comparisons(shipped: ShippedStudy) -> None:
     random = np.random.default_rng(0)
-    truth = shipped.splits["test"][["material_id", "formula", "tc"]]
+    truth = shipped.splits["test"][["material_id", "formula", "tc", "chemical_system"]]
     tables = {name: truth.assign(tc_pred=random.normal(10, 3, len(truth))) for name in ("a", "b", "c")}
     results = Results(truth={"val": truth, "test": truth}, test=tables, val=tables)
     theirs, facts = compared(results, "ensemble", 42)
