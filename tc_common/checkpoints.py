@@ -8,6 +8,7 @@ import pickle
 import random
 import warnings
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 
 from tc_common.cli import current_settings
 from tc_common.errors import UserError, one_line
-from tc_common.files import atomic_write, sha256, sync
+from tc_common.files import atomic_write, sync
+from tc_common.integrity import is_intact, require_undamaged, seal
 
 REQUIRED = ("epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss")
 
@@ -48,9 +50,12 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         with temporary.open("wb") as stream:
             hashing = _HashingStream(stream)
             _serialise(content, hashing)
+        seal(temporary, hashing.digest.hexdigest())
         sync(temporary)
         _forget_cached(temporary)
-        if sha256(temporary) != hashing.digest.hexdigest():
+        with temporary.open("rb") as written:
+            intact = is_intact(written, hashing.digest.hexdigest())
+        if not intact:
             raise UserError(f"{path}: the disk returned other bytes than were written; the old checkpoint is kept")
 
 
@@ -93,12 +98,16 @@ def load_torch(source: Path | IO[bytes], path: Path, device: str = "cpu") -> Any
     """Read a file of torch's (`path` names it in messages): tensors and plain values, never code.
 
     Raises:
-        UserError: missing or damaged, or it would need to run code to be read.
+        UserError: missing or damaged (`require_undamaged`), or it would need to run code to be read.
     """
     try:
-        with warnings.catch_warnings():  # of a foreign pickle protocol, which is read or refused right after
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            return torch.load(source, map_location=device, weights_only=True)
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
+            require_undamaged(stream, path)
+            with warnings.catch_warnings():  # of a foreign pickle protocol, which is read or refused right after
+                warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+                return torch.load(stream, map_location=device, weights_only=True)
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; train first, or name another checkpoint") from error
     except pickle.UnpicklingError as error:
