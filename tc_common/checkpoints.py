@@ -8,7 +8,8 @@ import pickle
 import random
 import warnings
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -18,9 +19,16 @@ from torch import Tensor, nn
 
 from tc_common.cli import current_settings
 from tc_common.errors import UserError, one_line
-from tc_common.files import atomic_write, sha256, sync
+from tc_common.files import atomic_write, sync
+from tc_common.integrity import is_intact, require_undamaged, seal
+from tc_common.state_checks import is_number, kind_of, mismatch
 
 REQUIRED = ("epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss")
+# What else a checkpoint states, wherever it does, and of which type it is; what a resumed run needs is checked there.
+STATED: dict[str, Any] = {
+    "epoch": 0, "val_loss": 0.0, "model_state_dict": {}, "config": {}, "identity": {}, "versions": {}, "init": "",
+    "frozen": {"names": [], "sha256": ""},
+}  # fmt: skip
 
 
 class _HashingStream:
@@ -48,9 +56,12 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         with temporary.open("wb") as stream:
             hashing = _HashingStream(stream)
             _serialise(content, hashing)
+        seal(temporary, hashing.digest.hexdigest())
         sync(temporary)
         _forget_cached(temporary)
-        if sha256(temporary) != hashing.digest.hexdigest():
+        with temporary.open("rb") as written:
+            intact = is_intact(written, hashing.digest.hexdigest())
+        if not intact:
             raise UserError(f"{path}: the disk returned other bytes than were written; the old checkpoint is kept")
 
 
@@ -80,25 +91,40 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     missing = [key for key in REQUIRED if not isinstance(content, dict) or key not in content]
     if missing:
         raise UserError(f"{path} is no checkpoint of this project: it lacks {', '.join(missing)}")
+    stated = {key: like for key, like in STATED.items() if key in content}
+    if said := mismatch(content, stated, "it"):
+        raise UserError(f"{path} is no checkpoint of this project: {said}")
     for key in ("config", "identity"):
-        if isinstance(content.get(key), dict):
+        if key in content:
             content[key] = current_settings(content[key], path)
     samples = content.get("identity", {}).get("samples")
     if isinstance(samples, str) and samples.startswith("{"):  # graph options as JSON
-        content["identity"]["samples"] = json.dumps(current_settings(json.loads(samples), path), sort_keys=True)
+        content["identity"]["samples"] = _current_samples(samples, path)
     return content
+
+
+def _current_samples(samples: str, path: Path) -> str:
+    try:
+        options = json.loads(samples)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: what its samples were made with cannot be read ({one_line(error, 200)})") from error
+    return json.dumps(current_settings(options, path), sort_keys=True)
 
 
 def load_torch(source: Path | IO[bytes], path: Path, device: str = "cpu") -> Any:
     """Read a file of torch's (`path` names it in messages): tensors and plain values, never code.
 
     Raises:
-        UserError: missing or damaged, or it would need to run code to be read.
+        UserError: missing or damaged (`require_undamaged`), or it would need to run code to be read.
     """
     try:
-        with warnings.catch_warnings():  # of a foreign pickle protocol, which is read or refused right after
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            return torch.load(source, map_location=device, weights_only=True)
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
+            require_undamaged(stream, path)
+            with warnings.catch_warnings():  # of a foreign pickle protocol, which is read or refused right after
+                warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+                return torch.load(stream, map_location=device, weights_only=True)
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; train first, or name another checkpoint") from error
     except pickle.UnpicklingError as error:
@@ -145,8 +171,9 @@ def load_weights(model: nn.Module, content: dict[str, Any], path: Path) -> None:
         differs = frozen_identity(model, frozen["names"])["sha256"] != frozen["sha256"]
         if not differs:
             kept: dict[str, Tensor] = {name: ours[name] for name in frozen["names"]}
+            _require_kinds(content["model_state_dict"], ours)
             model.load_state_dict({**content["model_state_dict"], **kept}, strict=True)
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(f"{path} does not fit this model: {one_line(error)}") from error
     if differs:
         origin = content.get("init", "unknown weights")
@@ -154,6 +181,21 @@ def load_weights(model: nn.Module, content: dict[str, Any], path: Path) -> None:
             f"{path} was trained on other frozen weights ({origin}, sha256 {frozen['sha256'][:12]}) than --init "
             "brings now; give it the same weights"
         )
+
+
+def _require_kinds(found: dict[str, Any], ours: dict[str, Any]) -> None:
+    """torch copies integers into a weight, and complex numbers too, without a word.
+
+    Raises:
+        ValueError: a tensor is of another kind than the model's.
+    """
+    for name, value in found.items():
+        mine = ours.get(name)
+        if isinstance(value, Tensor) and isinstance(mine, Tensor) and kind_of(value) != kind_of(mine):
+            raise ValueError(f"{name} holds {value.dtype}, not {mine.dtype}")
+
+
+HISTORY_COLUMNS = ("epoch", "train_loss", "val_loss", "val_mae_K", "lr")
 
 
 @dataclass
@@ -192,10 +234,26 @@ class Progress:
         self.best_val_loss = min(val_loss, self.best_val_loss)
         self.best_val_mae = min(val_mae_K, self.best_val_mae)
         self.patience_counter = 0 if improved else self.patience_counter + 1
-        means = {"train_loss": self.loss_sum / self.step, "val_loss": val_loss, "val_mae_K": val_mae_K}
-        self.history.append({"epoch": self.epoch + 1, **means, "lr": learning_rate})
+        row = (self.epoch + 1, self.loss_sum / self.step, val_loss, val_mae_K, learning_rate)
+        self.history.append(dict(zip(HISTORY_COLUMNS, row, strict=True)))
         self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
         return improved
+
+
+def progress_mismatch(state: dict[str, Any]) -> str:
+    """Where a stored progress cannot be that of a training, as a phrase; empty if nowhere."""
+    if said := mismatch({**state, "history": []}, asdict(Progress()), "it"):
+        return said
+    history = state.get("history")
+    if not isinstance(history, list) or not all(_is_row(row) for row in history):
+        return "history is no list of epochs with numbers"
+    if min(state[name] for name in ("epoch", "step", "total_steps", "patience_counter")) < 0:
+        return "epoch, step, total_steps or patience_counter is negative"
+    return "" if len(history) == state["epoch"] else f"history has {len(history)} epochs, not {state['epoch']}"
+
+
+def _is_row(row: Any) -> bool:
+    return not mismatch(row, dict.fromkeys(HISTORY_COLUMNS, 0.0), "row") and all(map(is_number, row.values()))
 
 
 def seed_everything(seed: int) -> None:
@@ -224,7 +282,20 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Restore every generator to what `random_state` returned."""
+    """Restore every generator to what `random_state` returned.
+
+    Raises:
+        UserError: it is no state of these generators.
+    """
+    if said := mismatch(state, {**random_state(), "cuda": [], "mps": []}, "rng_state"):
+        raise UserError(said)
+    try:
+        _restore_random_state(state)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise UserError(f"rng_state is no state of its generators ({one_line(error, 200)})") from error
+
+
+def _restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -118,7 +118,7 @@ class Run:
             self._refuse_other_run(path, content.get("identity", {}))
         self.trainer.load_state(content, path)
         self._adopt_best(path)
-        self._restore_random_state(content["rng_state"])
+        self._restore_random_state(content["rng_state"], path)
         self._log_resumed(path, content)
         return True
 
@@ -140,10 +140,15 @@ class Run:
         elif self.trainer.placement.is_main and best.resolve() != self.path("best").resolve():
             save_checkpoint(self.path("best"), load_checkpoint(best))
 
-    def _restore_random_state(self, states: list[dict[str, Any]]) -> None:
+    def _restore_random_state(self, states: Any, path: Path) -> None:
         placement = self.trainer.placement
+        if not isinstance(states, list) or not states:
+            raise UserError(f"{path} cannot be continued: rng_state is no list of random states")
         if len(states) == placement.world:
-            restore_random_state(states[placement.rank])
+            try:
+                restore_random_state(states[placement.rank])
+            except UserError as error:
+                raise UserError(f"{path} cannot be continued: {error}") from error
         else:
             log.info(f"saved by {len(states)} processes, continued by {placement.world}: dropout will differ")
 

@@ -4,6 +4,7 @@ Legend: B samples in a batch.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -183,17 +184,19 @@ class Schedule:
     """
 
     def __init__(self, kind: ScheduleKind, optimizer: Optimizer, steps: int) -> None:
-        self.scheduler: Any
-        if kind == "cosine":
-            self.scheduler = CosineAnnealingLR(optimizer, T_max=steps)
-        elif kind == "onecycle":
+        self.kind, self.optimizer, self.steps = kind, optimizer, steps
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.scheduler = self._start()
+
+    def _start(self) -> Any:
+        if self.kind == "cosine":
+            return CosineAnnealingLR(self.optimizer, T_max=self.steps)
+        if self.kind == "onecycle":
             # torch counts the construction as the first of its steps
-            rates = [group["lr"] for group in optimizer.param_groups]
-            self.scheduler = OneCycleLR(optimizer, max_lr=rates, total_steps=steps + 1)
-        elif kind == "plateau":
-            self.scheduler = ReduceLROnPlateau(optimizer, factor=0.5, patience=PLATEAU_PATIENCE)
-        else:
-            self.scheduler = ConstantLR(optimizer, factor=1.0)
+            return OneCycleLR(self.optimizer, max_lr=self.rates, total_steps=self.steps + 1)
+        if self.kind == "plateau":
+            return ReduceLROnPlateau(self.optimizer, factor=0.5, patience=PLATEAU_PATIENCE)
+        return ConstantLR(self.optimizer, factor=1.0)
 
     def after_step(self) -> None:
         """Update the per-step schedules."""
@@ -212,3 +215,18 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         self.scheduler.load_state_dict(state)
+
+    def is_as_long_as(self, state: dict[str, Any]) -> bool:
+        """Whether a stored state is of a schedule that ends where this one does; one without an end always is."""
+        length = {"cosine": "T_max", "onecycle": "total_steps"}.get(self.kind)
+        return length is None or state[length] == self.state_dict()[length]
+
+    def start_at(self, step: int) -> None:
+        """Be as if `step` steps of this schedule had been taken, whatever rates the optimiser has now."""
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate
+        self.scheduler = self._start()
+        with warnings.catch_warnings():  # of a rate that is changed before the optimiser has moved
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            for _ in range(min(step, self.steps)):
+                self.scheduler.step()

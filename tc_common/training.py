@@ -27,15 +27,17 @@ from tc_common.checkpoints import (
     Progress,
     frozen_identity,
     load_weights,
+    progress_mismatch,
     random_state,
     restore_random_state,
     seed_everything,
 )
 from tc_common.cli import log
 from tc_common.devices import Placement, to_device
-from tc_common.errors import UserError, is_out_of_memory, one_line
+from tc_common.errors import UserError, is_out_of_memory
 from tc_common.predictions import average_samples
 from tc_common.signals import Stopped, StopRequest, ignore_signals_in_worker
+from tc_common.state_checks import mismatch, optimizer_mismatch
 from tc_common.targets import TargetTransform
 from tc_common.task import Batch, Schedule, Task, TrainConfig
 
@@ -313,12 +315,30 @@ class Trainer:
         Raises:
             UserError: it is the state of another model, optimiser or schedule.
         """
+        said = (
+            progress_mismatch(state)
+            or self._step_mismatch(state["epoch"], state["step"])
+            or optimizer_mismatch(state["optimizer_state_dict"], self.task.optimizer)
+            or mismatch(state["scheduler_state_dict"], self.schedule.state_dict(), "scheduler_state_dict")
+        )
+        if said:
+            raise UserError(f"{path} cannot be continued by this run: {said}; --resume never starts afresh")
         load_weights(self.model, state, path)
-        try:
-            self.progress = Progress(**{name: state[name] for name in Progress.__dataclass_fields__})
-            self.task.optimizer.load_state_dict(state["optimizer_state_dict"])
-            self.schedule.load_state_dict(state["scheduler_state_dict"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{path} cannot be continued by this run: {one_line(error)}; --resume never starts afresh"
-            ) from error
+        self.progress = Progress(**{name: state[name] for name in Progress.__dataclass_fields__})
+        self.task.optimizer.load_state_dict(state["optimizer_state_dict"])
+        self._continue_schedule(state["scheduler_state_dict"])
+
+    def _step_mismatch(self, epoch: int, step: int) -> str:
+        steps = len(self.task.batches(epoch))
+        return "" if step <= steps else f"step is {step}, of {steps} in an epoch"
+
+    def _continue_schedule(self, state: dict[str, Any]) -> None:
+        if self.schedule.is_as_long_as(state):
+            self.schedule.load_state_dict(state)
+            return
+        finished = sum(len(self.task.batches(epoch)) for epoch in range(self.progress.epoch))
+        self.schedule.start_at(finished + self.progress.step)
+        log.info(
+            f"the {self.task.schedule} schedule is rebuilt for {self.config.epochs} epochs: "
+            f"the learning rate goes on at {self._learning_rate():.3g}"
+        )
