@@ -264,7 +264,7 @@ def _named(block: Block) -> list[Operations]:
     for _, name in block.known(NAME_TAGS):
         found = settings_named(name)
         both = [each for each in found if settings is None or each in settings]
-        if found and settings and not both:
+        if settings and not both and found and found[0].number == settings[0].number:
             raise CrystalError(f"its space group is {settings[0].xhm()} and {name[:40]!r}; keep the right one")
         settings = both or settings
     number = _declared_number(block)
