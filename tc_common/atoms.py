@@ -103,7 +103,7 @@ def listed_atoms(block: Block) -> Atoms:
         if (found := _whole(block, ("_atom_site_site_symmetry_order",), rows))
         else [],
         wyckoff=_texts(block, "_atom_site_wyckoff_symbol", rows),
-        remarks=remarks + _label_remarks(block, rows),
+        remarks=remarks + _occupancy_remarks(block) + _label_remarks(block, rows),
     )
 
 
@@ -133,7 +133,7 @@ def _symbols(block: Block, rows: int) -> list[Amounts]:
     labels = _texts(block, "_atom_site_label", rows)
     if not symbols and not labels:
         raise CrystalError("_atom_site_type_symbol is missing; name the element of every atom")
-    upper = writes_capitals(symbols)
+    upper, upper_labels = writes_capitals(symbols), writes_capitals(labels)
     formula: frozenset[str] | None = None
     found: list[Amounts] = []
     for row in range(rows):
@@ -144,7 +144,7 @@ def _symbols(block: Block, rows: int) -> list[Amounts]:
             raise CrystalError(f"_atom_site_type_symbol is {symbols[row]!r} in row {row + 1}; name the element")
         if formula is None:
             formula = frozenset(declared_formula(block)[0])
-        found.append(species_of_label(labels[row], formula))
+        found.append(species_of_label(labels[row], formula, upper_labels))
     return found
 
 
@@ -225,6 +225,11 @@ def _is_placeholder(row: int, frac: Floats, kinds: list[Amounts]) -> bool:
     return True
 
 
+def _occupancy_remarks(block: Block) -> list[str]:
+    unknown = block.column("_atom_site_occupancy").count("?")
+    return [f"occupancy is unknown (?) and was taken as 1 ({unknown})"] if unknown else []
+
+
 def _label_remarks(block: Block, rows: int) -> list[str]:
     """Labels that name another element than their type symbol, which was taken."""
     symbols, labels = block.column("_atom_site_type_symbol"), block.column("_atom_site_label")
@@ -233,9 +238,7 @@ def _label_remarks(block: Block, rows: int) -> list[str]:
     strange = [
         f"label {label[:20]} is of element {symbol[:20]}, its type symbol"
         for symbol, label in zip(symbols, labels, strict=True)
-        if not label.startswith(symbol)
-        and (named := element_of_label(label))
-        and not symbol.upper().startswith(named.upper())
+        if not label.startswith(symbol) and (named := element_of_label(label)) and named.upper() not in symbol.upper()
     ]
     return strange[:3] if len(strange) < rows else []
 

@@ -44,6 +44,7 @@ OPERATION_TAGS = (
     "_space_group_symop_operation_xyz_",
     "_symmetry_equiv_pos_as_xyz_",
 )
+SYMMETRY_TAGS = (*NAME_TAGS, *NUMBER_TAGS, *HALL_TAGS, *OPERATION_TAGS)
 MULTIPLICITY_TAGS = ("_atom_site_site_symmetry_multiplicity", "_atom_site_symmetry_multiplicity")
 SIGNIFICANT = frozenset(
     (*CELL_TAGS, *COORDINATE_TAGS, *NAME_TAGS, *NUMBER_TAGS, *HALL_TAGS, *CODE_TAGS, *SYSTEM_TAGS, *OPERATION_TAGS)
@@ -52,6 +53,8 @@ SIGNIFICANT = frozenset(
         "_cell_volume",
         "_cell_formula_units_z",
         "_chemical_formula_sum",
+        "_chemical_formula_weight",
+        "_exptl_crystal_density_diffrn",
         "_space_group_name_h-m_ref",
         "_atom_site_label",
         "_atom_site_type_symbol",

@@ -23,9 +23,9 @@ from tc_common.atoms import (
     listed_atoms,
     unfold,
 )
-from tc_common.cif import CELL_TAGS, SIGNIFICANT, Block, CrystalError, crystal_block, number
+from tc_common.cif import CELL_TAGS, SIGNIFICANT, SYMMETRY_TAGS, Block, CrystalError, crystal_block, number
 from tc_common.formats import load
-from tc_common.formula import check_formula
+from tc_common.formula import check_formula, check_mass
 from tc_common.sites import WHOLE, close_pairs, kept_sites, merge, sites_of, volume_and_spacings
 from tc_common.symmetry import Operations, candidates
 
@@ -38,6 +38,7 @@ Floats = NDArray[np.float64]
 # molecule in it: 39 of the 10,904 structures of 3DSC, for 4 formulas the only one.
 VOLUME_PER_ATOM_A3 = (1.0, 150.0)
 LARGEST_DENSITY_G_CM3 = 25.0  # osmium has 22.6, the densest of 3DSC 22.8
+LEAST_FILLED = 0.2  # of the fullest site; every structure of 3DSC has full ones
 VOLUME_TOLERANCE = 0.01
 LONGEST_CELL_A = 1_000.0
 GRAMS_PER_CM3 = 1.66053907  # one atomic mass unit in 1 Å³
@@ -150,9 +151,12 @@ def _build(block: Block, lattice: Lattice, atoms: Atoms, operations: Operations)
     if any(name == "D" for each in occupants for name, _ in each):
         remarks.append("deuterium or tritium was read as hydrogen")
     species_of_sites = structure.species_and_occu
-    volume_A3 = _check_physics(matrix, species_of_sites)
+    volume_A3, mass = _check_physics(matrix, species_of_sites)
     remarks = atoms.remarks + remarks + check_formula(block, _amounts(species_of_sites))
     _check_cell_volume(block, volume_A3)
+    check_mass(block, mass, mass * GRAMS_PER_CM3 / volume_A3)
+    if not block.known(SYMMETRY_TAGS):
+        remarks.append("no symmetry is stated; the atoms listed were taken as all of the cell (P 1)")
     structure.properties = {"remarks": remarks}
     return structure
 
@@ -261,11 +265,16 @@ def _check_finite(matrix: Floats, frac: Floats) -> None:
         raise CrystalError("a coordinate is far outside the cell, or the cell has no volume")
 
 
-def _check_physics(matrix: Floats, species: list[Composition]) -> float:
-    """Check occupancies, volume, planes and density of a cell; its volume in Å³."""
+def _check_physics(matrix: Floats, species: list[Composition]) -> tuple[float, float]:
+    """Check occupancies, volume, planes and density of a cell; its volume in Å³ and mass in atomic mass units."""
     filled = [each.num_atoms for each in species]
     if not 0 < min(filled) <= max(filled) <= 1 + 1e-6:
         raise CrystalError("a site has an occupancy outside (0, 1]")
+    if max(filled) < LEAST_FILLED:
+        raise CrystalError(
+            f"no site is filled more than {max(filled):.2g}; give the filled fraction of each site, whatever its "
+            "multiplicity (_atom_site_occupancy)"
+        )
     volume_A3, spacings_A = volume_and_spacings(matrix)
     smallest, largest = VOLUME_PER_ATOM_A3
     if not smallest <= volume_A3 / sum(filled) <= largest:
@@ -278,7 +287,7 @@ def _check_physics(matrix: Floats, species: list[Composition]) -> float:
             f"a density of {density:.3g} g/cm³; no crystal exceeds {LARGEST_DENSITY_G_CM3:g}: check the cell "
             "(_cell_length_, _cell_angle_) and the setting of the space group"
         )
-    return volume_A3
+    return volume_A3, mass
 
 
 def _check_planes(spacings_A: list[float]) -> None:

@@ -61,10 +61,12 @@ TEXTS = (
     (re.compile(r"(?:[^\n]*\n){0,3}(?:HEADER|CRYST1|ATOM  |HETATM|REMARK)"), "a PDB file; save the crystal as CIF"),
     (re.compile(r"(?:[^\n]*\n){0,3}(?:TITL|CELL) "), "a SHELX file; save the crystal as CIF"),
     (re.compile(r"\s*(?:CRYSTAL|PRIMVEC|DIM-GROUP)\b"), "an XSF file; save the crystal as CIF"),
+    (re.compile(r"\s*vasp\.\d"), "an OUTCAR of VASP; give its CONTCAR"),
+    (re.compile(r"\s*(?:&(?:control|system)|ATOMIC_)", re.IGNORECASE), "an input of Quantum ESPRESSO; save it as CIF"),
     (POSCAR, "a POSCAR; name it POSCAR or .vasp"),
     (XYZ, "an XYZ file; name it .xyz"),
 )
-HAS_BLOCK = re.compile(r"(?im)^\s*data_")
+HAS_BLOCK = re.compile(r"(?im)^[ \t]*data_")
 
 
 def load(name: str, stream: IO[bytes], size: int) -> str | Structure:

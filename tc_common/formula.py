@@ -4,12 +4,16 @@ import re
 
 from pymatgen.core import Element
 
-from tc_common.cif import Block, CrystalError
+from tc_common.cif import NUMBER, Block, CrystalError, number
 
 TAG = "_chemical_formula_sum"
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?(?:\(\d+\))?")
 TOLERANCE = 0.02  # of each element's amount
 ROUNDING = 0.005  # of an amount that is given with two digits
+LARGEST_FORMULA = 1e6  # atoms; what is more is a mistake, or no number
+MASS_TOLERANCE = 0.15  # LiD is read as LiH, hydrogen of water is often not counted
+DENSITY_TAG = "_exptl_crystal_density_diffrn"
+WEIGHT_TAG = "_chemical_formula_weight"
 Amounts = dict[str, float]
 
 
@@ -26,6 +30,8 @@ def declared_formula(block: Block) -> tuple[Amounts, str]:
             element = "H" if token[1] in ("D", "T") else token[1]
             amounts[element] = amounts.get(element, 0.0) + float(token[2] or 1)
             position = token.end()
+    if sum(amounts.values()) > LARGEST_FORMULA:
+        return {}, text
     return {element: amount for element, amount in amounts.items() if amount}, text
 
 
@@ -65,3 +71,30 @@ def _check_units(block: Block, declared: Amounts, units: float) -> None:
             f"_cell_formula_units_Z is {z}, but the cell holds {units:.3g} formula units; "
             "give the right space group or all its operations"
         )
+
+
+def check_mass(block: Block, mass: float, density: float) -> None:
+    """Compare the mass of the cell (atomic mass units) and its density (g/cm³) with those that the file declares.
+
+    Raises:
+        CrystalError: they differ by more than 15 %; the formula's weight counts where the formula is not given.
+    """
+    said = _declared_number(block, DENSITY_TAG)
+    said = said / 1000 if said > 100 else said  # in kg/m³
+    if said and abs(density / said - 1) > MASS_TOLERANCE:
+        raise CrystalError(
+            f"{DENSITY_TAG} is {said:g}, but the atoms and the cell have {density:.3g} g/cm³; list all atoms and "
+            "symmetry operations, or mend the density"
+        )
+    whole = _declared_number(block, WEIGHT_TAG) * _declared_number(block, "_cell_formula_units_z")
+    if whole and not declared_formula(block)[0] and abs(mass / whole - 1) > MASS_TOLERANCE:
+        raise CrystalError(
+            f"{WEIGHT_TAG} and _cell_formula_units_Z give the cell {whole:g}, but the atoms listed have {mass:.4g}; "
+            "list all atoms and symmetry operations, or mend the weight"
+        )
+
+
+def _declared_number(block: Block, tag: str) -> float:
+    """Value of a tag that describes the crystal; 0 where it gives no plain number."""
+    text = block.one((tag,))[1]
+    return number(text, tag) if len(text) < 30 and NUMBER.fullmatch(text) else 0.0

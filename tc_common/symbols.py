@@ -12,7 +12,10 @@ from pymatgen.core import Element
 
 from tc_common.cif import CrystalError
 
-ELEMENTS = frozenset(element.symbol for element in Element if element.Z <= 103) - {"D", "T"}
+ELEMENTS = frozenset(element.symbol for element in Element if element.Z <= 99) - {
+    "D",
+    "T",
+}  # heavier ones were never seen
 HEAVY_HYDROGEN = ("D", "2H", "3H")
 CHARGE = r"(?:\d*\.?\d*[+-]|[+-]\d*\.?\d*|[+-]{2,4}|\((?:[IVX]+|\d*[+-]|[+-]\d)\)|\d{1,4})?"
 SYMBOL = re.compile(rf"(\d{{1,3}})?([A-Za-z]{{1,2}}){CHARGE}[A'*#]{{0,2}}")
@@ -92,11 +95,12 @@ def writes_capitals(symbols: Iterable[str]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def species_of_label(label: str, formula: frozenset[str]) -> tuple[tuple[str, float], ...]:
+def species_of_label(label: str, formula: frozenset[str], upper: bool = True) -> tuple[tuple[str, float], ...]:
     """Elements and amounts from an `_atom_site_label`, where no type symbol is given.
 
     Args:
         formula: elements of the declared formula, which decide between `CA` and `C`; may be empty.
+        upper: the file writes labels in capitals; else `HO1` beside `Nb1` may be hydrogen at O1 as well as holmium.
 
     Raises:
         CrystalError: it names no element, several, or one of two that cannot be told apart.
@@ -112,6 +116,8 @@ def species_of_label(label: str, formula: frozenset[str]) -> tuple[tuple[str, fl
         for element in _label_elements(label)
         if not formula or element in formula or (element == "D" and "H" in formula)
     ]
+    if not formula and not upper and len(candidates) == 1 and candidates[0] == label[:2].capitalize() != label[:2]:
+        candidates.append(label[0])
     if len(candidates) == 1:
         return ((candidates[0], 1.0),)
     reason = f"may be {' or '.join(candidates)}" if candidates else "names no one element"
@@ -142,6 +148,8 @@ def _is_site_name(tail: str) -> bool:
         return True  # a charge
     if any(mark in tail for mark in ",/+&;:") or re.search(r"-[A-Za-z]", tail):
         return False
+    if re.fullmatch(r"\d*O", tail):
+        return False  # `H2O`
     runs = re.findall(r"[A-Za-z]+", tail)
     if any(run in ("H", "D") or (len(run) > 1 and run[:2].capitalize() in ELEMENTS) for run in runs):
         return False

@@ -32,7 +32,8 @@ Floats = NDArray[np.float64]
 
 MOST_COMPARISONS = 5_000_000  # of products with operations of one rotation; Fm-3m needs 150,000
 MOST_OPERATIONS = 576  # three times those of Fm-3m; 3DSC lists up to 48
-# Of max |G|. Relaxed cells of 3DSC break the metric of their own operations by up to 0.062, wrong cells by 0.29.
+# Of the products of edges. Relaxed cells of 3DSC break the metric of their own operations by up to 0.062, wrong
+# cells by 0.29.
 METRIC_TOLERANCE = 0.1
 # Where a group is only named, the cell was refined in it: what differs is rounding.
 NAMED_METRIC_TOLERANCE = 0.02
@@ -59,9 +60,21 @@ class Operations:
     """How the file or the tables name the setting."""
 
     def metric_error(self, metric: Floats) -> float:
-        """Largest change of the metric G = M Mᵀ (angstrom²) by an operation, |RᵀGR − G|, over max |G|."""
+        """Largest change of the metric G = M Mᵀ (angstrom²) by an operation, |RᵀGR − G|ᵢⱼ over the lengths aᵢ aⱼ."""
         turned = self.rotations.transpose(0, 2, 1) @ metric @ self.rotations
-        return float(np.abs(turned - metric).max() / np.abs(metric).max())
+        lengths = np.sqrt(np.diag(metric))
+        return float(np.abs((turned - metric) / np.outer(lengths, lengths)).max())
+
+
+SYSTEMS = (
+    (2, "triclinic"),
+    (15, "monoclinic"),
+    (74, "orthorhombic"),
+    (142, "tetragonal"),
+    (194, "hexagonal"),
+    (230, "cubic"),
+)
+HEXAGONAL = ("hexagonal", "trigonal", "rhombohedral")  # words that programs use for one another
 
 
 def candidates(block: Block, metric: Floats) -> list[Operations]:
@@ -80,11 +93,24 @@ def candidates(block: Block, metric: Floats) -> list[Operations]:
         fitting = [each for each in named if each.metric_error(metric) <= NAMED_METRIC_TOLERANCE]
         if not fitting:
             raise CrystalError(_misfit(named[0].name))
+        _check_system(block, named[0].number)
         return fitting[:1] if _conventional(fitting) else fitting
     _check_agreement(block, listed, named)
+    _check_system(block, listed.number)
     if listed.metric_error(metric) > METRIC_TOLERANCE:
         raise CrystalError(_misfit("of its listed operations"))
     return [listed]
+
+
+def _check_system(block: Block, number: int) -> None:
+    """Refuse symmetry of another crystal system than the file declares; a few words of programs are not known."""
+    tag, declared = block.one(SYSTEM_TAGS)
+    said = "hexagonal" if declared.lower() in HEXAGONAL else declared.lower()
+    system = next(name for last, name in SYSTEMS if number <= last)
+    if number and said != system and said in [name for _, name in SYSTEMS]:
+        raise CrystalError(
+            f"{tag} is {declared[:20]}, but the symmetry given is {system}; give the right group or all its operations"
+        )
 
 
 def _misfit(name: str) -> str:
@@ -237,7 +263,10 @@ def _named(block: Block) -> list[Operations]:
     settings: list[gemmi.SpaceGroup] | None = None
     for _, name in block.known(NAME_TAGS):
         found = settings_named(name)
-        settings = [each for each in found if settings is None or each in settings] or list(found)
+        both = [each for each in found if settings is None or each in settings]
+        if settings and not both and found and found[0].number == settings[0].number:
+            raise CrystalError(f"its space group is {settings[0].xhm()} and {name[:40]!r}; keep the right one")
+        settings = both or settings
     number = _declared_number(block)
     if settings is None and number:
         settings = list(_of_number(number))
@@ -295,8 +324,7 @@ def settings_named(name: str) -> tuple[gemmi.SpaceGroup, ...]:
 
     Settings are told by `:1 :2 :H :R` (International Tables), `S Z H R` (ICSD) or words (`(origin choice 2)`).
     """
-    text = re.sub(r"[_~^$]|\((?=\d\))|(?<=\(\d)\)", "", " ".join(name[:80].split())).strip("'\" ")
-    base, code = _suffix(text)
+    base, code = _suffix(_typed(name))
     if base is None:
         return ()
     group = _find(base)
@@ -307,6 +335,16 @@ def settings_named(name: str) -> tuple[gemmi.SpaceGroup, ...]:
     if base[0] in "Hh":
         same = [each for each in same if each.ext != "R"]
     return tuple(_with_code(same, code, everywhere=True) if code else same)
+
+
+def setting_code(name: str) -> str:
+    """The setting that a symbol names expressly, such as the `2` of `F d -3 m :2`; empty if it names none."""
+    return _suffix(_typed(name))[1]
+
+
+def _typed(name: str) -> str:
+    """A symbol without what types its subscripts: `P 6_3/m`, `P6(3)/m`."""
+    return re.sub(r"[_~^$]|\((?=\d\))|(?<=\(\d)\)", "", " ".join(name[:80].split())).strip("'\" ")
 
 
 def _suffix(text: str) -> tuple[str | None, str]:
@@ -326,8 +364,10 @@ def _find(name: str) -> gemmi.SpaceGroup | None:
     if not name or not name.isascii():
         return None
     direct = gemmi.find_spacegroup_by_name(name)
-    if direct is not None or "/" not in name:
+    if direct is not None:
         return direct
+    if "/" not in name:
+        return _monoclinic(name)
     first = FULL_SYMBOL.search(name)
     kept = name[: first.end()] + FULL_SYMBOL.sub("", name[first.end() :]) if first else name
     short = gemmi.find_spacegroup_by_name(kept) or gemmi.find_spacegroup_by_name(FULL_SYMBOL.sub("", name))
@@ -427,7 +467,8 @@ def _check_agreement(block: Block, listed: Operations, named: list[Operations]) 
         )
     if not listed.number and named and len(listed.rotations) not in _orders(named[0]):
         raise CrystalError(f"the {len(listed.rotations)} symmetry operations listed are not those of group {number}")
-    express = block.known(HALL_TAGS) or any(re.search(r":\s*[12HR]$", name) for _, name in block.known(NAME_TAGS))
+    names = block.known(NAME_TAGS)
+    express = block.known(HALL_TAGS) or block.known(CODE_TAGS) or any(setting_code(name) for _, name in names)
     comparable = express and named and all(len(each.rotations) == len(listed.rotations) for each in named)
     if comparable and not any(_same(each, listed) for each in named):
         raise CrystalError(f"the symmetry operations listed are not those of the setting {named[0].name}; keep one")
@@ -471,7 +512,9 @@ def raise_lost(block: Block) -> None:
         )
     tag, system = block.one(SYSTEM_TAGS)
     declared = [tag for tag in (*NAME_TAGS, *NUMBER_TAGS, *OPERATION_TAGS, *HALL_TAGS) if tag in block.tags]
-    declared += [tag for tag in block.tags if tag.startswith(("_symmetry_equiv", "_space_group_symop"))]
+    declared += sorted(
+        tag for tag in block.tags if tag.startswith(("_symmetry_", "_space_group_")) and tag not in SYSTEM_TAGS
+    )
     if declared or system.lower() not in ("", "triclinic"):
         what = declared[0] if declared else tag
         raise CrystalError(f"its symmetry is missing ({what} says no group); give the space group or its operations")

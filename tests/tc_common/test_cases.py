@@ -84,3 +84,20 @@ def test_encodings_and_line_ends_make_no_difference(tmp_path: Path, encoding: st
     path = tmp_path / "a.cif"
     path.write_bytes(("# Müller, 20 °C\n" + MGB2).replace("\n", newline).encode(encoding))
     assert read_crystal(path).composition.as_dict() == {"Mg": 1, "B": 2}
+
+
+def test_empty_lines_without_a_data_block_cost_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "empty_lines.cif"
+    path.write_text("\n" * 490_000 + "x")
+    start = time.process_time()
+    with pytest.raises(CrystalError, match="no data_ block"):
+        read_crystal(path)
+    assert time.process_time() - start < 1
+
+
+def test_what_is_not_stated_is_a_remark(tmp_path: Path) -> None:
+    path = tmp_path / "a.cif"
+    bare = MGB2.partition("_symmetry")[0].replace("B2 Mg", "B Mg") + "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n"
+    path.write_text(bare + "_atom_site_fract_z\n_atom_site_occupancy\nMg1 0 0 0 ?\nB1 0.3333 0.6667 0.5 1\n")
+    remarks = " ".join(read_crystal(path).properties["remarks"])
+    assert "no symmetry is stated" in remarks and "occupancy is unknown (?) and was taken as 1 (1)" in remarks
