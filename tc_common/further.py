@@ -12,7 +12,7 @@ from tc_common.cli import log
 from tc_common.composition import ROUNDING, nearest_distance
 from tc_common.files import read_csv
 from tc_common.labels import ExtraLabels
-from tc_common.splits import OTHER_STRUCTURES, SPLITS, drawn, read_other_structures
+from tc_common.splits import OTHER_STRUCTURES, SPLITS, limited, read_other_structures
 
 # Other structures of validation and of test compositions, by the name in their files.
 OTHERS = {"val_other_structures": "val", "other_structures": "test"}
@@ -61,7 +61,7 @@ def _literature(splits: dict[str, pd.DataFrame], limit: int | None, labels: Extr
     if table["material_id"].isin(pd.concat([splits[name]["material_id"] for name in SPLITS])).any():
         log.info("the split files were made of the literature sample: no predictions of it")
         return table.iloc[:0]
-    table = drawn(table[table["pressure_GPa"] == 0].reset_index(drop=True), limit)
+    table = limited(table[table["pressure_GPa"] == 0].reset_index(drop=True), limit)
     table = table.assign(cif=[str(ROOT / cif) for cif in table["cif"]], split=_splits_of(table["formula"], splits))
     known = table["split"] == "train"
     if labels is not None:
