@@ -34,7 +34,7 @@ class PredictConfig:
     """What to predict, and with which model."""
 
     files: Positional[tuple[Path, ...]]
-    """CIF files, and folders of them."""
+    """CIF files and folders of them; a named file may also be POSCAR, extended XYZ or pymatgen JSON, or end in .gz."""
     model: ModelName = "alignn"
     """alignn (graph network), dinov3 (vision), or ensemble (weighted mean; fits trees first, which takes seconds)."""
     csv: Path | None = None

@@ -125,7 +125,7 @@ def test_a_crystal_without_a_finite_prediction_is_an_error(predictor: Predictor,
     class Broken:
         name = "broken"
 
-        def prepare(self, structure: object, material_id: str) -> None:
+        def prepare(self, structure: object) -> None:
             """Nothing."""
 
         def predict(self, prepared: object) -> Prediction:
