@@ -99,7 +99,7 @@ def species_of_label(label: str, formula: frozenset[str]) -> tuple[tuple[str, fl
         formula: elements of the declared formula, which decide between `CA` and `C`; may be empty.
 
     Raises:
-        CrystalError: it names no element, several, or one of two that cannot be told apart.
+        CrystalError: it names no element, several, or one of two that cannot be distinguished.
     """
     if VACANCY.fullmatch(label):
         return ()
