@@ -112,7 +112,7 @@ def _save(path: Path, graphs: list[CrystalGraph]) -> None:
 def _load(path: Path) -> list[CrystalGraph] | None:
     """The graphs, or None where there is no file or a damaged one (a zip keeps a checksum of every array)."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             columns = [np.split(stored[name], np.cumsum(stored[f"{name}_length"])[:-1]) for name in _NAMES]
     except FileNotFoundError:
         return None

@@ -169,7 +169,7 @@ def _composition(occupants: tuple[tuple[str, float], ...]) -> Composition:
 
 @lru_cache(maxsize=4096)
 def _electronegativity(occupants: tuple[tuple[str, float], ...]) -> float:
-    """What sites are sorted by, as in pymatgen's readings, so that a crystal's images stay as they were."""
+    """What sites are sorted by, as pymatgen does; sites of one value keep the order of the file."""
     mean = _composition(occupants).average_electroneg
     return mean if math.isfinite(mean) else 0.0
 

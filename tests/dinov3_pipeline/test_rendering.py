@@ -308,7 +308,7 @@ def test_atoms_of_equal_depth_are_painted_in_one_order_whatever_the_round_off(no
 GOLDEN = {
     "Nb3Sn-Cr3Si": ("d1116fc6347e423c30dce6126abb2dc6", "94b3745ce5677683a3e076b4179f261a"),
     "MgB2-AlB2": ("799470c09aa27a056e7f25bd8db82ef6", "7d5451de8f856d287dc98a1bb61ed44d"),
-    "YBa2Cu3O6.93-YBa2Cu3O7": ("30e2d4e685d405c83ba4316794a38988", "32c558a62af819bfc1079ec5f37fe73e"),
+    "YBa2Cu3O6.93-YBa2Cu3O7": ("30e2d4e685d405c83ba4316794a38988", "0c87e65a620103d5e25033012b873bc2"),
 }
 
 

@@ -1,7 +1,6 @@
 """Real-world faults: every file of tests/cases is read as written there, or refused with the reason given there."""
 
 import csv
-import io
 import time
 from itertools import product
 from pathlib import Path
@@ -13,7 +12,7 @@ from gat_pipeline.graphs import GraphOptions, build_graph
 from tc_common.crystals import CrystalError, read_crystal
 
 CASES = Path(__file__).parents[1] / "cases"
-ROWS = list(csv.DictReader(io.StringIO((CASES / "cif.csv").read_text(encoding="utf-8"))))
+ROWS = list(csv.DictReader((CASES / "cif.csv").read_text(encoding="utf-8").splitlines()))
 READ = [row for row in ROWS if row["formula"]]
 REFUSED = [row for row in ROWS if row["refusal"]]
 MGB2 = (
