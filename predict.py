@@ -34,12 +34,12 @@ class PredictConfig:
     """What to predict, and with which model."""
 
     files: Positional[tuple[Path, ...]]
-    """CIF files, and folders of them."""
+    """CIF files and folders of them; a named file may also be POSCAR, extended XYZ or pymatgen JSON, or end in .gz."""
     model: ModelName = "alignn"
     """alignn (graph network), dinov3 (vision), or ensemble (weighted mean; fits trees first, which takes seconds)."""
     csv: Path | None = None
     """Also write the rows to this table (Tc in K; percentiles from 0 to 1), whole or not at all."""
-    models_dir: Path = Path("models/3dsc")
+    models_dir: Path = Path(__file__).resolve().parent / "models/3dsc"
     """Folder of the shipped models."""
     device: str = "cpu"
     """auto, cpu, cuda, cuda:N or mps."""

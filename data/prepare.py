@@ -63,33 +63,31 @@ class PrepareConfig:
     """Flags of `python -m data.prepare`."""
 
     source: str = "sample"
-    """'sample' (shipped), '3dsc' (download), 'jarvis' (CSV files in data/raw/jarvis), or the path of a 3DSC archive,
-    of a folder holding 3DSC_MP.csv and cifs/, or of CSV files with material_id, tc and the CIF's text."""
+    """sample (shipped), 3dsc (download), jarvis (CSV files in data/raw/jarvis), or a path: a 3DSC archive, a folder
+    with 3DSC_MP.csv and cifs/, or CSV files with material_id, tc (K) and cif (text)."""
     out: Path = Path("data/processed")
-    """Folder for train.csv, val.csv, test.csv, other_structures.csv (or fold_00/ ...), materials.csv, ledger.csv and
-    report.json."""
+    """Folder for the split files (or fold_00/ ...), materials.csv, ledger.csv and report.json."""
     split: Split = "stratified"
-    """What is never in two splits: a composition ('stratified' by ranges of Tc with edges 0, 5, 15, 40 K), a set
-    of elements ('chemical-system'), or compositions connected by shared parent structures ('parent')."""
+    """What is never in two splits: a composition (stratified by ranges of Tc with edges 0, 5, 15, 40 K), a set of
+    elements (chemical-system), or compositions connected by a common parent structure (parent)."""
     seed: int = 42
-    """Seed of the division, 0 or more."""
+    """Seed of the division (>= 0)."""
     folds: int = 0
     """0: one division 70/15/15. 2 or more: so many folds, each tested once, with 15 % for validation."""
     repeats: int = 1
-    """How often the folds are drawn anew, 1 or more."""
+    """How often the folds are drawn anew (>= 1)."""
     structures: Structures = "draw"
-    """Structures of a composition to train on. One is chosen: smallest formula distance, then undoped, then the lowest
-    number of its database entry. 'draw': train.csv has the chosen ones, other_structures.csv all others, from which
-    the trainers draw. 'one': training compositions have the chosen one only. 'all': train.csv has all of them. The
-    division is the same; val.csv and test.csv always have the chosen ones, other_structures.csv their others."""
+    """Structures of training compositions: draw (train.csv has the chosen one of each, other_structures.csv the
+    others, from which the trainers draw), one (the chosen ones only), or all (train.csv has them all). The division is
+    the same, val.csv and test.csv have the chosen ones. How one is chosen: data/README.md."""
     tc_zero: Literal["keep", "drop"] = "keep"
     """What to do with materials measured and found not superconducting (Tc = 0 K)."""
     retracted: Literal["keep", "drop"] = "keep"
     """What to do with the 4 formulas of 3DSC whose measurement was retracted; kept ones are listed in the report."""
     limit: int | None = None
-    """Use this many formulas only (at least 3), taken at even steps through the list sorted by Tc."""
+    """Use only N formulas (>= 3), at even steps through the list sorted by Tc."""
     workers: int = usable_cores()
-    """Processes that read structures, 1 or more; the result does not depend on their number."""
+    """Processes that read structures (>= 1); the result does not depend on their number."""
     sha256: str | None = None
     """Hex sha256 that the downloaded archive must have, instead of the pinned fingerprint of its CIFs."""
     url: str | None = None

@@ -1,4 +1,4 @@
-"""The atoms that a CIF lists, their images under symmetry, and the sites that these share.
+"""The atoms that a CIF lists, their images under symmetry, and the sites that they occupy.
 
 Legend: A listed atoms, O operations, N images in the cell.
 """
@@ -82,7 +82,7 @@ def listed_atoms(block: Block) -> Atoms:
     if rows > LARGEST_CELL_SITES:
         raise CrystalError(f"lists {rows} atoms; at most {LARGEST_CELL_SITES} are read")
     if len({(block.loops[tag], len(block.column(tag))) for tag in COORDINATE_TAGS}) > 1:
-        raise CrystalError("_atom_site_fract_x, _y and _z do not stand in one loop")
+        raise CrystalError("_atom_site_fract_x, _y and _z are not in one loop")
     _check_hydrogen(block)
     kinds = [
         _occupied(found, occupancy)

@@ -176,7 +176,7 @@ def _measured(text: str) -> str:
 
 
 def _document(text: str) -> cif.Document:
-    """What gemmi reads; characters beyond ASCII are marked by their code, so that they can be told later."""
+    """What gemmi reads; characters beyond ASCII are marked by their code, so that they can be named later."""
     marked = text if text.isascii() else FOREIGN.sub(lambda found: f"<U+{ord(found.group()):04X}>", text)
     try:
         document = cif.read_string(marked)

@@ -1,6 +1,6 @@
 """Crystals are read here and nowhere else: what the file says, checked against itself and against physics.
 
-`cif` reads the text, `symbols` and `atoms` what is listed, `symmetry` its operations, `sites` what shares a site. A
+`cif` reads the text, `symbols` and `atoms` what is listed, `symmetry` its operations, `sites` what is on one site. A
 file whose parts contradict each other is refused with one line; what was altered is a remark, in
 `structure.properties["remarks"]`.
 """
@@ -49,7 +49,7 @@ MAGNETIC_TAGS = ("_space_group_symop_magn", "_space_group_magn", "_atom_site_mom
 def read_crystal(path: Path) -> Structure:
     """Read one structure; sites with several elements or vacancies keep their occupancies.
 
-    CIF, POSCAR, extended XYZ and pymatgen's JSON are told by the file's name, or by its content where the name says
+    CIF, POSCAR, extended XYZ and pymatgen's JSON are recognised by the name, or by the content where the name says
     nothing; `.gz` is unpacked.
 
     Raises:
@@ -173,7 +173,7 @@ def _composition(occupants: tuple[tuple[str, float], ...]) -> Composition:
 
 @lru_cache(maxsize=4096)
 def _electronegativity(occupants: tuple[tuple[str, float], ...]) -> float:
-    """What sites are sorted by, as in pymatgen's readings, so that a crystal's images stay as they were."""
+    """What sites are sorted by, as pymatgen does; sites of one value keep the order of the file."""
     mean = _composition(occupants).average_electroneg
     return mean if math.isfinite(mean) else 0.0
 

@@ -103,7 +103,7 @@ def species_of_label(label: str, formula: frozenset[str], upper: bool = True) ->
         upper: the file writes labels in capitals; else `HO1` beside `Nb1` may be hydrogen at O1 as well as holmium.
 
     Raises:
-        CrystalError: it names no element, several, or one of two that cannot be told apart.
+        CrystalError: it names no element, several, or one of two that cannot be distinguished.
     """
     if VACANCY.fullmatch(label):
         return ()

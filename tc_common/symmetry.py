@@ -291,7 +291,7 @@ def _from_gemmi(group: gemmi.GroupOps, number: int, name: str) -> Operations:
 
 
 def _hall(block: Block) -> Operations | None:
-    """Operations of the Hall symbol, if there is one; an unreadable one beside a list of operations is passed over."""
+    """Operations of the Hall symbol, if there is one; an unreadable one is ignored where operations are listed."""
     tag, symbol = block.one(HALL_TAGS)
     if not tag:
         return None
@@ -322,7 +322,7 @@ def hall_operations(symbol: str) -> Operations:
 def settings_named(name: str) -> tuple[gemmi.SpaceGroup, ...]:
     """Settings that a Hermann-Mauguin symbol may mean, the conventional one first; empty if it is not known.
 
-    Settings are told by `:1 :2 :H :R` (International Tables), `S Z H R` (ICSD) or words (`(origin choice 2)`).
+    Settings are named by `:1 :2 :H :R` (International Tables), `S Z H R` (ICSD) or words (`(origin choice 2)`).
     """
     base, code = _suffix(_typed(name))
     if base is None:

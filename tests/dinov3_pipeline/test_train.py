@@ -111,7 +111,7 @@ def test_the_linear_probe_sees_each_image_once_ever(
     probe = replace(config, tune="head", views_per_epoch=None, epochs=3)
     main(probe)
     first = read_predictions(config.results_dir / "dinov3_predictions.csv")
-    monkeypatch.setattr(features_module, "_compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(features_module, "_compute_features", lambda *_: pytest.fail("computed again"))
     main(replace(probe, models_dir=config.models_dir / "again"))
     again = read_predictions(config.results_dir / "dinov3_predictions.csv")
     pd.testing.assert_frame_equal(first, again)
