@@ -22,10 +22,6 @@ LEAST_FREE_GB, LEAST_MEMORY_GB = 5.0, 3.0
 INSTALL = "install it with: make setup"
 
 
-class CheckFailed(Exception):
-    """Something needed does not work; says what and how to mend it."""
-
-
 class Missing(Exception):
     """Something optional is not there; says what it is for and how to add it."""
 
@@ -38,14 +34,7 @@ def passes(name: str, check: Callable[[], str]) -> bool:
         status, text = "missing", str(missing)
     except ImportError as error:
         status, text = "FAIL", f"{error}; {INSTALL}"
-    except (
-        CheckFailed,
-        OSError,
-        ValueError,
-        RuntimeError,
-        AttributeError,
-        TypeError,
-    ) as error:  # UserError: ValueError
+    except (OSError, ValueError, RuntimeError, AttributeError, TypeError) as error:  # a UserError is a ValueError
         status, text = "FAIL", str(error) or type(error).__name__
     print(f"{status:8}{name:13} {' '.join(text.split())}", flush=True)
     return status != "FAIL"
@@ -54,7 +43,7 @@ def passes(name: str, check: Callable[[], str]) -> bool:
 def python() -> str:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] not in ((3, 10), (3, 11)):  # what the pinned libraries are built for
-        raise CheckFailed(f"{version}; use 3.10 or 3.11: make setup PYTHON=/path/to/python3.11")
+        raise RuntimeError(f"{version}; use 3.10 or 3.11: make setup PYTHON=/path/to/python3.11")
     return f"{version} ({sys.platform})"
 
 
@@ -65,7 +54,7 @@ def libraries() -> str:
     installed = {entry.metadata["Name"].lower(): entry.version for entry in metadata.distributions()}
     absent = [name for name in pins if name not in installed and name != "dgl"]
     if absent:
-        raise CheckFailed(f"not installed: {', '.join(absent)}; {INSTALL}")
+        raise RuntimeError(f"not installed: {', '.join(absent)}; {INSTALL}")
     others = [
         f"{name} {installed[name]} (pinned: {' or '.join(versions)})"
         for name, versions in pins.items()
@@ -120,7 +109,7 @@ def graph() -> str:
 
     made, mixture = example(), 0.925 * cgcnn_table()[57] + 0.075 * cgcnn_table()[38]
     if abs(made.atom_features - mixture).max(axis=1).min() > 1e-6:
-        raise CheckFailed("no site has the features of 0.925 La + 0.075 Sr")
+        raise RuntimeError("no site has the features of 0.925 La + 0.075 Sr")
     return f"{len(made.atom_features)} atoms, {len(made.source)} bonds, {made.angles} angles; mixed sites are mixtures"
 
 
@@ -137,7 +126,7 @@ def features(engine: Any) -> Any:
 
 def torch_engine() -> str:
     if not (made := features("torch")).isfinite().all():
-        raise CheckFailed("the forward pass is not finite")
+        raise RuntimeError("the forward pass is not finite")
     return f"forward pass of {made.shape[1]} features"
 
 
@@ -145,7 +134,7 @@ def dgl_engine() -> str:
     if util.find_spec("dgl") is None or util.find_spec("alignn") is None:
         raise Missing(f"dgl or alignn, which only --engine dgl needs (Python 3.10 or 3.11); {INSTALL}")
     if (difference := float((features("dgl") - features("torch")).abs().max())) > 1e-5:
-        raise CheckFailed(f"differs from engine torch by {difference:.1e}, more than rounding")
+        raise RuntimeError(f"differs from engine torch by {difference:.1e}, more than rounding")
     return f"differs from engine torch by {difference:.1e}"
 
 
@@ -166,7 +155,7 @@ def pretrained() -> str:
 
     weights = read_weights(SHIPPED, f"pretrained:{SHIPPED.stem}")
     if read_card(SHIPPED).get("sha256", "")[:12] != weights.origin.rpartition("@")[2]:
-        raise CheckFailed(f"{SHIPPED} is not the file that its card describes; fetch it again: git checkout models")
+        raise RuntimeError(f"{SHIPPED} is not the file that its card describes; fetch it again: git checkout models")
     return f"{weights.origin}, {sum(parameter.numel() for parameter in model_of(weights).parameters()):,} parameters"
 
 
@@ -206,17 +195,14 @@ def downloads() -> str:
     return found(paths, "published ALIGNN weights, each fetched by the first --init that names it")
 
 
-def splits() -> str:
-    return found([ROOT / "data/processed/train.csv"], "python -m data.prepare --source sample (or 3dsc)")
-
-
-def images() -> str:
-    return found([ROOT / "data/images/image_metadata.csv"], "for the vision pipeline: python render_images.py")
+def data() -> str:
+    needed = [ROOT / "data/processed/train.csv", ROOT / "data/images/image_metadata.csv"]
+    return found(needed, "python -m data.prepare --source sample (or 3dsc), then python render_images.py for vision")
 
 
 CHECKS = (
     python, libraries, device, memory, disk, renderer, graph, torch_engine, dgl_engine, vision, pretrained, shipped,
-    hub_cache, downloads, splits, images,
+    hub_cache, downloads, data,
 )  # fmt: skip
 
 

@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from data.families import family
 from data.reading import Facts
@@ -177,18 +180,14 @@ def parent_groups(rows: pd.DataFrame) -> dict[str, str]:
 
     Compositions are connected that share a parent, through any of their structures: those not chosen, too.
     """
-    leader: dict[str, str] = {}
-
-    def find(node: str) -> str:
-        while leader.setdefault(node, node) != node:
-            leader[node] = leader[leader[node]]
-            node = leader[node]
-        return node
-
-    for key, parent in rows[rows["key"] != ""][["key", "parent"]].drop_duplicates().itertuples(index=False):
-        a, b = sorted((find(f"composition {key}"), find(f"parent {parent}" if parent else f"composition {key}")))
-        leader[b] = a
-    return {str(key): find(f"composition {key}") for key in rows["key"].unique() if key}
+    pairs = rows.loc[rows["key"] != "", ["key", "parent"]].drop_duplicates()
+    compositions = "composition " + pairs["key"]
+    parents = ("parent " + pairs["parent"]).where(pairs["parent"] != "", compositions)
+    numbers, names = pd.factorize(pd.concat([compositions, parents]), sort=True)
+    edges = coo_array((np.ones(len(pairs)), numbers.reshape(2, -1)), shape=(len(names), len(names)))
+    component = connected_components(edges, directed=False)[1]
+    first = pd.Series(names).groupby(component).first().to_numpy()
+    return dict(zip(pairs["key"], first[component[numbers[: len(pairs)]]], strict=True))
 
 
 # Rows of 3DSC whose measurement was withdrawn by its authors.

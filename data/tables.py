@@ -64,7 +64,7 @@ def rows_3dsc(folder: Path) -> pd.DataFrame:
     return _rows(
         table.assign(material_id=stems, formula=table["formula_sc"], mp_id=mp_id, parent=mp_id),
         doped=names.str.contains("synth_doped", regex=False),
-        cif=table["cif"].map(lambda text: _inside(folder / "cifs", text, text.rsplit("/", 1)[-1])),
+        cif=table["cif"].map(lambda text: _inside(folder / "cifs", text)),
     )
 
 
@@ -74,7 +74,7 @@ def rows_sample(folder: Path) -> pd.DataFrame:
     return _rows(
         table.assign(mp_id="", parent=table["prototype"]),
         doped=table["doped"].str.lower().isin(("1", "true", "yes")),
-        cif=table["cif"].map(lambda text: _inside(folder / "cifs", text, text.rsplit("/", 1)[-1])),
+        cif=table["cif"].map(lambda text: _inside(folder / "cifs", text)),
     )
 
 
@@ -108,8 +108,9 @@ def _rows(table: pd.DataFrame, doped: pd.Series, cif: pd.Series, formula_in_stru
     return rows[list(ROW_COLUMNS)].sort_values(["material_id", "row"], ignore_index=True)
 
 
-def _inside(folder: Path, text: str, name: str) -> str:
+def _inside(folder: Path, text: str) -> str:
     """Path of a CIF in `folder`; empty where the table's text would lead out of it."""
+    name = text.rsplit("/", 1)[-1]
     climbs = ".." in text.split("/") or "\\" in text or "\0" in text
     return "" if climbs or not name.endswith(".cif") else str(folder / name)
 

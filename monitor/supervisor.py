@@ -105,10 +105,7 @@ class Supervisor:
             self.last = sample
         if self.steps_at_start is None and "total" in sample.note:
             self.steps_at_start, self.unproved = sample.total_steps, None
-        slow = self.judge.slowness(sample)
-        if slow:
-            self.log.decide("slow", slow)
-        self.log.see_sample(child.pid, sample, self.judge.usual_seconds_per_step())
+        log_sample(sample, self.judge, self.log, child.pid)
         known = sample if sample.note or self.last is None else replace(sample, note=self.last.note)
         self.display.draw(known, self.judge.usual_seconds_per_step(), self.restarts, self.log.recent, child.lines)
 
@@ -247,18 +244,17 @@ def watch(pid: int, config: MonitorConfig, log: EventLog, stop: StopRequest) -> 
         except psutil.NoSuchProcess:
             log.decide("end", f"pid {pid} has ended")
             return 0
-        _report(sample, judge, log, time.monotonic() - started, pid)
+        log_sample(sample, judge, log, pid)
+        if shortage := judge.confirmed_shortage(sample, time.monotonic() - started):
+            judge.forget_shortage()
+            log.decide("shortage", f"{shortage} (watching only)")
         display.draw(sample, judge.usual_seconds_per_step(), 0, log.recent, ())
         time.sleep(config.interval_seconds)
     return 128 + stop.number
 
 
-def _report(sample: Sample, judge: Judge, log: EventLog, seconds_since_start: float, pid: int) -> None:
+def log_sample(sample: Sample, judge: Judge, log: EventLog, pid: int) -> None:
+    """Note a sample, and that its steps are slow where they are."""
     log.see_sample(pid, sample, judge.usual_seconds_per_step())
-    shortage = judge.confirmed_shortage(sample, seconds_since_start)
-    if shortage:
-        judge.forget_shortage()
-        log.decide("shortage", f"{shortage} (watching only)")
-    slow = judge.slowness(sample)
-    if slow:
+    if slow := judge.slowness(sample):
         log.decide("slow", slow)

@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from tc_common.composition import element_fractions
@@ -25,6 +24,7 @@ from tc_common.model_files import read_tensors
 
 Array = NDArray[np.float64]
 FAR, VERY_FAR = 0.95, 0.99
+ROWS_AT_ONCE = 500
 NAMES = ("vectors", "mean", "std", "composition_nearest", "graph_nearest")
 
 
@@ -103,8 +103,12 @@ def training_tensors(formulas: list[str], vectors: NDArray[np.float32]) -> dict[
 
 def nearest_other(points: Array, metric: str) -> Array:
     """Distance (n,) of each point to the nearest of the others."""
-    found = NearestNeighbors(n_neighbors=1, metric=metric, algorithm="ball_tree").fit(points).kneighbors()
-    nearest: Array = found[0][:, 0]
+    nearest = np.empty(len(points))
+    for start in range(0, len(points), ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(points)))
+        matrix = cdist(points[rows], points, metric)
+        matrix[np.arange(len(rows)), rows] = np.inf
+        nearest[rows] = matrix.min(axis=1)
     return nearest
 
 
