@@ -101,7 +101,7 @@ class Block:
 
     def known(self, tags: tuple[str, ...]) -> list[tuple[str, str]]:
         """Tags with their values, less those that say unknown (`?`) or not applicable (`.`)."""
-        pairs = [(tag, value.strip()) for tag in tags for value in self.values.get(tag, ())]
+        pairs = [(tag, value.strip()) for tag in tags if tag in self.values for value in self.values[tag]]
         return [(tag, value) for tag, value in pairs if value not in ("?", ".", "")]
 
     def number(self, tag: str) -> float:

@@ -97,7 +97,10 @@ def test_empty_lines_without_a_data_block_cost_no_time(tmp_path: Path) -> None:
 
 def test_what_is_not_stated_is_a_remark(tmp_path: Path) -> None:
     path = tmp_path / "a.cif"
-    bare = MGB2.partition("_symmetry")[0].replace("B2 Mg", "B Mg") + "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n"
+    bare = (
+        MGB2.partition("_symmetry")[0].replace("B2 Mg", "B Mg")
+        + "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n"
+    )
     path.write_text(bare + "_atom_site_fract_z\n_atom_site_occupancy\nMg1 0 0 0 ?\nB1 0.3333 0.6667 0.5 1\n")
     remarks = " ".join(read_crystal(path).properties["remarks"])
     assert "no symmetry is stated" in remarks and "occupancy is unknown (?) and was taken as 1 (1)" in remarks
