@@ -5,9 +5,7 @@ alternatives of one atom (a mixed site, or an oxygen that sits left or right), a
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise, product
 
 import numpy as np
@@ -114,18 +112,13 @@ def _apart(found: Floats, matrix: Floats) -> Floats:
 
 def volume_and_spacings(matrix: Floats) -> tuple[float, list[float]]:
     """Volume of a cell (Å³) and the distances of its (100), (010) and (001) planes (Å)."""
-    return _volume_and_spacings(tuple(matrix.ravel().tolist()))
-
-
-@lru_cache(maxsize=16)  # of one crystal it is asked for three times
-def _volume_and_spacings(lattice: tuple[float, ...]) -> tuple[float, list[float]]:
-    a, b, c = lattice[:3], lattice[3:6], lattice[6:]
+    a, b, c = matrix.tolist()
     normals = [_cross(b, c), _cross(c, a), _cross(a, b)]
     volume_A3 = abs(sum(x * y for x, y in zip(a, normals[0], strict=True)))
     return volume_A3, [volume_A3 / math.hypot(*normal) if any(normal) else 0.0 for normal in normals]
 
 
-def _cross(one: Sequence[float], other: Sequence[float]) -> list[float]:
+def _cross(one: list[float], other: list[float]) -> list[float]:
     (a, b, c), (x, y, z) = one, other
     return [b * z - c * y, c * x - a * z, a * y - b * x]
 
