@@ -20,6 +20,7 @@ from tc_common.cif import (
     NUMBER_TAGS,
     OPERATION_TAGS,
     SYSTEM_TAGS,
+    TRANSFORM_TAG,
     Block,
     CrystalError,
 )
@@ -47,14 +48,7 @@ NAMED_METRIC_TOLERANCE = 0.02
 TERM = re.compile(r"([+-]?)(?:(\d{1,2})?\*?([xyz])|(\d{1,6})/(\d{1,6})|(\d{0,3}\.\d{1,12}|\d{1,3}\.?))")
 
 
-SYSTEMS = (
-    (2, "triclinic"),
-    (15, "monoclinic"),
-    (74, "orthorhombic"),
-    (142, "tetragonal"),
-    (194, "hexagonal"),
-    (230, "cubic"),
-)
+SYSTEMS = {2: "triclinic", 15: "monoclinic", 74: "orthorhombic", 142: "tetragonal", 194: "hexagonal", 230: "cubic"}
 HEXAGONAL = ("hexagonal", "trigonal", "rhombohedral")  # words that programs use for one another
 
 
@@ -70,6 +64,7 @@ def candidates(block: Block, metric: Floats) -> list[Operations]:
     listed = _listed(block)
     named = _named(block)
     if listed is None:
+        _check_axes(block)
         _check_not_lost(block, named)
         fitting = [each for each in named if each.metric_error(metric) <= NAMED_METRIC_TOLERANCE]
         if not fitting:
@@ -83,12 +78,19 @@ def candidates(block: Block, metric: Floats) -> list[Operations]:
     return [listed]
 
 
+def _check_axes(block: Block) -> None:
+    """Refuse a named group in axes of its own, which only a list of operations tells."""
+    tag, axes = block.one((TRANSFORM_TAG,))
+    if "".join(axes.split()) not in ("", "a,b,c", "a,b,c;0,0,0"):
+        raise CrystalError(f"{tag} is {axes[:30]!r}, no setting of the tables; list the symmetry operations")
+
+
 def _check_system(block: Block, number: int) -> None:
     """Refuse symmetry of another crystal system than the file declares; a few words of programs are not known."""
     tag, declared = block.one(SYSTEM_TAGS)
     said = "hexagonal" if declared.lower() in HEXAGONAL else declared.lower()
-    system = next(name for last, name in SYSTEMS if number <= last)
-    if number and said != system and said in [name for _, name in SYSTEMS]:
+    system = next(name for last, name in SYSTEMS.items() if number <= last)
+    if number and said != system and said in SYSTEMS.values():
         raise CrystalError(
             f"{tag} is {declared[:20]}, but the symmetry given is {system}; give the right group or all its operations"
         )
