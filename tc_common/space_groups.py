@@ -156,7 +156,7 @@ def hall_operations(symbol: str) -> Operations:
         raise CrystalError(f"Hall symbol {symbol[:40]!r} cannot be read; list the symmetry operations") from error
 
 
-# ---- settings by their names ----
+# ---- settings by their names -------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1024)
