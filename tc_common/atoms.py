@@ -3,7 +3,6 @@
 Legend: A listed atoms, O operations, N images in the cell.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,21 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tc_common.cif import COORDINATE_TAGS, LONGEST_VALUE, MULTIPLICITY_TAGS, Block, CrystalError, numbers
-from tc_common.formula import declared_formula
+from tc_common.declared import declared_formula
 from tc_common.symbols import element_of_label, species, species_of_label, writes_capitals
-from tc_common.symmetry import Operations
 
 Floats = NDArray[np.float64]
 
 LARGEST_CELL_SITES = 2_000  # sites after symmetry; 3DSC has up to 240
-MOST_IMAGES = 200_000  # listed atoms times operations, most of which coincide; unfolded in 0.2 s
 # Occupancies that a CIF rounds to 0.34 + 0.67 still share one full site; more is a mistake.
 OCCUPANCY_TOLERANCE = 1.02
-# Images of one atom that come so close are one atom on a special position, written with few digits (0.333).
-SAME_ATOM_A = 0.05
-SNAPPED_A = 5e-4  # what is moved further than this is mentioned
-# The H2 molecule, the shortest bond there is, measures 0.74 Å.
-SHORTEST_DISTANCE_A = 0.5
 LARGEST_COORDINATE = 10.0
 LIST_ALL = "give the right space group or all its operations"
 
@@ -49,20 +41,6 @@ class Atoms:
     wyckoff: list[str]
     """Declared letters of the Wyckoff positions; empty if not given."""
     remarks: list[str]
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """Every atom of the cell, once for each listed atom that it is an image of."""
-
-    frac: Floats
-    """(N, 3), in [0, 1)"""
-    atom: NDArray[np.int64]
-    """(N,) index of the listed atom"""
-    count: NDArray[np.int64]
-    """(A,) images of each listed atom"""
-    moved_A: float
-    """The furthest that an atom was moved to its special position."""
 
 
 # ---- what is listed ----------------------------------------------------------------------------------------------
@@ -243,91 +221,26 @@ def _label_remarks(block: Block, rows: int) -> list[str]:
     return strange[:3] if len(strange) < rows else []
 
 
-# ---- what symmetry makes of it -----------------------------------------------------------------------------------
-
-
-def unfold(atoms: Atoms, operations: Operations, matrix: Floats) -> Images:
-    """All images of the listed atoms in the cell; those of one atom closer than `SAME_ATOM_A` are one.
-
-    Args:
-        matrix: (3, 3) lattice vectors as rows, angstrom.
-
-    Raises:
-        CrystalError: more than `LARGEST_CELL_SITES`.
-    """
-    size = len(atoms.frac) * len(operations.rotations)
-    if size > MOST_IMAGES:
-        raise CrystalError(f"up to {size} atoms in the cell; at most {MOST_IMAGES} are unfolded")
-    frac, stabilisers, moved_A = _special_positions(atoms.frac, operations, matrix)
-    images = wrapped((operations.rotations @ frac.T).transpose(2, 0, 1) + operations.translations)
-    distinct = [each[first] for each, first in zip(images, _first_of_each(images), strict=True)]
-    if any(len(each) * order != images.shape[1] for each, order in zip(distinct, stabilisers.tolist(), strict=True)):
-        distinct = [_apart(each, matrix) for each in distinct]
-    found, count = np.concatenate(distinct), np.array([len(each) for each in distinct])
-    if len(found) > LARGEST_CELL_SITES:
-        raise CrystalError(f"{len(found)} sites; between 1 and {LARGEST_CELL_SITES} can be used")
-    return Images(found, np.repeat(np.arange(len(count)), count), count, moved_A)
-
-
-def wrapped(frac: Floats) -> Floats:
-    """Coordinates in [0, 1), free of rounding at the border."""
-    frac = frac % 1.0
-    return np.where(frac > 1 - 1e-9, 0.0, frac)
-
-
-def _special_positions(
-    frac: Floats, operations: Operations, matrix: Floats
-) -> tuple[Floats, NDArray[np.int64], float]:
-    """Every atom at the mean of those of its images that coincide with it.
-
-    Returns:
-        (A, 3), the number of operations that leave each atom in place (A,), and the furthest move in angstrom.
-    """
-    moves = (operations.rotations @ frac.T).transpose(2, 0, 1) + operations.translations - frac[:, None]
-    moves -= np.rint(moves)
-    cartesian = moves @ matrix
-    here = np.einsum("aoi,aoi->ao", cartesian, cartesian) < SAME_ATOM_A**2
-    stabilisers = here.sum(axis=1)
-    shift = (here[:, None] @ moves)[:, 0] / stabilisers[:, None]
-    return frac + shift, stabilisers, math.sqrt(((shift @ matrix) ** 2).sum(axis=1).max())
-
-
-def _first_of_each(images: Floats) -> list[list[int]]:
-    """Which of the images (A, O, 3) of each atom are the first at their place, to a millionth of the cell."""
-    grid = np.rint(images * 1e6).astype(np.int64) % 1_000_000
-    keys = (grid[..., 0] * 1_000_003 + grid[..., 1]) * 1_000_003 + grid[..., 2]
-    last = images.shape[1] - 1
-    return [sorted({key: last - n for n, key in enumerate(reversed(row))}.values()) for row in keys.tolist()]
-
-
-def _apart(found: Floats, matrix: Floats) -> Floats:
-    """Images of one atom (O, 3) without those that nearly coincide: the operations are written with few digits."""
-    keep: list[int] = []
-    for n, image in enumerate(found):
-        apart = found[keep] - image
-        apart -= np.rint(apart)
-        if not keep or ((apart @ matrix) ** 2).sum(axis=1).min() >= SAME_ATOM_A**2:
-            keep.append(n)
-    return found[keep]
-
-
-def check_multiplicity(atoms: Atoms, images: Images, operations: Operations) -> None:
+def check_multiplicity(atoms: Atoms, count: NDArray[np.int64], order: int) -> None:
     """Refuse other numbers of images, or other site symmetries, than the file declares.
 
     Some programs write the order of the site's symmetry under the name of the multiplicity; both are understood.
 
+    Args:
+        count: (A,) images of each atom; order: number of operations.
+
     Raises:
         CrystalError: an atom has another number of images, or lies on a Wyckoff position that P 1 does not have.
     """
-    orders = len(operations.rotations) // images.count
+    orders = order // count
     said = atoms.multiplicity
-    if said and not _agree(said, images.count) and not _agree(said, orders):
-        row = next(n for n, each in enumerate(said) if each != images.count[n])
+    if said and not _agree(said, count) and not _agree(said, orders):
+        row = next(n for n, each in enumerate(said) if each != count[n])
         reason = f"_atom_site_symmetry_multiplicity of atom {row + 1} is {said[row]}, but"
-        raise CrystalError(f"{reason} its symmetry gives it {images.count[row]} images; {LIST_ALL}")
+        raise CrystalError(f"{reason} its symmetry gives it {count[row]} images; {LIST_ALL}")
     if atoms.order and not _agree(atoms.order, orders):
         raise CrystalError(f"_atom_site_site_symmetry_order is not that of the symmetry given; {LIST_ALL}")
-    if len(operations.rotations) == 1 and any(letter not in ("a", "1a", ".", "?") for letter in atoms.wyckoff):
+    if order == 1 and any(letter not in ("a", "1a", ".", "?") for letter in atoms.wyckoff):
         raise CrystalError(f"_atom_site_Wyckoff_symbol names positions that P 1 does not have; {LIST_ALL}")
 
 

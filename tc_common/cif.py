@@ -38,6 +38,7 @@ NUMBER_TAGS = ("_space_group_it_number", "_symmetry_int_tables_number", "_symmet
 HALL_TAGS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
 CODE_TAGS = ("_space_group_it_coordinate_system_code", "_symmetry_it_coordinate_system_code")
 SYSTEM_TAGS = ("_space_group_crystal_system", "_symmetry_cell_setting", "_symmetry_crystal_system")
+TRANSFORM_TAG = "_space_group_transform_pp_abc"
 OPERATION_TAGS = (
     "_space_group_symop_operation_xyz",
     "_symmetry_equiv_pos_as_xyz",
@@ -56,6 +57,7 @@ SIGNIFICANT = frozenset(
         "_chemical_formula_weight",
         "_exptl_crystal_density_diffrn",
         "_space_group_name_h-m_ref",
+        TRANSFORM_TAG,
         "_atom_site_label",
         "_atom_site_type_symbol",
         "_atom_site_occupancy",
@@ -101,7 +103,7 @@ class Block:
 
     def known(self, tags: tuple[str, ...]) -> list[tuple[str, str]]:
         """Tags with their values, less those that say unknown (`?`) or not applicable (`.`)."""
-        pairs = [(tag, value.strip()) for tag in tags for value in self.values.get(tag, ())]
+        pairs = [(tag, value.strip()) for tag in tags if tag in self.values for value in self.values[tag]]
         return [(tag, value) for tag, value in pairs if value not in ("?", ".", "")]
 
     def number(self, tag: str) -> float:

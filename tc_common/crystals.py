@@ -1,6 +1,6 @@
 """Crystals are read here and nowhere else: what the file says, checked against itself and against physics.
 
-`cif` reads the text, `symbols` and `atoms` what is listed, `symmetry` its operations, `sites` what is on one site. A
+`cif` reads the text, `symbols` and `atoms` what is listed, `symmetry` its operations, `sites` what the cell holds. A
 file whose parts contradict each other is refused with one line; what was altered is a remark, in
 `structure.properties["remarks"]`.
 """
@@ -14,20 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Composition, DummySpecies, Element, Lattice, Species, Structure
 
-from tc_common.atoms import (
-    LARGEST_CELL_SITES,
+from tc_common.atoms import LARGEST_CELL_SITES, Atoms, check_multiplicity, listed_atoms
+from tc_common.cif import CELL_TAGS, SIGNIFICANT, SYMMETRY_TAGS, Block, CrystalError, crystal_block
+from tc_common.declared import check_formula, check_mass, check_volume
+from tc_common.formats import load
+from tc_common.sites import (
     SHORTEST_DISTANCE_A,
     SNAPPED_A,
-    Atoms,
-    check_multiplicity,
-    listed_atoms,
+    WHOLE,
+    close_pairs,
+    kept_sites,
+    merge,
+    sites_of,
     unfold,
+    volume_and_spacings,
 )
-from tc_common.cif import CELL_TAGS, SIGNIFICANT, SYMMETRY_TAGS, Block, CrystalError, crystal_block, number
-from tc_common.formats import load
-from tc_common.formula import check_formula, check_mass
-from tc_common.sites import WHOLE, close_pairs, kept_sites, merge, sites_of, volume_and_spacings
-from tc_common.symmetry import Operations, candidates
+from tc_common.space_groups import Operations
+from tc_common.symmetry import candidates
 
 __all__ = ["CrystalError", "check_crystal", "checked_structure", "parse_crystal", "read_crystal"]
 
@@ -39,7 +42,6 @@ Floats = NDArray[np.float64]
 VOLUME_PER_ATOM_A3 = (1.0, 150.0)
 LARGEST_DENSITY_G_CM3 = 25.0  # osmium has 22.6, the densest of 3DSC 22.8
 LEAST_FILLED = 0.2  # of the fullest site; every structure of 3DSC has full ones
-VOLUME_TOLERANCE = 0.01
 LONGEST_CELL_A = 1_000.0
 GRAMS_PER_CM3 = 1.66053907  # one atomic mass unit in 1 Å³
 
@@ -141,7 +143,7 @@ def _build(block: Block, lattice: Lattice, atoms: Atoms, operations: Operations)
     images = unfold(atoms, operations, matrix)
     frac, species, remarks = sites_of(atoms, images, matrix)
     if WHOLE not in remarks:
-        check_multiplicity(atoms, images, operations)
+        check_multiplicity(atoms, images.count, len(operations.rotations))
     if images.moved_A > SNAPPED_A:
         remarks.append(f"coordinates were moved by up to {images.moved_A:.4f} Å to their special positions")
     occupants = [tuple(each.items()) for each in species]
@@ -151,9 +153,10 @@ def _build(block: Block, lattice: Lattice, atoms: Atoms, operations: Operations)
     if any(name == "D" for each in occupants for name, _ in each):
         remarks.append("deuterium or tritium was read as hydrogen")
     species_of_sites = structure.species_and_occu
-    volume_A3, mass = _check_physics(matrix, species_of_sites)
-    remarks = atoms.remarks + remarks + check_formula(block, _amounts(species_of_sites))
-    _check_cell_volume(block, volume_A3)
+    amounts = _amounts(species_of_sites)
+    volume_A3, mass = _check_physics(matrix, species_of_sites, amounts)
+    remarks = atoms.remarks + remarks + check_formula(block, amounts)
+    check_volume(block, volume_A3)
     check_mass(block, mass, mass * GRAMS_PER_CM3 / volume_A3)
     if not block.known(SYMMETRY_TAGS):
         remarks.append("no symmetry is stated; the atoms listed were taken as all of the cell (P 1)")
@@ -176,14 +179,6 @@ def _electronegativity(occupants: tuple[tuple[str, float], ...]) -> float:
     """What sites are sorted by, as pymatgen does; sites of one value keep the order of the file."""
     mean = _composition(occupants).average_electroneg
     return mean if math.isfinite(mean) else 0.0
-
-
-def _check_cell_volume(block: Block, volume_A3: float) -> None:
-    tag, text = block.one(("_cell_volume",))
-    if tag and abs(number(text, tag) / volume_A3 - 1) > VOLUME_TOLERANCE:
-        raise CrystalError(
-            f"_cell_volume is {text}, but the cell has {volume_A3:.5g} Å³; mend _cell_length_ or _cell_angle_"
-        )
 
 
 def _amounts(species: list[Composition]) -> dict[str, float]:
@@ -250,7 +245,8 @@ def check_crystal(structure: Structure) -> None:
     _check_finite(matrix, frac)
     for site in structure:
         _plain(site.species)
-    _check_physics(matrix, structure.species_and_occu)
+    species = structure.species_and_occu
+    _check_physics(matrix, species, _amounts(species))
     pairs, vectors = close_pairs(frac, matrix, SHORTEST_DISTANCE_A)
     if len(pairs):
         names = " and ".join(structure[int(n)].species_string for n in pairs[0])
@@ -265,7 +261,7 @@ def _check_finite(matrix: Floats, frac: Floats) -> None:
         raise CrystalError("a coordinate is far outside the cell, or the cell has no volume")
 
 
-def _check_physics(matrix: Floats, species: list[Composition]) -> tuple[float, float]:
+def _check_physics(matrix: Floats, species: list[Composition], amounts: dict[str, float]) -> tuple[float, float]:
     """Check occupancies, volume, planes and density of a cell; its volume in Å³ and mass in atomic mass units."""
     filled = [each.num_atoms for each in species]
     if not 0 < min(filled) <= max(filled) <= 1 + 1e-6:
@@ -280,7 +276,7 @@ def _check_physics(matrix: Floats, species: list[Composition]) -> tuple[float, f
     if not smallest <= volume_A3 / sum(filled) <= largest:
         raise CrystalError(f"{volume_A3 / sum(filled):.3g} Å³ per atom; crystals have {smallest:g} to {largest:g} Å³")
     _check_planes(spacings_A)
-    mass = sum(amount * _mass(element) for element, amount in _amounts(species).items())
+    mass = sum(amount * _mass(element) for element, amount in amounts.items())
     density = mass * GRAMS_PER_CM3 / volume_A3
     if density > LARGEST_DENSITY_G_CM3:
         raise CrystalError(

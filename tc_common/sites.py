@@ -5,22 +5,109 @@ alternatives of one atom (a mixed site, or an oxygen that sits left or right), a
 """
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tc_common.atoms import OCCUPANCY_TOLERANCE, SAME_ATOM_A, SHORTEST_DISTANCE_A, Atoms, Images, wrapped
+from tc_common.atoms import LARGEST_CELL_SITES, OCCUPANCY_TOLERANCE, Atoms
 from tc_common.cif import CrystalError
+from tc_common.space_groups import Operations
 
 Floats = NDArray[np.float64]
 Species = dict[str, float]
+MOST_IMAGES = 200_000  # listed atoms times operations, most of which coincide; unfolded in 0.2 s
+# Images of one atom that come so close are one atom on a special position, written with few digits (0.333).
+SAME_ATOM_A = 0.05
+# The H2 molecule, the shortest bond there is, measures 0.74 Å.
+SHORTEST_DISTANCE_A = 0.5
+SNAPPED_A = 5e-4  # what is moved further than this is mentioned
 ROWS_AT_ONCE = 128
 MOST_NEIGHBOURS = 20_000  # sites times neighbouring cells that are searched for close pairs: a second
 MOST_CLOSE_PAIRS = 20_000
 SCALED = f"occupancies of a shared site that sum to at most {OCCUPANCY_TOLERANCE} were scaled to 1"
 MERGED = "split positions of one atom were merged to their mean"
 WHOLE = "lists all atoms of the cell and its symmetry too; every atom was taken once"
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Every atom of the cell, once for each listed atom that it is an image of."""
+
+    frac: Floats
+    """(N, 3), in [0, 1)"""
+    atom: NDArray[np.int64]
+    """(N,) index of the listed atom"""
+    count: NDArray[np.int64]
+    """(A,) images of each listed atom"""
+    moved_A: float
+    """The furthest that an atom was moved to its special position."""
+
+
+def unfold(atoms: Atoms, operations: Operations, matrix: Floats) -> Images:
+    """All images of the listed atoms in the cell; those of one atom closer than `SAME_ATOM_A` are one.
+
+    Args:
+        matrix: (3, 3) lattice vectors as rows, angstrom.
+
+    Raises:
+        CrystalError: more than `LARGEST_CELL_SITES`.
+    """
+    size = len(atoms.frac) * len(operations.rotations)
+    if size > MOST_IMAGES:
+        raise CrystalError(f"up to {size} atoms in the cell; at most {MOST_IMAGES} are unfolded")
+    frac, stabilisers, moved_A = _special_positions(atoms.frac, operations, matrix)
+    images = wrapped((operations.rotations @ frac.T).transpose(2, 0, 1) + operations.translations)
+    distinct = [each[first] for each, first in zip(images, _first_of_each(images), strict=True)]
+    if any(len(each) * order != images.shape[1] for each, order in zip(distinct, stabilisers.tolist(), strict=True)):
+        distinct = [_apart(each, matrix) for each in distinct]
+    found, count = np.concatenate(distinct), np.array([len(each) for each in distinct])
+    if len(found) > LARGEST_CELL_SITES:
+        raise CrystalError(f"{len(found)} sites; between 1 and {LARGEST_CELL_SITES} can be used")
+    return Images(found, np.repeat(np.arange(len(count)), count), count, moved_A)
+
+
+def wrapped(frac: Floats) -> Floats:
+    """Coordinates in [0, 1), free of rounding at the border."""
+    frac = frac % 1.0
+    return np.where(frac > 1 - 1e-9, 0.0, frac)
+
+
+def _special_positions(
+    frac: Floats, operations: Operations, matrix: Floats
+) -> tuple[Floats, NDArray[np.int64], float]:
+    """Every atom at the mean of those of its images that coincide with it.
+
+    Returns:
+        (A, 3), the number of operations that leave each atom in place (A,), and the furthest move in angstrom.
+    """
+    moves = (operations.rotations @ frac.T).transpose(2, 0, 1) + operations.translations - frac[:, None]
+    moves -= np.rint(moves)
+    cartesian = moves @ matrix
+    here = np.einsum("aoi,aoi->ao", cartesian, cartesian) < SAME_ATOM_A**2
+    stabilisers = here.sum(axis=1)
+    shift = (here[:, None] @ moves)[:, 0] / stabilisers[:, None]
+    return frac + shift, stabilisers, math.sqrt(((shift @ matrix) ** 2).sum(axis=1).max())
+
+
+def _first_of_each(images: Floats) -> list[list[int]]:
+    """Which of the images (A, O, 3) of each atom are the first at their place, to a millionth of the cell."""
+    grid = np.rint(images * 1e6).astype(np.int64) % 1_000_000
+    keys = (grid[..., 0] * 1_000_003 + grid[..., 1]) * 1_000_003 + grid[..., 2]
+    last = images.shape[1] - 1
+    return [sorted({key: last - n for n, key in enumerate(reversed(row))}.values()) for row in keys.tolist()]
+
+
+def _apart(found: Floats, matrix: Floats) -> Floats:
+    """Images of one atom (O, 3) without those that nearly coincide: the operations are written with few digits."""
+    keep: list[int] = []
+    for n, image in enumerate(found):
+        apart = found[keep] - image
+        apart -= np.rint(apart)
+        if not keep or ((apart @ matrix) ** 2).sum(axis=1).min() >= SAME_ATOM_A**2:
+            keep.append(n)
+    return found[keep]
 
 
 def volume_and_spacings(matrix: Floats) -> tuple[float, list[float]]:

@@ -101,7 +101,7 @@ def test_a_bad_file_is_a_row_and_the_next_goes_on(
     good = shipped.cif("test")
     first, bad, last = rows_of(predictor, [good, tmp_path / name, good])
     assert reason in bad.error and bad.tc_K is None
-    assert first.tc_K == pytest.approx(last.tc_K, rel=1e-6), "float32 rounds by the place in the batch"
+    assert first.tc_K == pytest.approx(last.tc_K, rel=1e-6), "one graph twice in a batch rounds by its place"
     assert (bad.file + bad.error).isprintable() and str(tmp_path) not in bad.error
 
 

@@ -97,7 +97,38 @@ def test_empty_lines_without_a_data_block_cost_no_time(tmp_path: Path) -> None:
 
 def test_what_is_not_stated_is_a_remark(tmp_path: Path) -> None:
     path = tmp_path / "a.cif"
-    bare = MGB2.partition("_symmetry")[0].replace("B2 Mg", "B Mg") + "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n"
+    bare = (
+        MGB2.partition("_symmetry")[0].replace("B2 Mg", "B Mg")
+        + "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n"
+    )
     path.write_text(bare + "_atom_site_fract_z\n_atom_site_occupancy\nMg1 0 0 0 ?\nB1 0.3333 0.6667 0.5 1\n")
     remarks = " ".join(read_crystal(path).properties["remarks"])
     assert "no symmetry is stated" in remarks and "occupancy is unknown (?) and was taken as 1 (1)" in remarks
+
+
+@pytest.mark.parametrize(
+    ("tags", "occupancy", "reason"),
+    [
+        ("_exptl_crystal_density_diffrn 2.30", 1.0, ""),
+        ("_exptl_crystal_density_diffrn 2.26", 1.0, "_exptl_crystal_density_diffrn"),
+        ("_exptl_crystal_density_diffrn 2.30 g/cm3", 1.0, "not a readable CIF"),
+        ("_symmetry_cell_setting trigonal", 1.0, ""),
+        ("_symmetry_cell_setting tetragonal", 1.0, "the symmetry given is hexagonal"),
+        ("_symmetry_cell_setting unknown", 1.0, ""),
+        ("", 0.21, ""),
+        ("", 0.19, "no site is filled more than 0.19"),
+    ],
+)
+def test_density_system_and_filling_are_refused_beyond_their_limits(
+    tmp_path: Path, tags: str, occupancy: float, reason: str
+) -> None:
+    """MgB2 has 45.93 u in 29.06 Å³: 2.62 g/cm³, 1.14 times 2.30 and 1.16 times 2.26."""
+    text = MGB2.replace("_fract_z\n", "_fract_z\n_atom_site_occupancy\n").replace("loop_", f"{tags}\nloop_", 1)
+    text = text.replace("Mg1 Mg 0 0 0", f"Mg1 Mg 0 0 0 {occupancy}")
+    path = tmp_path / "a.cif"
+    path.write_text(text.replace("0.6666667 0.5", f"0.6666667 0.5 {occupancy}"))
+    if not reason:
+        assert read_crystal(path).composition["B"] == pytest.approx(2 * occupancy)
+        return
+    with pytest.raises(CrystalError, match=reason):
+        read_crystal(path)

@@ -67,7 +67,9 @@ def test_occupancies_rounded_above_one_are_scaled_and_said_so() -> None:
     assert structure.composition["F"] == pytest.approx(0.67 / 1.01)
     assert "scaled" in structure.properties["remarks"][0]
     full = parse_crystal(cell("O 0 0 0 0.7\nF 0 0 0 0.2\nN 0 0 0 0.1"))
-    assert full.properties["remarks"] == ["no symmetry is stated; the atoms listed were taken as all of the cell (P 1)"]
+    assert full.properties["remarks"] == [
+        "no symmetry is stated; the atoms listed were taken as all of the cell (P 1)"
+    ]
 
 
 def test_oxidation_states_and_isotopes_become_plain_elements() -> None:

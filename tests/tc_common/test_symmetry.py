@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tc_common.crystals import CrystalError, parse_crystal
-from tc_common.symmetry import hall_operations, of_setting, operations, settings_named
+from tc_common.space_groups import hall_operations, of_setting, settings_named
+from tc_common.symmetry import operations
 from tests.tc_common.made_cif import SETTINGS, cif, fitting_lattice, images, same_sites
 
 GENERAL = np.array([0.13, 0.423, 0.047])  # its images keep 0.52 Å in every setting

@@ -1,4 +1,4 @@
-"""The formula that a CIF declares, compared with what was read."""
+"""What a CIF declares of its cell - formula, units, mass, density, volume - compared with what was read."""
 
 import re
 
@@ -11,6 +11,7 @@ TOKEN = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?(?:\(\d+\))?")
 TOLERANCE = 0.02  # of each element's amount
 ROUNDING = 0.005  # of an amount that is given with two digits
 LARGEST_FORMULA = 1e6  # atoms; what is more is a mistake, or no number
+VOLUME_TOLERANCE = 0.01
 MASS_TOLERANCE = 0.15  # LiD is read as LiH, hydrogen of water is often not counted
 DENSITY_TAG = "_exptl_crystal_density_diffrn"
 WEIGHT_TAG = "_chemical_formula_weight"
@@ -91,6 +92,15 @@ def check_mass(block: Block, mass: float, density: float) -> None:
         raise CrystalError(
             f"{WEIGHT_TAG} and _cell_formula_units_Z give the cell {whole:g}, but the atoms listed have {mass:.4g}; "
             "list all atoms and symmetry operations, or mend the weight"
+        )
+
+
+def check_volume(block: Block, volume_A3: float) -> None:
+    """Compare the volume of the cell (Å³) with the one declared; a `CrystalError` beyond 1 %."""
+    tag, text = block.one(("_cell_volume",))
+    if tag and abs(number(text, tag) / volume_A3 - 1) > VOLUME_TOLERANCE:
+        raise CrystalError(
+            f"_cell_volume is {text}, but the cell has {volume_A3:.5g} Å³; mend _cell_length_ or _cell_angle_"
         )
 
 
