@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 import pandas as pd
@@ -50,6 +50,8 @@ class RenderOptions:
     """Disc radius as a fraction of the atomic radius (0.05 to 2); at 1 neighbours touch and hide their bonds."""
 
     def __post_init__(self) -> None:
+        if self.bonds not in get_args(BondMode) or self.views not in ("all", "axes", "random"):
+            raise ValueError(f"--bonds {self.bonds!r:.40}, --views {self.views!r:.40}: unknown; see --help")
         if not 32 <= self.image_size <= 2048:
             raise ValueError(f"--image-size {self.image_size}: from 32 to 2048 pixels")
         if not 0 <= self.seed < 2**63:
