@@ -289,7 +289,7 @@ class Trainer:
     def _load(self, split: str, micro_batches: list[list[int]]) -> Generator[Batch, None, None]:
         """The micro-batches in order; closing it ends the loader processes."""
         # its own generator: every loader draws once from the default one, and a resumed run starts more loaders
-        loader = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             self.task.datasets[split],  # type: ignore[arg-type]
             batch_sampler=micro_batches,
             collate_fn=self.task.collate,

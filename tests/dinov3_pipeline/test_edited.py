@@ -47,7 +47,8 @@ def test_a_setting_that_is_needed_keeps_its_type(
 ) -> None:
     without = {name: value for name, value in whole["config"].items() if name != key}
     assert not loads({**whole, "config": without}, monkeypatch)
-    for other in (None, {}, True, torch.ones(2), float("nan")):
+    others: tuple[Any, ...] = (None, {}, True, torch.ones(2), float("nan"))
+    for other in others:
         assert not loads({**whole, "config": {**whole["config"], key: other}}, monkeypatch), other
 
 
@@ -71,7 +72,8 @@ def test_no_weight_can_be_of_another_type(whole: dict[str, Any], monkeypatch: py
 def test_no_render_option_of_another_type_is_taken(whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     weights = whole["model_state_dict"]
     options = weights["_extra_state"]["render_options"]
+    others: tuple[Any, ...] = ("x", {}, torch.ones(2), float("nan"))
     for key in options:
-        for other in ("x", {}, torch.ones(2), float("nan")):
+        for other in others:
             state = {"render_options": {**options, key: other}, "rounded": False}
             assert not loads({**whole, "model_state_dict": {**weights, "_extra_state": state}}, monkeypatch), key

@@ -57,7 +57,8 @@ def test_no_weight_and_no_setting_can_be_of_another_type(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("key", list(GraphOptions().plain()))
 def test_no_graph_option_of_another_type_ends_in_a_traceback(key: str, tmp_path: Path) -> None:
-    for other in ("x", [], {}, True, torch.ones(2), float("nan")):
+    others: tuple[Any, ...] = ("x", [], {}, True, torch.ones(2), float("nan"))
+    for other in others:
         edited = content()
         edited["config"]["graph"][key] = other
         assert not loads(edited, tmp_path / "a.pth"), other
