@@ -9,7 +9,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import httpx2
 import huggingface_hub
@@ -46,6 +46,8 @@ class Shape:
     """Random Fourier features of a pixel's colour, added to its three channels (>= 1; default: none)."""
 
     def __post_init__(self) -> None:
+        if self.pool is not None and self.pool not in get_args(Pool):
+            raise ValueError(f"--pool {self.pool!r:.40} is none of {', '.join(get_args(Pool))}")
         for name, value in vars(self).items():
             if name != "pool" and value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")

@@ -19,11 +19,18 @@ from tc_common.cli import current_settings
 from tc_common.errors import UserError
 from tc_common.files import sha256
 from tc_common.model_files import half_state, read_card, read_tensors, write_tensors
+from tc_common.state_checks import mismatch, mistyped
 from tc_common.targets import TargetTransform
 
 __all__ = ["DinoTcModel", "as_images", "count_parameters", "create_dino_model", "load_model", "write_shipped"]
 
 LARGEST_BYTES = 25_000_000
+# Settings that rebuild the network; checkpoints and cards are untrusted.
+SETTING_TYPES = {
+    "backbone": "", "image_size": 0, "tune": "", "target": "", "head_dropout": 0.0, "lora_rank": 0, "lora_alpha": 0.0,
+    "lora_dropout": 0.0, "lora_targets": [],
+}  # fmt: skip
+SHAPE_TYPES = {"patch_size": 0, "width": 0, "depth": 0, "heads": 0, "pool": "", "fourier_features": 0}
 # Names of the whole state but `_extra_state`, which the card holds.
 STATE = ("backbone.", "head.", "target.", "mean", "std", "feature_mean", "feature_std")
 
@@ -52,13 +59,15 @@ def _from_checkpoint(path: Path, init: str | None) -> DinoTcModel:
     try:
         settings = checkpoint["config"]
         model = restore_model(settings, init=(init or settings["init"]) if frozen else None)
+        if said := mismatch(checkpoint["model_state_dict"], {"_extra_state": {"rounded": False}}, "state"):
+            raise ValueError(said)
         rounded: bool = checkpoint["model_state_dict"]["_extra_state"]["rounded"]
+        model.init = checkpoint["init"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no checkpoint of the vision model: bad setting {error}") from error
     if rounded:
         model.round_frozen()
     load_weights(model, checkpoint, path)
-    model.init = checkpoint["init"]
     return model
 
 
@@ -78,6 +87,8 @@ def _from_shipped(path: Path) -> DinoTcModel:
 
 def restore_model(settings: Mapping[str, Any], init: str | None = None) -> DinoTcModel:
     """The network that a trainer's settings describe; the backbone's weights come from `init`, or are to be loaded."""
+    if said := mismatch(settings, SETTING_TYPES, "config") or mistyped(settings, SHAPE_TYPES, "config"):
+        raise ValueError(said)
     name, image_size, tune = settings["backbone"], settings["image_size"], settings["tune"]
     lora, target = Lora.from_plain(settings), TargetTransform(settings["target"])
     with torch.random.fork_rng(devices=[]):

@@ -26,10 +26,15 @@ from dinov3_pipeline.render.rendering import views
 from tc_common.crystals import read_crystal
 from tc_common.devices import Placement, to_device
 from tc_common.files import atomic_write
+from tc_common.state_checks import mistyped
 from tc_common.targets import TargetTransform
 
 Tune: TypeAlias = Literal["lora", "head", "full"]
 HEAD_WIDTHS = (512, 256)
+RENDER_OPTION_TYPES = {
+    "image_size": 0, "seed": 0, "bonds": "", "views": "", "random_views": 0, "supercells": [], "depth_cue": False,
+    "radius_scale": 0.0,
+}  # fmt: skip
 Normalisation: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
 DEFAULT_BACKBONE = "vit_base_patch16_dinov3"
 # From scratch black is 0, so that "no atom" carries no signal. With ImageNet's statistics 90 % of the pixels would
@@ -157,6 +162,8 @@ class DinoTcModel(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `get_extra_state` gave."""
         options = state["render_options"]
+        if said := mistyped(options, RENDER_OPTION_TYPES, "render_options"):
+            raise ValueError(said)
         self.render_options = RenderOptions(**{**options, "supercells": tuple(options["supercells"])})
 
 

@@ -21,6 +21,7 @@ from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from tc_common.cli import current_settings
 from tc_common.errors import UserError, one_line
+from tc_common.state_checks import mistyped
 
 Floats: TypeAlias = NDArray[np.float32]
 Indices: TypeAlias = NDArray[np.int64]
@@ -53,6 +54,8 @@ class GraphOptions:
     """Only bonds up to this length form angles (angstrom; none = all bonds)."""
 
     def __post_init__(self) -> None:
+        if self.rule not in ("nearest", "radius"):
+            raise ValueError(f"the rule {self.rule!r:.40} is neither nearest nor radius")
         if self.cutoff_A <= CLOSEST_ATOMS_A or self.neighbours < 1 or self.shell_tolerance_A < 0:
             raise ValueError(f"a graph needs a cutoff > {CLOSEST_ATOMS_A} Å, neighbours >= 1, a tolerance >= 0 Å")
 
@@ -68,10 +71,15 @@ class GraphOptions:
             UserError: they are no graph options, or need what no longer exists.
         """
         settings = current_settings(plain, origin) if isinstance(plain, dict) else {"graph": plain}
+        if said := mistyped(settings, _TYPES, "graph"):
+            raise UserError(f"{origin} states no graph options: {said}")
         try:
             return cls(**settings)
         except (TypeError, ValueError) as error:
             raise UserError(f"{origin} states no graph options: {one_line(error)}") from error
+
+
+_TYPES = {"rule": "", "cutoff_A": 0.0, "neighbours": 0, "shell_tolerance_A": 0.0, "angle_cutoff_A": 0.0}
 
 
 @dataclass(frozen=True, eq=False)

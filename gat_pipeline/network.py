@@ -59,6 +59,8 @@ def shape_of(weights: dict[str, Tensor]) -> NetworkShape:
         angle_bins = weights["angle_embedding.1.layer.0.weight"].shape[1]
     except KeyError as error:
         raise UserError(f"these weights are no ALIGNN's: {error.args[0]} is missing") from error
+    except (ValueError, IndexError) as error:
+        raise UserError("these weights are no ALIGNN's: an embedding is no matrix") from error
     return NetworkShape(
         alignn_layers=_layers(weights, "alignn_layers"),
         gcn_layers=_layers(weights, "gcn_layers"),

@@ -88,11 +88,23 @@ def read_weights(path: Path, origin: str) -> Weights:
         raise UserError(f"{path} holds no weights but a {type(content).__name__}")
     if "model_state_dict" in content:
         return _from_checkpoint(content, path, named)
-    return _from_alignn(content.get("model", content), named)
+    return _from_alignn(_tensors(content.get("model", content), path), named)
+
+
+def _tensors(stored: Any, path: Path) -> dict[str, Tensor]:
+    """Tensors by name, which they must be: a file may be edited."""
+    if not isinstance(stored, dict) or not stored:
+        raise UserError(f"{path} holds no weights but a {type(stored).__name__}")
+    for name, value in stored.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor) or value.is_complex():
+            raise UserError(f"{path} holds no weights but, under {name!r:.80}, a {type(value).__name__}")
+    return stored
 
 
 def _from_safetensors(path: Path, origin: str) -> Weights:
     tensors, card = read_tensors(path), read_card(path)
+    if card.get("sha256") not in (None, sha256(path)):
+        raise UserError(f"{path} is not the file that its card describes; fetch both again")
     if missing := [name for name in ("graph", "target", "training") if not isinstance(card.get(name), dict)]:
         raise UserError(f"{path.with_suffix('.json')} is no card of {path.name}: it lacks {', '.join(missing)}")
     options, parts = GraphOptions.from_plain(card["graph"], str(path)), _parts(tensors, path)
@@ -103,8 +115,8 @@ def _from_safetensors(path: Path, origin: str) -> Weights:
 
 
 def _from_checkpoint(content: dict[str, Any], path: Path, origin: str) -> Weights:
-    config, tensors = content.get("config"), content["model_state_dict"]
-    if not isinstance(config, dict) or not isinstance(tensors, dict) or not {"graph", "target"} <= set(config):
+    config, tensors = content.get("config"), _tensors(content["model_state_dict"], path)
+    if not isinstance(config, dict) or not {"graph", "target"} <= set(config):
         raise UserError(f"{path} is no checkpoint of the graph pipeline: it lacks its graph or target settings")
     target = part(tensors, "target.")
     if set(target) != {"mean", "std"}:
@@ -124,7 +136,7 @@ def _head_features(stated: dict[str, Any], parts: dict[str, dict[str, Tensor]], 
     if not parts["composition_branch"]:
         return "none"
     found = stated.get("head_features", "composition")
-    if found not in KINDS:
+    if not isinstance(found, str) or found not in KINDS:
         raise UserError(f"{origin}: head features {found!r} are none of {', '.join(KINDS)}")
     return cast(HeadFeatures, found)
 

@@ -249,7 +249,7 @@ def started(task: Task, config: TrainConfig) -> Iterator[Run]:
     """A run that holds its folder's lock, handles signals, and was started or resumed."""
     placement = place(config.device, config.precision)
     with ExitStack() as stack:
-        lock = stack.enter_context(lock_folder(config.models_dir)) if placement.is_main else None
+        lock = stack.enter_context(_locked(task, config)) if placement.is_main else None
         stop = stack.enter_context(graceful_shutdown())
         run = Run(task, config, Trainer(task, config, placement, stop))
         run.begin()
@@ -257,6 +257,16 @@ def started(task: Task, config: TrainConfig) -> Iterator[Run]:
             lock.write_status(phase="starting", **run_metadata(run))
             run.trainer.callbacks = stack.enter_context(callbacks_of(run, lock))
         yield run
+
+
+@contextmanager
+def _locked(task: Task, config: TrainConfig) -> Iterator[FolderLock]:
+    """The lock of the models folder, while that of the model's name in the results folder is held too."""
+    with (
+        lock_folder(config.models_dir) as lock,
+        lock_folder(config.results_dir, "--results-dir or --name", task.name),
+    ):
+        yield lock
 
 
 def run_metadata(run: Run) -> dict[str, Any]:

@@ -54,6 +54,22 @@ def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[No
             signal.signal(number, earlier)
 
 
+ENDING = {signal.SIGINT, signal.SIGTERM}
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Inside the block SIGINT and SIGTERM wait, also for processes that are started in it.
+
+    A loader process would die of one before `ignore_signals_in_worker` has run, and torch make an error of that.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def ignore_signals_in_worker(worker: int) -> None:
     """Start-up of a loader process: a signal to the whole process group must not end it before the trainer has saved.
 
@@ -62,6 +78,7 @@ def ignore_signals_in_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _end_soon)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # see `signals_held_back`
 
 
 def _end_soon(number: int, frame: FrameType | None) -> None:

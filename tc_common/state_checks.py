@@ -32,6 +32,14 @@ def mismatch(found: Any, expected: Any, where: str) -> str:
     return "" if fits else f"{where} is {found!r:.60}, no {wanted}"
 
 
+def mistyped(settings: Any, types: dict[str, Any], where: str) -> str:
+    """The first of the settings that is there, is not None and has another type than in `types`, as a phrase."""
+    if not isinstance(settings, dict):
+        return f"{where} is a {type(settings).__name__}, no dict"
+    stated = {name: like for name, like in types.items() if settings.get(name) is not None}
+    return mismatch(settings, stated, where)
+
+
 def is_number(value: Any) -> bool:
     """Whether it is an int or a float, and neither a bool nor NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)

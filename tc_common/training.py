@@ -36,7 +36,7 @@ from tc_common.cli import log
 from tc_common.devices import Placement, to_device
 from tc_common.errors import UserError, is_out_of_memory
 from tc_common.predictions import average_samples
-from tc_common.signals import Stopped, StopRequest, ignore_signals_in_worker
+from tc_common.signals import Stopped, StopRequest, ignore_signals_in_worker, signals_held_back
 from tc_common.state_checks import mismatch, optimizer_mismatch
 from tc_common.targets import TargetTransform
 from tc_common.task import Batch, Schedule, Task, TrainConfig
@@ -289,7 +289,7 @@ class Trainer:
     def _load(self, split: str, micro_batches: list[list[int]]) -> Generator[Batch, None, None]:
         """The micro-batches in order; closing it ends the loader processes."""
         # its own generator: every loader draws once from the default one, and a resumed run starts more loaders
-        yield from DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             self.task.datasets[split],  # type: ignore[arg-type]
             batch_sampler=micro_batches,
             collate_fn=self.task.collate,
@@ -297,6 +297,9 @@ class Trainer:
             worker_init_fn=ignore_signals_in_worker,
             generator=torch.Generator(),
         )
+        with signals_held_back():  # here the loader processes start
+            batches = iter(loader)
+        yield from batches
 
     def state(self) -> dict[str, Any]:
         """Everything that changes while training, except the random states."""

@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 import pandas as pd
@@ -51,6 +51,8 @@ class RenderOptions:
     """Disc radius as a fraction of the atomic radius (0.05 to 2); at 1 neighbours touch and hide their bonds."""
 
     def __post_init__(self) -> None:
+        if self.bonds not in get_args(BondMode) or self.views not in ("all", "axes", "random"):
+            raise ValueError(f"--bonds {self.bonds!r:.40}, --views {self.views!r:.40}: unknown; see --help")
         for name, least, most in LIMITS:
             if not least <= (value := getattr(self, name)) <= most:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: from {least} to {most}")

@@ -242,7 +242,7 @@ def test_weights_of_another_network_are_refused(copied: ShippedStudy) -> None:
     tensors.pop("head.4.bias")
     save_file(tensors, path)
     said = json.loads((copied.models / "alignn.json").read_text())
-    said["files"]["alignn.safetensors"] = sha256(path)
+    said["files"]["alignn.safetensors"] = said["sha256"] = sha256(path)
     (copied.models / "alignn.json").write_text(json.dumps(said))
     with pytest.raises(UserError, match="does not fit this network"):
         load_predictor(copied.models, "alignn", "cpu")

@@ -16,6 +16,8 @@ import pytest
 from tc_common import lock
 from tc_common.errors import UserError
 from tc_common.lock import lock_folder, read_status
+from tc_common.runs import run_training
+from tests.tc_common.toy import toy_config, toy_task
 
 HOLDER = """
 import os, sys, time
@@ -55,6 +57,30 @@ def test_the_second_is_refused_at_once_with_the_name_of_the_first(
             pass
         assert f"(pid {first.pid} on {socket.gethostname()} since 20" in str(error.value)
         assert read_status(tmp_path)["pid"] == first.pid
+
+
+def test_a_name_in_a_folder_is_held_alone(tmp_path: Path) -> None:
+    with lock_folder(tmp_path), lock_folder(tmp_path, "--results-dir", "alignn"):
+        with lock_folder(tmp_path, "--results-dir", "dinov3"):
+            assert read_status(tmp_path, "dinov3")["pid"] == os.getpid()
+        with (
+            pytest.raises(UserError, match=rf"alignn in .* is in use by a trainer \(pid {os.getpid()} on"),
+            lock_folder(tmp_path, "--results-dir", "alignn"),
+        ):
+            pass
+    assert read_status(tmp_path, "alignn") == {}
+
+
+def test_two_runs_of_one_name_do_not_write_into_one_results_folder(tmp_path: Path) -> None:
+    first, second = (toy_config(tmp_path / name, results_dir=tmp_path / "r") for name in ("one", "two"))
+    with (
+        lock_folder(first.results_dir, "--results-dir", "toy"),
+        pytest.raises(UserError, match=r"toy in .*r is in use by a trainer .* pick another --results-dir or --name"),
+    ):
+        run_training(toy_task(second), second)
+    assert not (second.models_dir / "toy_last.pth").exists()
+    with lock_folder(first.results_dir, "--results-dir", "another"):
+        run_training(toy_task(second), second)
 
 
 def test_the_folder_of_a_killed_trainer_is_free(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tc_common.lock import read_status
@@ -41,6 +42,26 @@ def test_a_signal_to_everyone_saves_and_leaves(number: int, settings: dict[str, 
     assert not any((tmp_path / "models").glob("*.tmp")) and read_status(tmp_path / "models") == {}
     saved = checkpoint(toy_config(tmp_path))
     assert saved["epoch"] == 0 and (saved["step"] > 0) == (number == signal.SIGINT)
+
+
+def test_a_signal_while_loader_processes_start_saves_and_leaves(tmp_path: Path) -> None:
+    for number, delay_s in enumerate([0.0, 0.005, 0.03]):
+        process = start_toy(tmp_path / str(number), num_workers=2, step_seconds=0.05)
+        try:
+            wait_for_child(process.pid)
+            time.sleep(delay_s)
+            os.killpg(process.pid, signal.SIGTERM)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+        assert (process.returncode, "Traceback" in said) == (143, False), said
+        assert (tmp_path / str(number) / "models" / "toy_last.pth").exists()
+
+
+def wait_for_child(pid: int, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not psutil.Process(pid).children():
+        assert time.monotonic() < deadline, "no loader process starts"
 
 
 def wait_for_file(path: Path, seconds: float = 60) -> None:

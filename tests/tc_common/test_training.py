@@ -103,7 +103,7 @@ def test_a_training_without_test_materials_ends_with_its_best_weights_and_scores
     assert best["epoch"] < progress.epoch == 8 and progress.best_val_mae == best["val_mae"]
     for name, weight in task.model.state_dict().items():
         assert torch.equal(weight, best["model_state_dict"][name])
-    assert {path.name for path in config.results_dir.glob("*.*")} == {"toy_config.json", "toy_history.csv"}
+    assert {path.name for path in config.results_dir.glob("[!.]*.*")} == {"toy_config.json", "toy_history.csv"}
 
 
 def test_training_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
