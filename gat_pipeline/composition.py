@@ -5,14 +5,19 @@ The mean over atoms blurs which elements a crystal holds and how much of each; t
 Legend: B crystals, F composition features, W width of the branch's output.
 """
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tc_common.composition import LAST_Z, composition_statistics, feature_names
+from tc_common.composition import FEATURES, FeatureKind, feature_names
+from tc_common.elements import LAST_Z
+
+HeadFeatures: TypeAlias = Literal["none", "composition", "continuous", "physics"]
+# The kind of features that each value of --head-features gives the head; "composition" is what shipped models read.
+KINDS: dict[str, FeatureKind] = {"composition": "statistics", "continuous": "continuous", "physics": "physics"}
 
 WIDTH = 512
 DROPOUT = 0.1
@@ -22,11 +27,16 @@ LARGEST_SD = 8.0
 DIGITS = 6
 
 
-def composition_features(fractions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The tree baseline's features (B, F) of atomic fractions by atomic number from 0 on (B, 101)."""
+def composition_features(fractions: NDArray[np.float32], kind: FeatureKind = "statistics") -> NDArray[np.float32]:
+    """Composition features (B, F) of atomic fractions by atomic number from 0 on (B, 101)."""
     rounded = np.zeros((len(fractions), LAST_Z))
     rounded[:, : fractions.shape[1] - 1] = np.round(fractions[:, 1:], DIGITS)
-    return composition_statistics(rounded).astype(np.float32)
+    return FEATURES[kind](rounded).astype(np.float32)
+
+
+def composition_branch(head_features: HeadFeatures) -> "CompositionBranch | None":
+    """The branch that a value of `--head-features` asks for."""
+    return None if head_features == "none" else CompositionBranch(KINDS[head_features])
 
 
 class CompositionBranch(nn.Module):
@@ -35,20 +45,26 @@ class CompositionBranch(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, kind: FeatureKind = "statistics") -> None:
         super().__init__()
-        inputs = len(feature_names())
+        self.kind: FeatureKind = kind
+        inputs = len(feature_names(kind))
         self.num_features = WIDTH
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("std", torch.ones(inputs))
         self.layers = nn.Sequential(*_layer(inputs), *_layer(WIDTH))
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
-        """From `composition_features` (B, F) of a batch."""
-        features = batch["composition_features"]
+        """From the composition features (B, F) of this kind in a batch."""
+        features = batch[self.kind]
         with torch.autocast(features.device.type, enabled=False):
             standardised = ((features - self.mean) / self.std).clamp(-LARGEST_SD, LARGEST_SD)
             return self.layers(standardised)
+
+    @property
+    def head_features(self) -> str:
+        """The value of `--head-features` that makes this branch."""
+        return next(name for name, kind in KINDS.items() if kind == self.kind)
 
     def standardise(self, features: NDArray[np.float32]) -> None:
         """Scale the input by the mean and SD of the training set (n, F); constant features are not scaled."""

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from gat_pipeline.cache import graphs_of
-from gat_pipeline.composition import composition_features
+from gat_pipeline.composition import KINDS, composition_features
 from gat_pipeline.graphs import CrystalGraph, GraphError, GraphOptions, bond_cosines, build_graph, line_graph
 from tc_common.augmentation import StructureAugmentation
+from tc_common.composition import FeatureKind
 from tc_common.crystals import read_crystal
 from tc_common.structures import TrainingStructures, structures_of
 
@@ -90,9 +91,9 @@ class GraphDataset:
         """Angles of each sample's graph in this epoch (n,)."""
         return self.angles_of_row[self.structures.drawn(epoch)]
 
-    def composition_features(self) -> NDArray[np.float32]:
-        """Composition features (n, C) of all samples."""
-        return composition_features(np.stack([self.graphs[row].composition for row in self.rows]))
+    def composition_features(self, kind: FeatureKind) -> NDArray[np.float32]:
+        """Composition features (n, F) of all samples."""
+        return composition_features(np.stack([self.graphs[row].composition for row in self.rows]), kind)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw structures and their changes anew."""
@@ -115,8 +116,8 @@ def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) ->
 
     Keys: `atom_features` (N, F); `source`, `target` (E,) atoms of a bond; `bond_A` (E, 3) in angstrom; `first_bond`,
     `second_bond`, `angle_cosine` (A,); `crystal` (N,) crystal of an atom; `atoms` (B,) atoms of a crystal;
-    `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number;
-    `composition_features` (B, C).
+    `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number; each kind of
+    composition features (B, F) by its name (`statistics`, …).
     """
     atoms = np.array([len(graph.atom_features) for graph in graphs])
     offset = np.repeat(np.cumsum(atoms) - atoms, [len(graph.source) for graph in graphs])
@@ -141,7 +142,7 @@ def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) ->
         "atoms": torch.from_numpy(atoms),
         "lattice": torch.from_numpy(np.stack([graph.lattice for graph in graphs])),
         "composition": torch.from_numpy(composition),
-        "composition_features": torch.from_numpy(composition_features(composition)),
+        **{kind: torch.from_numpy(composition_features(composition, kind)) for kind in KINDS.values()},
     }
 
 

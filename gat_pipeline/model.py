@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from gat_pipeline.composition import CompositionBranch
+from gat_pipeline.composition import CompositionBranch, HeadFeatures, composition_branch
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.network import Alignn, NetworkShape, shape_of
@@ -23,7 +23,6 @@ from tc_common.targets import TargetTransform
 
 Engine: TypeAlias = Literal["torch", "dgl"]
 HeadKind: TypeAlias = Literal["mlp", "linear"]
-HeadFeatures: TypeAlias = Literal["none", "composition"]
 
 
 class AlignnTc(nn.Module):
@@ -115,7 +114,7 @@ def create_alignn_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = _backbone(engine)(shape)
-        branch = CompositionBranch() if head_features == "composition" else None
+        branch = composition_branch(head_features)
         width = shape.hidden + (branch.num_features if branch else 0)
         return AlignnTc(backbone, _head(head, width), target or TargetTransform("kelvin"), options, branch)
 
@@ -164,7 +163,7 @@ def model_of(weights: Weights) -> AlignnTc:
         shape=weights.shape,
         options=weights.options,
         head="linear" if "weight" in weights.head else "mlp",
-        head_features="composition" if weights.composition_branch else "none",
+        head_features=weights.head_features,
         target=TargetTransform(weights.target.get("kind", "kelvin")),
     )
     load_strictly(model.backbone, weights.backbone, weights.origin)
@@ -195,5 +194,5 @@ def architecture_metadata(model: AlignnTc) -> dict[str, Any]:
         "graph": model.options.plain(),
         "shape": shape_of(model.backbone.state_dict()).plain(),
         "target": {"kind": model.target.kind, "mean": float(model.target.mean), "std": float(model.target.std)},
-        "head_features": "none" if model.composition_branch is None else "composition",
+        "head_features": "none" if model.composition_branch is None else model.composition_branch.head_features,
     }

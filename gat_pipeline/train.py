@@ -17,9 +17,10 @@ import torch
 from torch.optim import AdamW
 
 from gat_pipeline.allocator import tune_memory
+from gat_pipeline.composition import HeadFeatures
 from gat_pipeline.dataset import GraphDataset, bounded_micro_batches, bucketed_batches, collator
 from gat_pipeline.graphs import GraphOptions
-from gat_pipeline.model import AlignnTc, Engine, HeadFeatures, create_alignn_model
+from gat_pipeline.model import AlignnTc, Engine, create_alignn_model
 from gat_pipeline.network import NetworkShape
 from gat_pipeline.weights import Weights, find_weights, load_strictly
 from tc_common.cli import log, parse, run, set_up_log
@@ -57,7 +58,8 @@ class GraphTrainConfig(TrainConfig):
     engine: Engine = "torch"
     """torch runs anywhere; dgl is the original ALIGNN on DGL graphs, equal and slower."""
     head_features: HeadFeatures = "none"
-    """composition adds a branch on the tree baseline's composition features to the head's input."""
+    """Composition features for the head, through a branch of two layers: the published trees' (composition), ones that
+    a trace of another element does not make jump (continuous), or these and formal valences and ratios (physics)."""
     hidden: int = 256
     """Width of the network (>= 1); pretrained weights have 256."""
     alignn_layers: int = 4
@@ -104,8 +106,8 @@ def prepare(config: GraphTrainConfig, parts: Sequence[str] = SPLITS) -> Task:
     model = build_model(config, weights, splits["train"])
     tables = {**splits, "train": training_structures(config.data_dir, splits, config.structures, config.seed)}
     datasets = {name: dataset_of(config, name, tables[name]) for name in SPLITS if name in parts}
-    if model.composition_branch is not None:
-        model.composition_branch.standardise(datasets["train"].composition_features())
+    if (branch := model.composition_branch) is not None:
+        branch.standardise(datasets["train"].composition_features(branch.kind))
     log.info(describe(config, model, datasets))
     return task_of(config, model, weights, splits, datasets)
 

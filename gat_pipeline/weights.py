@@ -5,10 +5,11 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
+from gat_pipeline.composition import KINDS, HeadFeatures
 from gat_pipeline.graphs import GraphOptions
 from gat_pipeline.network import NetworkShape, shape_of
 from gat_pipeline.published import PUBLISHED, fetch
@@ -38,6 +39,8 @@ class Weights:
     """Kind, mean and SD of the target transform (`kelvin` where nothing is stated)."""
     composition_branch: dict[str, Tensor] = field(default_factory=dict)
     """Empty where there is none."""
+    head_features: HeadFeatures = "none"
+    """Features that the composition branch reads."""
     retrieval: dict[str, Tensor] = field(default_factory=dict)
     """Empty where there is none."""
     training: dict[str, Any] | None = None
@@ -93,7 +96,11 @@ def _from_safetensors(path: Path, origin: str) -> Weights:
     if missing := [name for name in ("graph", "target", "training") if not isinstance(card.get(name), dict)]:
         raise UserError(f"{path.with_suffix('.json')} is no card of {path.name}: it lacks {', '.join(missing)}")
     options = GraphOptions.from_plain(card["graph"], str(path))
-    return Weights(origin, **_parts(tensors, path), options=options, target=card["target"], training=card["training"])
+    parts = _parts(tensors, path)
+    reads = _head_features(card, parts["composition_branch"], path)
+    return Weights(
+        origin, **parts, head_features=reads, options=options, target=card["target"], training=card["training"]
+    )
 
 
 def _from_checkpoint(content: dict[str, Any], path: Path, origin: str) -> Weights:
@@ -103,9 +110,20 @@ def _from_checkpoint(content: dict[str, Any], path: Path, origin: str) -> Weight
     target = part(tensors, "target.")
     if set(target) != {"mean", "std"}:
         raise UserError(f"{path} is no checkpoint of the graph pipeline: it lacks target.mean or target.std")
-    rest = {name: value for name, value in tensors.items() if not name.startswith("target.")}
+    parts = _parts({name: value for name, value in tensors.items() if not name.startswith("target.")}, path)
+    reads = _head_features(config, parts["composition_branch"], path)
     options = GraphOptions.from_plain(config["graph"], str(path))
-    return Weights(origin, **_parts(rest, path), options=options, target={"kind": config["target"], **target})
+    return Weights(origin, **parts, head_features=reads, options=options, target={"kind": config["target"], **target})
+
+
+def _head_features(stated: dict[str, Any], branch: dict[str, Tensor], path: Path) -> HeadFeatures:
+    """Features that the composition branch reads; where nothing states them, the only kind that there was then."""
+    if not branch:
+        return "none"
+    found = stated.get("head_features", "composition")
+    if found not in KINDS:
+        raise UserError(f"{path}: its head features {str(found)[:40]!r} are none of {', '.join(KINDS)}")
+    return cast(HeadFeatures, found)
 
 
 PARTS = ("backbone", "head", "composition_branch", "retrieval")

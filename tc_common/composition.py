@@ -6,60 +6,44 @@ Legend: n materials, E elements, P properties, F features.
 """
 
 import re
-import warnings
-from collections import Counter
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Composition, Element, Structure
 
+from tc_common.chemistry import doping_features, doping_names, presence
+from tc_common.elements import LAST_Z, Array, element_symbols, element_table, property_names
 from tc_common.errors import UserError
 
-Array = NDArray[np.float64]
-LAST_Z = 103
-NOBLE_GASES = (2, 10, 18, 36, 54, 86)
-# Attributes of pymatgen's Element. Left out: the element's own superconducting temperature, which is the answer.
-PROPERTIES = (
-    "Z",
-    "atomic_mass",
-    "X",
-    "mendeleev_no",
-    "row",
-    "group",
-    "melting_point",
-    "molar_volume",
-    "atomic_radius",
-    "average_ionic_radius",
-    "van_der_waals_radius",
-    "ionization_energy",
-    "electron_affinity",
-    "thermal_conductivity",
-    "max_oxidation_state",
-)
-CAPACITY = {"s": 2, "p": 6, "d": 10, "f": 14}
+# statistics: those of Magpie; minima, maxima, main element and counts jump with a trace of another element.
+# continuous: the same six statistics and count, none of which jumps. physics: those and `tc_common.chemistry`'s.
+FeatureKind: TypeAlias = Literal["statistics", "continuous", "physics"]
 STATISTICS = ("mean", "deviation", "min", "max", "range", "main")
+AMOUNTS = ("elements", "largest fraction", "norm 2")
+# The main element of continuous statistics: properties weighted by this power of the fractions.
+MAIN_POWER = 4
 
 
-def feature_names() -> list[str]:
+def feature_names(kind: FeatureKind = "statistics") -> list[str]:
     """Names of the features, in the order of `composition_features`."""
-    properties = [
-        *PROPERTIES,
-        *(f"{shell}_valence" for shell in CAPACITY),
-        *(f"{shell}_unfilled" for shell in CAPACITY),
-    ]
-    statistics = [f"{statistic} {name}" for statistic in STATISTICS for name in properties]
-    return [*statistics, "elements", "largest fraction", "norm 2", *(f"fraction {s}" for s in _symbols())]
+    if kind == "physics":
+        return [*feature_names("continuous"), *doping_names()]
+    soft = "soft " if kind == "continuous" else ""
+    prefixes = [*STATISTICS[:2], *(soft + name for name in STATISTICS[2:])]
+    statistics = [f"{statistic} {name}" for statistic in prefixes for name in property_names()]
+    amounts = [soft + AMOUNTS[0], *AMOUNTS[1:]]
+    return [*statistics, *amounts, *(f"fraction {symbol}" for symbol in element_symbols())]
 
 
-def composition_features(formulas: Sequence[str]) -> Array:
+def composition_features(formulas: Sequence[str], kind: FeatureKind = "statistics") -> Array:
     """Features (n, F) of chemical formulas.
 
     Raises:
         UserError: a text that is no formula, by its text.
     """
-    return composition_statistics(element_fractions(formulas))
+    return FEATURES[kind](element_fractions(formulas))
 
 
 def composition_statistics(shares: Array) -> Array:
@@ -73,6 +57,42 @@ def composition_statistics(shares: Array) -> Array:
     statistics += [low, high, high - low, elements[shares.argmax(axis=1)]]
     amounts = np.stack([present.sum(axis=1), shares.max(axis=1), np.sqrt((shares**2).sum(axis=1))], axis=1)
     return np.hstack([*statistics, amounts, shares])
+
+
+def continuous_statistics(shares: Array) -> Array:
+    """Features (n, F) as `composition_statistics`, but none of them jumps when a trace of an element comes in.
+
+    Presence is a weight w that rises smoothly from 0 to 1 at 5 % of the atoms. The soft maximum takes the
+    elements from the largest property down, each with its w of what those before it have left; what all leave goes to
+    the mean. The soft main value is the mean weighted by x⁴. MgB2 with 0.1 % of another element stays MgB2.
+    """
+    elements = element_table()
+    mean = shares @ elements
+    weights = presence(shares)
+    low, high = -_soft_maximum(weights, -elements, -mean), _soft_maximum(weights, elements, mean)
+    power = shares**MAIN_POWER
+    main = power @ elements / power.sum(axis=1, keepdims=True)
+    amounts = np.stack([weights.sum(axis=1), shares.max(axis=1), np.sqrt((shares**2).sum(axis=1))], axis=1)
+    return np.hstack([mean, _deviation(shares, elements, mean), low, high, high - low, main, amounts, shares])
+
+
+def _soft_maximum(weights: Array, elements: Array, fallback: Array) -> Array:
+    """Soft maximum (n, P) of the elements' properties by weights (n, E) of presence; what none takes is `fallback`."""
+    columns = []
+    for values, otherwise in zip(elements.T, fallback.T, strict=True):
+        order = np.argsort(-values, kind="stable")
+        weight = weights[:, order]
+        left = np.cumprod(1 - weight, axis=1)
+        before = np.hstack([np.ones((len(left), 1)), left[:, :-1]])
+        columns.append((weight * before) @ values[order] + left[:, -1] * otherwise)
+    return np.stack(columns, axis=1)
+
+
+FEATURES: dict[FeatureKind, Callable[[Array], Array]] = {
+    "statistics": composition_statistics,
+    "continuous": continuous_statistics,
+    "physics": lambda shares: np.hstack([continuous_statistics(shares), doping_features(shares)]),
+}
 
 
 def _deviation(shares: Array, elements: Array, mean: Array) -> Array:
@@ -104,41 +124,6 @@ def _parse(formula: str) -> Composition:
     if not known or not 0 < composition.num_atoms < float("inf"):
         raise UserError(f"{formula!r} is no chemical formula of elements up to Lr; mend it in the split files")
     return composition
-
-
-@lru_cache(maxsize=1)
-def element_table() -> Array:
-    """Properties (E, P) of H to Lr; what pymatgen does not know is the median over the elements it does."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pymatgen warns of each value it does not have; they are filled in below
-        table = np.array([_properties(Element.from_Z(z)) for z in range(1, LAST_Z + 1)], float)
-    return np.where(np.isnan(table), np.nanmedian(table, axis=0), table)
-
-
-def _properties(element: Element) -> list[float]:
-    known = [getattr(element, name) for name in PROPERTIES]
-    valence = valence_electrons(element)
-    unfilled = [float(-valence[shell] % CAPACITY[shell]) if valence[shell] else 0.0 for shell in CAPACITY]
-    return [float("nan") if value is None else float(value) for value in known] + [*valence.values(), *unfilled]
-
-
-def valence_electrons(element: Element) -> dict[str, float]:
-    """Electrons outside the noble-gas core, by the kind of shell (neutral atom)."""
-    core = max((z for z in NOBLE_GASES if z < element.Z), default=None)
-    counts = _electrons(element)
-    counts.subtract(_electrons(Element.from_Z(core)) if core else Counter())
-    return {shell: float(counts[shell]) for shell in CAPACITY}
-
-
-def _electrons(element: Element) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for _, shell, number in element.full_electronic_structure:
-        counts[shell] += number
-    return counts
-
-
-def _symbols() -> list[str]:
-    return [Element.from_Z(z).symbol for z in range(1, LAST_Z + 1)]
 
 
 LONGEST_FORMULA = 200

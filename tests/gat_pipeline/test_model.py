@@ -1,5 +1,6 @@
 """The whole model: what must not change a prediction, and what must."""
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,11 +11,19 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 from torch import nn
 
-from gat_pipeline.composition import CompositionBranch
+from gat_pipeline.composition import KINDS, CompositionBranch
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
-from gat_pipeline.model import AlignnTc, create_alignn_model, load_model
+from gat_pipeline.model import (
+    AlignnTc,
+    architecture_metadata,
+    create_alignn_model,
+    load_model,
+    model_of,
+    write_weights,
+)
 from gat_pipeline.network import NetworkShape
+from gat_pipeline.weights import read_weights
 from tc_common.checkpoints import save_checkpoint
 from tc_common.composition import composition_features
 from tc_common.errors import UserError
@@ -118,7 +127,7 @@ def test_doping_series_are_all_different(model: AlignnTc) -> None:
     assert (abs(np.diff(series)) > DIFFERENT_K).all()
 
 
-@pytest.mark.parametrize("head_features", ["none", "composition"])
+@pytest.mark.parametrize("head_features", ["none", *KINDS])
 def test_alone_is_as_in_a_batch(head_features: Any) -> None:
     model = settled(head_features=head_features)
     structures = sample_structures()[:10]
@@ -126,31 +135,35 @@ def test_alone_is_as_in_a_batch(head_features: Any) -> None:
     assert [kelvin(model, structure)[0] for structure in structures] == pytest.approx(together, abs=SAME_K)
 
 
-def test_the_composition_reaches_the_head() -> None:
-    model = settled(head_features="composition")
+@pytest.mark.parametrize(("head_features", "kind"), KINDS.items())
+def test_the_composition_reaches_the_head(head_features: Any, kind: str) -> None:
+    model = settled(head_features=head_features)
     batch = join([build_graph(cuprate(), OPTIONS)])
-    other = {**batch, "composition_features": batch["composition_features"] * 1.5}
     with torch.inference_mode():
-        assert abs(model(batch) - model(other)).item() > DIFFERENT_K
+        for name in KINDS.values():
+            moved = abs(model(batch) - model({**batch, name: batch[name] * 1.5})).item()
+            assert (moved > DIFFERENT_K) == (name == kind)
 
 
-def test_the_graph_says_of_a_composition_what_its_formula_says() -> None:
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_the_graph_says_of_a_composition_what_its_formula_says(kind: Any) -> None:
     structures = sample_structures()[:20]
-    said = join([build_graph(structure, OPTIONS) for structure in structures])["composition_features"].numpy()
+    found = join([build_graph(structure, OPTIONS) for structure in structures])[kind].numpy()
     formulas = [structure.composition.formula.replace(" ", "") for structure in structures]
-    assert said == pytest.approx(composition_features(formulas), rel=1e-4, abs=1e-3)
+    assert found == pytest.approx(composition_features(formulas, kind), rel=1e-4, abs=1e-3)
 
 
-def test_the_order_of_sites_does_not_choose_the_main_element() -> None:
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_the_order_of_sites_does_not_choose_the_main_element(kind: str) -> None:
     structure = cuprate()
     turned = Structure.from_sites(list(structure)[::-1])
-    first, second = (join([build_graph(each, OPTIONS)])["composition_features"] for each in (structure, turned))
+    first, second = (join([build_graph(each, OPTIONS)])[kind] for each in (structure, turned))
     assert torch.equal(first, second)
 
 
 def test_composition_features_are_standardised_by_the_training_set() -> None:
     branch = CompositionBranch()
-    features = join([build_graph(each, OPTIONS) for each in sample_structures()[:20]])["composition_features"].numpy()
+    features = join([build_graph(each, OPTIONS) for each in sample_structures()[:20]])["statistics"].numpy()
     branch.standardise(features)
     scaled = (features - branch.mean.numpy()) / branch.std.numpy()
     varies = features.std(axis=0) > 1e-6
@@ -196,6 +209,36 @@ def test_a_checkpoint_alone_rebuilds_the_model(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "b.pth", {**state, "model_state_dict": model.state_dict(), "config": {}})
     with pytest.raises(UserError, match=r"b\.pth is no checkpoint of the graph pipeline"):
         load_model(tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize("head_features", KINDS)
+def test_shipped_weights_and_checkpoints_know_what_their_head_reads(head_features: Any, tmp_path: Path) -> None:
+    model = settled(head_features=head_features).eval()
+    write_weights(tmp_path / "a.safetensors", model)
+    card = json.dumps({**architecture_metadata(model), "training": {}})
+    (tmp_path / "a.json").write_text(card, encoding="utf-8")
+    shipped = load_model(tmp_path / "a.safetensors")
+    assert shipped.composition_branch is not None and shipped.composition_branch.kind == KINDS[head_features]
+    assert kelvin(shipped, cuprate()) == pytest.approx(kelvin(model, cuprate()), rel=0.02), "half precision"
+    config = {"graph": model.options.plain(), "head_features": head_features, "target": "kelvin"}
+    state = dict.fromkeys(("epoch", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss"), 0)
+    save_checkpoint(tmp_path / "a.pth", {**state, "model_state_dict": model.state_dict(), "config": config})
+    for again in (load_model(tmp_path / "a.pth"), model_of(read_weights(tmp_path / "a.pth", "file:a"))):
+        assert kelvin(again, cuprate()) == kelvin(model, cuprate())
+
+
+def test_weights_of_a_head_that_reads_something_unknown_are_refused(tmp_path: Path) -> None:
+    model = settled(head_features="composition")
+    write_weights(tmp_path / "a.safetensors", model)
+    card = {**architecture_metadata(model), "training": {}}
+    for said, message in (({"head_features": "taste"}, "'taste' are none of"), ({"head_features": "none"}, "'none'")):
+        (tmp_path / "a.json").write_text(json.dumps({**card, **said}), encoding="utf-8")
+        with pytest.raises(UserError, match=message):
+            load_model(tmp_path / "a.safetensors")
+    del card["head_features"]
+    (tmp_path / "a.json").write_text(json.dumps(card), encoding="utf-8")
+    branch = load_model(tmp_path / "a.safetensors").composition_branch
+    assert branch is not None and branch.kind == "statistics", "cards of the time when there was one kind"
 
 
 def test_frozen_blocks_keep_their_statistics() -> None:

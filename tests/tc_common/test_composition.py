@@ -1,32 +1,39 @@
 """Compositions as numbers: known values, and what must not change them."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Element
 
 from tc_common.composition import (
-    LAST_Z,
-    PROPERTIES,
+    FEATURES,
+    FeatureKind,
     composition_features,
+    continuous_statistics,
     element_fractions,
-    element_table,
     feature_names,
-    valence_electrons,
 )
+from tc_common.elements import LAST_Z, PROPERTIES, element_symbols, element_table, valence_electrons
 from tc_common.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 NAMES = feature_names()
+OLD_SUMS = (2118.9533031446445, 843.1295674596397, 734.8530317929005, 1920.8558714115002, 1417.225992845242)
 
 
 def feature(formula: str, name: str) -> float:
     return float(composition_features([formula])[0, NAMES.index(name)])
 
 
-def test_every_feature_has_one_name() -> None:
-    assert composition_features(["Nb3Sn"]).shape == (1, len(NAMES))
-    assert len(set(NAMES)) == len(NAMES)
+@pytest.mark.parametrize("kind", FEATURES)
+def test_every_feature_has_one_name(kind: FeatureKind) -> None:
+    names = feature_names(kind)
+    assert composition_features(["Nb3Sn"], kind).shape == (1, len(names))
+    assert len(set(names)) == len(names)
 
 
 def test_statistics_of_nb3sn_by_hand() -> None:
@@ -83,3 +90,69 @@ def test_deuterium_counts_as_hydrogen() -> None:
 def test_what_is_no_formula_is_named(formula: str) -> None:
     with pytest.raises(UserError, match=f"'{formula}' is no"):
         composition_features(["Nb3Sn", formula])
+
+
+def continuous(formula: str, name: str) -> float:
+    return float(composition_features([formula], "continuous")[0, feature_names("continuous").index(name)])
+
+
+def test_continuous_statistics_agree_with_the_others_where_every_element_is_a_main_one() -> None:
+    for name in ("mean Z", "deviation Z", "largest fraction", "norm 2", "fraction Nb"):
+        assert continuous("Nb3Sn", name) == feature("Nb3Sn", name)
+    for name in ("min", "max", "range"):
+        assert continuous("Nb3Sn", f"soft {name} Z") == feature("Nb3Sn", f"{name} Z")
+    assert continuous("Nb3Sn", "soft elements") == 2
+    assert continuous("Nb3Sn", "soft main Z") == pytest.approx((81 * 41 + 50) / 82)
+
+
+def test_a_dopant_enters_the_soft_extremes_gradually() -> None:
+    weight = 0.4**2 * (3 - 2 * 0.4)  # 2 % of the atoms are 0.4 of full weight's 5 %
+    assert continuous("Nb0.98Pb0.02", "soft elements") == pytest.approx(1 + weight)
+    assert continuous("Nb0.98Pb0.02", "soft max Z") == pytest.approx(82 * weight + 41 * (1 - weight))
+    assert continuous("Nb0.98Pb0.02", "soft min Z") == 41
+    alloy = composition_features(["".join(element_symbols())], "continuous")
+    assert np.isfinite(alloy).all(), "no element of 103 has full weight"
+
+
+def replaced(symbol: str, fraction: float, by: int) -> np.ndarray:
+    """MgB2 with `fraction` of the atoms, all of one element, replaced by the element of index `by`."""
+    fractions = element_fractions(["MgB2"])[0]
+    fractions[element_symbols().index(symbol)] -= fraction
+    fractions[by] += fraction
+    return fractions
+
+
+def steps_from_mgb2(kind: FeatureKind, fraction: float) -> np.ndarray:
+    """Largest change of any feature (SD over 3DSC) when an element replaces Mg or B, by its Z; own fraction aside."""
+    materials = pd.read_csv(ROOT / "results/3dsc/stratified/splits.csv.gz", keep_default_na=False)
+    spread = composition_features(materials["formula"].tolist(), kind).std(axis=0)
+    assert len(materials) == 5820
+    start = composition_features(["MgB2"], kind)
+    largest = []
+    for element, symbol in enumerate(element_symbols()):
+        doped = FEATURES[kind](np.stack([replaced(host, fraction, element) for host in ("Mg", "B")]))
+        counted = (spread > 1e-9) & (np.array(feature_names(kind)) != f"fraction {symbol}")
+        largest.append(float((np.abs(doped - start)[:, counted] / spread[counted]).max()))
+    return np.array(largest)
+
+
+def test_a_trace_of_any_element_leaves_the_continuous_features_of_mgb2_where_they_are() -> None:
+    assert steps_from_mgb2("continuous", 0.001).max() <= 0.05
+    assert steps_from_mgb2("physics", 0.001).max() <= 0.05
+    assert (steps_from_mgb2("statistics", 0.001) > 0.5).sum() > 90, "the test sees jumps where there are some"
+
+
+def test_continuous_features_move_with_the_composition_without_a_jump() -> None:
+    path = np.linspace(0, 1, 2001)[:, None]
+    start, end = element_fractions(["La2CuO4", "Ba0.6K0.4Fe2As2"])
+    features = continuous_statistics(start * (1 - path) + end * path)
+    steps = np.abs(np.diff(features, axis=0)).max(axis=0)
+    assert (steps <= 0.01 * np.maximum(np.ptp(features, axis=0), 1e-9)).all(), "1/2000 of the way, 1 % at most"
+
+
+def test_what_the_shipped_models_read_has_not_changed() -> None:
+    """Sums over features of five formulas, computed before there were other kinds (commit bdc62a7)."""
+    formulas = ["MgB2", "YBa2Cu3O6.93", "La1.85Sr0.15CuO4", "Nb3Sn", "Ba0.6K0.4Fe2As2"]
+    found = composition_features(formulas)
+    weights = np.cos(np.arange(found.shape[1]))
+    assert found @ weights == pytest.approx(OLD_SUMS, rel=1e-12)

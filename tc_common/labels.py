@@ -1,0 +1,75 @@
+"""Extra labels: measured compositions without a structure, beside the split files they were made for.
+
+`python -m data.supercon` writes them. Every reader checks that they belong to its splits, so that no label near a
+validation or test composition is learned from by mistake.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tc_common.errors import UserError
+from tc_common.files import read_csv, sha256
+from tc_common.splits import read_splits, splits_sha256
+
+LABEL_COLUMNS = ("name", "formula", "tc", "chemical_system")
+LABELS_FILE = "extra_labels.csv"
+MADE_BY = "python -m data.supercon"
+
+
+@dataclass(frozen=True, eq=False)
+class ExtraLabels:
+    """Compositions with their Tc, and what was kept away from the held-out ones."""
+
+    table: pd.DataFrame
+    """One row per composition: `name`, `formula`, `tc` (K), `chemical_system`."""
+    exclude: float
+    """Every label is farther than this fraction of the atoms from every validation and test composition."""
+    split: str
+    """Kind of the splits; in `chemical-system` no label is of a held-out system either."""
+
+    def metadata(self) -> dict[str, Any]:
+        """What metrics, tables and cards say of them."""
+        return {"extra_labels": len(self.table), "extra_labels_exclude": self.exclude}
+
+
+def report_path(labels: Path) -> Path:
+    """Where the report of a file of labels lies."""
+    return labels.with_suffix(".json")
+
+
+def read_extra_labels(path: Path, data_dir: Path) -> ExtraLabels:
+    """Labels made for the split files in `data_dir`.
+
+    Raises:
+        UserError: file or report is missing, was changed, has other columns or a Tc that is none, or belongs to other
+            splits.
+    """
+    table = read_csv(path, LABEL_COLUMNS, MADE_BY)
+    table = table.assign(tc=pd.to_numeric(table["tc"], errors="coerce"))
+    wrong = ~(np.isfinite(table["tc"]) & (table["tc"] >= 0))
+    if wrong.any():
+        row = table[wrong].iloc[0]
+        raise UserError(f"{path}: Tc of {row['name']} is no temperature in kelvin; make it again with: {MADE_BY}")
+    report = _report(path)
+    if report["labels_sha256"] != sha256(path):
+        raise UserError(f"{path} is not the file that {report_path(path)} describes; make it again with: {MADE_BY}")
+    if report["splits_sha256"] != splits_sha256(read_splits(data_dir)):
+        raise UserError(
+            f"{path} keeps away from the held-out materials of other splits than {data_dir}; "
+            f"make it with: {MADE_BY} --splits {data_dir}"
+        )
+    return ExtraLabels(table, float(report["exclude"]), str(report["split"]))
+
+
+def _report(labels: Path) -> dict[str, Any]:
+    path = report_path(labels)
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {name: report[name] for name in ("labels_sha256", "splits_sha256", "exclude", "split")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}, the report of {labels.name}, cannot be read; make both with: {MADE_BY}") from error
