@@ -158,7 +158,7 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
         f"{config.backbone} at {config.image_size} px, {config.tune}: {trainable:,} of {total:,} parameters train"
     )
     log.info(f"weights {model.init}; {len(datasets['train'])} pictures an epoch; {placement.device}")
-    return make_task(config, model, datasets, splits, structures.fingerprint())
+    return make_task(config, model, datasets, splits, structures.fingerprint().get("structures", ""))
 
 
 def build_model(config: VisionConfig, train_tc_K: pd.Series) -> DinoTcModel:
@@ -240,7 +240,7 @@ def make_task(
         collate=collate,
         schedule=config.schedule,
         init=model.init,
-        fingerprint=f"{model.render_options.fingerprint()}-{config.image_size} {structures}",
+        fingerprint=f"{model.render_options.fingerprint()}-{config.image_size} {structures}".strip(),
         batches=shuffled_batches(len(datasets["train"]), config.batch_size * config.grad_accumulation, config.seed),
         micro_batches=chunked(config.batch_size),
         frozen=model.frozen(),

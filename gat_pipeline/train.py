@@ -192,7 +192,7 @@ def task_of(
         collate=collator(config.graph),
         schedule=config.schedule,
         init=weights.origin if weights else "random",
-        fingerprint=f"{json.dumps(config.graph.plain(), sort_keys=True)} {train.structures.fingerprint()}",
+        fingerprint=json.dumps({**config.graph.plain(), **train.structures.fingerprint()}, sort_keys=True),
         batches=batches,
         micro_batches=micro_batches,
         before_epoch=unfreezer(model, config.unfreeze_every),
