@@ -21,7 +21,7 @@ from tc_common.cli import current_settings
 from tc_common.errors import UserError, one_line
 from tc_common.files import atomic_write, sync
 from tc_common.integrity import is_intact, require_undamaged, seal
-from tc_common.state_checks import is_number, kind_of, mismatch, mistyped
+from tc_common.state_checks import is_number, kind_of, mismatch
 
 REQUIRED = ("epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss")
 # What else a checkpoint states, wherever it does, and of which type it is; what a resumed run needs is checked there.
@@ -91,7 +91,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     missing = [key for key in REQUIRED if not isinstance(content, dict) or key not in content]
     if missing:
         raise UserError(f"{path} is no checkpoint of this project: it lacks {', '.join(missing)}")
-    if said := mistyped(content, STATED, "it"):
+    if said := mismatch(content, {name: like for name, like in STATED.items() if name in content}, "it"):
         raise UserError(f"{path} is no checkpoint of this project: {said}")
     for key in ("config", "identity"):
         if key in content:

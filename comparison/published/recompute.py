@@ -79,7 +79,7 @@ def _metrics(folder: Path, results: Results, name: str) -> list[str]:
         return [f"{path} is missing; run the model again"]
     expected = _expected_metrics(results, name)
     lines = differences(path, {key: stated[key] for key in expected if key in stated}, expected)
-    if "chosen" in stated:  # the composition's metrics repeat those of the kind of trees that was taken
+    if "baselines" in stated:  # the composition's metrics repeat those of the kind of trees that was taken
         scores = {key: expected[key] for key in _scores(results, name)}
         again = {key: value for key, value in stated["baselines"][stated["chosen"]].items() if key in scores}
         lines += differences(path, again, scores, f"baselines/{stated['chosen']}")
