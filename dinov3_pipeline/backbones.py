@@ -28,6 +28,10 @@ LAYER_SCALES = ("gamma_1", "gamma_2", ".gamma")
 Pool: TypeAlias = Literal["token", "avg"]
 
 
+# The largest ViT of timm has 56 blocks of width 5,120: an edited checkpoint cannot ask for more than memory holds.
+LARGEST_SHAPE, DEEPEST = 5_120, 64
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """Network of another shape than the published one (only with --init random; default: as published)."""
@@ -37,7 +41,7 @@ class Shape:
     width: int | None = None
     """Width of a token, a multiple of 4 x --heads; goes with --heads."""
     depth: int | None = None
-    """Blocks (>= 1)."""
+    """Blocks (1 to 64)."""
     heads: int | None = None
     """Attention heads in a block (>= 1); goes with --width."""
     pool: Pool | None = None
@@ -49,8 +53,10 @@ class Shape:
         if self.pool is not None and self.pool not in get_args(Pool):
             raise ValueError(f"--pool {self.pool!r:.40} is none of {', '.join(get_args(Pool))}")
         for name, value in vars(self).items():
-            if name != "pool" and value is not None and value < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+            if name != "pool" and value is not None and not 1 <= value <= LARGEST_SHAPE:
+                raise ValueError(f"--{name.replace('_', '-')} must be from 1 to {LARGEST_SHAPE}, got {value}")
+        if (self.depth or 0) > DEEPEST:
+            raise ValueError(f"--depth must be at most {DEEPEST}, got {self.depth}")
         if (self.width is None) != (self.heads is None):
             raise ValueError("--width and --heads go together")
         if self.width and self.heads and self.width % (4 * self.heads):

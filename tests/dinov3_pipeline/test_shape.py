@@ -101,8 +101,10 @@ def test_weights_of_the_published_shape_fit_no_other() -> None:
         (["--init", "random", "--width", "64"], "--width and --heads go together"),
         (["--init", "random", "--width", "64", "--heads", "3"], "--width 64: a multiple of 4 x --heads, 12"),
         (["--fourier-features", "8"], "--fourier-features need --init random"),
-        (["--init", "random", "--fourier-features", "0"], "--fourier-features must be at least 1, got 0"),
-        (["--init", "random", "--depth", "0"], "--depth must be at least 1, got 0"),
+        (["--init", "random", "--fourier-features", "0"], "--fourier-features must be from 1 to 5120, got 0"),
+        (["--init", "random", "--depth", "0"], "--depth must be from 1 to 5120, got 0"),
+        (["--init", "random", "--depth", "1000"], "--depth must be at most 64, got 1000"),
+        (["--init", "random", "--width", "4000000", "--heads", "1"], "--width must be from 1 to 5120, got 4000000"),
         (["--init", "random", "--pool", "max"], "max"),
     ],
 )
