@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from torch import Tensor, nn
 
 from tc_common.checkpoints import load_torch
-from tc_common.errors import UserError
+from tc_common.errors import UserError, one_line
 from tc_common.files import sha256
 from tc_common.model_files import read_tensors
 
@@ -141,8 +141,7 @@ def load(name: str, image_size: int, path: Path) -> nn.Module:
     try:
         backbone: Any = build(name, image_size, pretrained=True, num_classes=classes, pretrained_cfg_overlay=source)
     except (RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path} does not fit --backbone {name}: {reason}") from error
+        raise UserError(f"{path} does not fit --backbone {name}: {one_line(error)}") from error
     backbone.reset_classifier(0)
     return cast(nn.Module, backbone)
 

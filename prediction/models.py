@@ -27,6 +27,7 @@ from tc_common.chemistry import composition_features
 from tc_common.composition import fractions_formula
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
+from tc_common.metrics import mean_and_spread
 
 Array = NDArray[np.float64]
 CRYSTALS_AT_ONCE = 16
@@ -88,8 +89,9 @@ class SeedEnsemble:
     def predict(self, prepared: Sequence[CrystalGraph]) -> Prediction:
         """Tc and its SD; the crystal vectors are the first training's."""
         predictions = [training.predict(prepared) for training in self.trainings]
-        pred_K = np.stack([prediction.tc_K for prediction in predictions])
-        return Prediction(pred_K.mean(axis=0), pred_K.std(axis=0, ddof=1), predictions[0].vectors)
+        pred_K = np.stack([prediction.tc_K for prediction in predictions], axis=1)
+        equal = np.full(len(predictions), 1 / len(predictions))
+        return Prediction(*mean_and_spread(pred_K, equal, unbiased=True), predictions[0].vectors)
 
 
 class VisionModel:

@@ -14,6 +14,7 @@ from typing import IO, Any
 from pymatgen.core import Lattice, Structure
 
 from tc_common.cif import LARGEST_TEXT, CrystalError
+from tc_common.errors import one_line
 
 PARSING_ERRORS = (
     ValueError,
@@ -172,8 +173,7 @@ def _structure(read: Callable[[str], Structure], kind: str, text: str) -> Struct
     except CrystalError:
         raise
     except PARSING_ERRORS as error:
-        shown = " ".join(str(error).split())[:100]
-        raise CrystalError(f"not a readable {kind.upper()} file ({shown})") from error
+        raise CrystalError(f"not a readable {kind.upper()} file ({one_line(error, 100)})") from error
 
 
 def _from_poscar(text: str) -> Structure:

@@ -4,7 +4,6 @@
 validation or test composition is learned from by mistake.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pandas as pd
 
 from tc_common.composition import ROUNDING, nearest_distance
 from tc_common.errors import UserError
-from tc_common.files import read_csv, sha256
+from tc_common.files import read_csv, read_json, sha256
 from tc_common.splits import read_splits, splits_sha256
 
 LABEL_COLUMNS = ("name", "formula", "tc", "chemical_system")
@@ -77,7 +76,7 @@ def read_extra_labels(path: Path, data_dir: Path) -> ExtraLabels:
 def _report(labels: Path) -> dict[str, Any]:
     path = report_path(labels)
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report = read_json(path)
         return {name: report[name] for name in ("labels_sha256", "splits_sha256", "exclude", "split")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (UserError, KeyError) as error:
         raise UserError(f"{path}, the report of {labels.name}, cannot be read; make both with: {MADE_BY}") from error

@@ -20,6 +20,7 @@ from pymatgen.core import DummySpecies, Element, Species, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
 from tc_common.crystals import CrystalError
+from tc_common.errors import one_line
 
 # Valence d electrons of the neutral atom's ground state (NIST Atomic Spectra Database). Cu counts 9, its state in
 # the cuprates, not 10. La and Lu, both claimed for group 3, have one 5d electron each; Lr has none (7s2 7p1).
@@ -168,7 +169,7 @@ def _crystal_nn(structure: Structure) -> Bonds:
         try:
             neighbors = _neighbors(finder, structure, operations[0].source)
         except CRYSTAL_NN_FAILURES as error:
-            reason = " ".join(str(error).split())[:120]
+            reason = one_line(error, 120)
             targets = [operation.target for operation in operations]
             failures += [f"site {n} ({structure[n].species_string}): {reason}" for n in targets]
             continue
