@@ -33,7 +33,7 @@ class Atoms:
     species: list[Amounts]
     """Element and occupancy; `D` is deuterium."""
     keys: list[str]
-    """What tells a repeated row from another alternative: symbol and disorder group."""
+    """Key of a repeated row: rows of one alternative agree in symbol and disorder group."""
     multiplicity: list[int]
     """Declared number of images of each atom; empty if not given."""
     order: list[int]

@@ -18,7 +18,7 @@ from tc_common.splits import OTHER_STRUCTURES, SPLITS, limited, read_other_struc
 OTHERS = {"val_other_structures": "val", "other_structures": "test"}
 LITERATURE = "literature"
 FURTHER_TESTS = (*OTHERS, LITERATURE)
-# What a prediction file of a further test says besides: the chosen structure's id; for the literature whether the
+# What else a prediction file of a further test states: the chosen structure's id; for the literature whether the
 # model was fitted on the composition, the split that holds it (or none), and its family.
 FACTS = ("chosen", "known", "split", "family")
 # Formulas closer than this fraction of the atoms are one composition: two sources round differently.

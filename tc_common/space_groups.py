@@ -1,6 +1,6 @@
 """Space groups: their operations as matrices, and the settings that their symbols name.
 
-gemmi knows the 564 settings of the International Tables and reads Hall symbols; spglib tells which group a set of
+gemmi knows the 564 settings of the International Tables and reads Hall symbols; spglib finds which group a set of
 operations is, in whatever axes.
 """
 

@@ -79,7 +79,7 @@ def candidates(block: Block, metric: Floats) -> list[Operations]:
 
 
 def _check_axes(block: Block) -> None:
-    """Refuse a named group in axes of its own, which only a list of operations tells."""
+    """Refuse a named group in axes of its own, which only a list of operations can state."""
     tag, axes = block.one((TRANSFORM_TAG,))
     if "".join(axes.split()) not in ("", "a,b,c", "a,b,c;0,0,0"):
         raise CrystalError(f"{tag} is {axes[:30]!r}, no setting of the tables; list the symmetry operations")
