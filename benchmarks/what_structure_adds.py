@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from baselines.models import fit_extra_trees
-from gat_pipeline.composition import CompositionBranch
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.graphs import CrystalGraph, GraphOptions
 from tc_common.cli import parse, run
+from tc_common.composition_branch import CompositionBranch
 from tc_common.environment import git_commit, processor
 from tc_common.files import write_json
 from tc_common.splits import SPLITS, read_splits, splits_sha256

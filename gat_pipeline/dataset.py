@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from gat_pipeline.cache import graphs_of
-from gat_pipeline.composition import KINDS, features_of_fractions
 from gat_pipeline.graphs import CrystalGraph, GraphError, GraphOptions, bond_cosines, build_graph, line_graph
 from tc_common.augmentation import StructureAugmentation
 from tc_common.chemistry import FeatureKind
+from tc_common.composition_branch import KINDS, features_of_fractions
 from tc_common.crystals import read_crystal
 from tc_common.structures import TrainingStructures, structures_of
 

@@ -18,13 +18,13 @@ import torch
 from torch.optim import AdamW
 
 from gat_pipeline.allocator import tune_memory
-from gat_pipeline.composition import HeadFeatures
 from gat_pipeline.dataset import GraphDataset, bounded_micro_batches, bucketed_batches, collator
 from gat_pipeline.graphs import GraphOptions
 from gat_pipeline.model import AlignnTc, Engine, create_alignn_model
 from gat_pipeline.network import NetworkShape
 from gat_pipeline.weights import Weights, find_weights, load_strictly
 from tc_common.cli import log, parse, run, set_up_log
+from tc_common.composition_branch import HeadFeatures
 from tc_common.errors import UserError
 from tc_common.runs import run_training
 from tc_common.splits import SPLITS, read_splits

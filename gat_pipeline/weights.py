@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from gat_pipeline.composition import KINDS, HeadFeatures
 from gat_pipeline.graphs import GraphOptions
 from gat_pipeline.network import NetworkShape, shape_of
 from gat_pipeline.published import PUBLISHED, fetch
 from tc_common.checkpoints import load_torch
+from tc_common.composition_branch import KINDS, HeadFeatures
 from tc_common.errors import UserError, one_line
 from tc_common.files import sha256
 from tc_common.model_files import read_card, read_tensors

@@ -11,7 +11,6 @@ from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 from torch import nn
 
-from gat_pipeline.composition import KINDS, CompositionBranch
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.inference import infer
@@ -27,6 +26,7 @@ from gat_pipeline.network import NetworkShape
 from gat_pipeline.weights import read_weights
 from tc_common.checkpoints import save_checkpoint
 from tc_common.chemistry import composition_features
+from tc_common.composition_branch import KINDS, CompositionBranch
 from tc_common.errors import UserError
 from tc_common.targets import TargetTransform
 from tests.gat_pipeline.crystals import (
