@@ -3,7 +3,7 @@
 Every member is asked in the way that fits it, and the kelvins are weighted as its predictions are:
 
 - graph network: integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365) over the features of the atoms, from
-  the same cell with every site empty; composition features and a prior, where the network reads them, stay as they are.
+  the same cell with every site empty; composition features and a prior, if the network reads them, stay as they are.
 - trees on composition: Shapley values (exact) of the elements; the value of some of them is the prediction for the
   compound of these alone, in the same ratio, that of none the median Tc of the training materials. An element's value
   is divided among its sites by occupancy.
