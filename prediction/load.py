@@ -26,7 +26,7 @@ from gat_pipeline.model import load_model, model_of
 from gat_pipeline.weights import find_weights
 from prediction.models import AlignnModel, Array, BaseModel, SeedEnsemble, TreeModel, VisionModel
 from prediction.novelty import Training, read_training
-from tc_common.devices import place
+from tc_common.devices import find_device
 from tc_common.errors import UserError
 from tc_common.files import read_csv, sha256
 from tc_common.model_files import read_card
@@ -68,7 +68,7 @@ def load_predictor(
         UserError: nothing is shipped there, or files are missing, damaged or do not belong together.
     """
     if checkpoint is not None:
-        vision = VisionModel("dinov3", load_vision(checkpoint).to(place(device, "fp32").device))
+        vision = VisionModel("dinov3", load_vision(checkpoint).to(find_device(device)))
         validation = None if val_predictions is None else read_predictions(val_predictions)
         return Predictor("dinov3", [vision], np.ones(1), validation, load_training(models_dir))
     card = checked_card(models_dir, model)
@@ -156,7 +156,7 @@ def load_base_model(models_dir: Path, name: str, card: dict[str, Any], device: s
     Raises:
         UserError: its files are damaged, or the name is unknown.
     """
-    on = place(device, "fp32").device
+    on = find_device(device)
     if name == "alignn":
         return load_seed_ensemble(models_dir, on)
     if name == "dinov3":
