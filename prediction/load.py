@@ -22,7 +22,7 @@ from prediction.models import MADE_BY, AlignnModel, BaseModel, SeedEnsemble, Tre
 from prediction.novelty import Training, read_training
 from prediction.trees import Trees, read_trees
 from tc_common.checkpoints import load_checkpoint
-from tc_common.devices import place
+from tc_common.devices import find_device
 from tc_common.errors import UserError
 from tc_common.files import read_csv, sha256
 from tc_common.model_files import read_card
@@ -117,7 +117,7 @@ def load_base_model(models_dir: Path, name: str, card: dict[str, Any], device: s
     """
     if name in TREES:
         return TreeModel(name, read_trees(models_dir / f"{name}.safetensors"))
-    on = place(device, "fp32").device
+    on = find_device(device)
     if name == "alignn":
         return load_seed_ensemble(models_dir, on)
     if name == "dinov3":
@@ -146,7 +146,7 @@ def load_own(checkpoint: Path, device: str) -> BaseModel:
         raise UserError(f"{checkpoint} is missing; train first, or name another checkpoint")
     shipped = checkpoint.suffix == ".safetensors"
     stated = read_card(checkpoint) if shipped else load_checkpoint(checkpoint)["config"]
-    on = place(device, "fp32").device
+    on = find_device(device)
     if "graph" in stated:
         return AlignnModel(f"alignn:{checkpoint.name}", load_model(checkpoint).to(on))
     if ("network" if shipped else "backbone") in stated:
