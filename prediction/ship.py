@@ -27,9 +27,8 @@ from gat_pipeline.train import GraphTrainConfig
 from gat_pipeline.zero_shot import distribution
 from prediction.card import NAMES, agreement, card_of, interval_metadata, readme, split_metadata
 from prediction.load import TRAINING, TRAINING_COLUMNS, VECTORS, load_base_model, networks_of, weights_of
-from prediction.models import Prediction, predict_materials
+from prediction.models import Output, combine, predict_materials
 from prediction.novelty import training_tensors
-from prediction.stream import combine
 from prediction.study import Study, command, read_study
 from tc_common.checkpoints import load_checkpoint
 from tc_common.cli import log, parse, run, set_up_log
@@ -39,8 +38,8 @@ from tc_common.model_files import read_card, write_tensors
 from tc_common.predictions import write_predictions
 from tc_common.splits import read_splits
 
-Shipped = dict[str, dict[str, Prediction]]
-"""Prediction by model and split."""
+Shipped = dict[str, dict[str, Output]]
+"""Output by model and split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +106,7 @@ def replaced(out: Path) -> Iterator[Path]:
         sync(out)
 
 
-def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Prediction]:
+def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Output]:
     """Write weights, card, validation predictions and training vectors; returns predictions of val and test."""
     require_trainings(config.alignn, study.metrics("alignn").get("seeds"))
     train = study.splits["train"]
@@ -149,7 +148,7 @@ def write_network(folder: Path, number: int, checkpoint: Path, learned_from: dic
 
 def ship_dinov3(
     config: ShipConfig, checkpoint: Path, folder: Path, study: Study, common: dict[str, Any]
-) -> dict[str, Prediction]:
+) -> dict[str, Output]:
     """Write weights, card and validation predictions; returns predictions of val and test."""
     path = folder / "dinov3.safetensors"
     metadata = write_shipped(checkpoint, path)
@@ -166,7 +165,7 @@ def write_model(
     folder: Path,
     name: str,
     study: Study,
-    predictions: dict[str, Prediction],
+    predictions: dict[str, Output],
     metadata: dict[str, Any],
     networks: list[Path],
 ) -> None:
