@@ -3,8 +3,10 @@
     alignn.safetensors, alignn.json            the graph network and its card
     alignn_2.safetensors, alignn_2.json, ...   trainings with other seeds, where their mean is shipped
     dinov3.safetensors, dinov3.json            the vision network and its card, where one is shipped
+    pair_with_labels.safetensors, ...          trees on composition that the ensemble gives a weight
     ensemble.json                              base models and their weights
-    <model>_val_predictions.csv                validation predictions, from which the intervals are computed
+    <model>_val_predictions.csv                validation predictions, to which the intervals in the cards are fitted
+    known.csv, cautions.json                   measured compounds; limits beyond which a prediction is doubtful
     training.csv, training.safetensors         training set; its crystal vectors and nearest distances
 
 A card lists its `networks` (weights, one file a training) and the sha256 of every file it needs; a file with another
@@ -19,13 +21,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from baselines.run import NAME as COMPOSITION
 from dinov3_pipeline.model import load_model as load_vision
 from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT
 from gat_pipeline.model import load_model, model_of
 from gat_pipeline.weights import find_weights
 from prediction.models import AlignnModel, Array, BaseModel, SeedEnsemble, TreeModel, VisionModel
 from prediction.novelty import Training, read_training
+from prediction.trees import read_trees
 from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import read_csv, sha256
@@ -33,9 +35,13 @@ from tc_common.model_files import read_card
 from tc_common.predictions import read_predictions
 
 ModelName: TypeAlias = Literal["alignn", "dinov3", "ensemble"]
-TRAINING, VECTORS = "training.csv", "training.safetensors"
+TRAINING, VECTORS, KNOWN = "training.csv", "training.safetensors", "known.csv"
 TRAINING_COLUMNS = ("material_id", "formula", "tc")
 MADE_BY = "python -m prediction.ship"
+# Models on composition alone: each is one file of trees.
+TREES = ("pair", "pair_with_labels", "composition", "composition_with_labels")
+# Whose prediction a network that corrects one reads, if its card does not say.
+PRIOR = "pair_with_labels"
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,13 +142,13 @@ def _remedy(model: str) -> str:
 
 
 def weights_of(card: dict[str, Any]) -> dict[str, float]:
-    """Weights of an ensemble's base models, without those of weight 0.
+    """Weights of an ensemble's base models; one of weight 0 is shown beside the mean.
 
     Raises:
         UserError: they are no weights.
     """
     try:
-        weights = {str(name): float(weight) for name, weight in card["weights"].items() if float(weight) != 0}
+        weights = {str(name): float(weight) for name, weight in card["weights"].items()}
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"the ensemble's card has no weights ({error}); make it again with: {MADE_BY}") from error
     if not weights or min(weights.values()) < 0 or abs(sum(weights.values()) - 1) > 1e-6:
@@ -157,20 +163,14 @@ def load_base_model(models_dir: Path, name: str, card: dict[str, Any], device: s
         UserError: its files are damaged, or the name is unknown.
     """
     on = place(device, "fp32").device
+    if name in TREES:
+        return TreeModel(name, read_trees(models_dir / f"{name}.safetensors"))
     if name == "alignn":
         return load_seed_ensemble(models_dir, on)
     if name == "dinov3":
         return VisionModel(name, load_vision(models_dir / "dinov3.safetensors").to(on))
     if name == ZERO_SHOT:
         return AlignnModel(name, zero_shot_model(card).to(on))
-    if name == COMPOSITION:
-        table = read_csv(models_dir / TRAINING, TRAINING_COLUMNS, MADE_BY)
-        try:
-            return TreeModel(name, table, str(card["trees"]["kind"]), int(card["trees"]["seed"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"the ensemble's card does not say which trees ({error}); make it again: {MADE_BY}"
-            ) from error
     raise UserError(f"the ensemble's model {name} is unknown here; make it again with: {MADE_BY}")
 
 

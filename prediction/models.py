@@ -17,16 +17,14 @@ from pymatgen.core import Structure
 from torch import Tensor
 from tqdm import tqdm
 
-from baselines.models import FITS
 from dinov3_pipeline.model import DinoTcModel, as_images
 from dinov3_pipeline.render.rendering import views
 from gat_pipeline.graphs import CrystalGraph, build_graph
 from gat_pipeline.inference import infer
 from gat_pipeline.model import AlignnTc
-from tc_common.chemistry import composition_features
+from prediction.trees import Trees
 from tc_common.composition import fractions_formula
 from tc_common.crystals import read_crystal
-from tc_common.errors import UserError
 from tc_common.metrics import mean_and_spread
 
 Array = NDArray[np.float64]
@@ -119,20 +117,10 @@ class VisionModel:
 
 
 class TreeModel:
-    """Tree ensemble on composition features, fitted when loaded, which takes less time than reading the trees.
+    """Trees on composition features, as they were shipped."""
 
-    Args:
-        training: `formula` and `tc` (K) of the training materials.
-        kind: one of the baselines by its name; seed: of the trees.
-    """
-
-    def __init__(self, name: str, training: pd.DataFrame, kind: str, seed: int) -> None:
-        self.name = name
-        features = composition_features(training["formula"].tolist())
-        fit = next((fit for fit in FITS if kind.startswith(fit.__name__.removeprefix("fit_"))), None)
-        if fit is None:
-            raise UserError(f"{kind} is no baseline on composition; ship the models again: python -m prediction.ship")
-        self.predictor = fit(features, training["tc"].to_numpy(float), seed)[kind]
+    def __init__(self, name: str, trees: Trees) -> None:
+        self.name, self.trees = name, trees
 
     def prepare(self, structure: Structure) -> str:
         """The composition as a formula."""
@@ -140,7 +128,7 @@ class TreeModel:
 
     def predict(self, prepared: Sequence[str]) -> Prediction:
         """Tc and the SD over the trees."""
-        return Prediction(*self.predictor(composition_features(prepared)))
+        return Prediction(*self.trees.predict_formulas(prepared))
 
 
 def predict_materials(model: BaseModel, materials: pd.DataFrame) -> Prediction:
