@@ -92,7 +92,8 @@ def pairs(sets: Sets, seed: int) -> Iterator[dict[str, Any]]:
         for (rounds, leaves), boosting in boosted.items():
             pred_K = {name: (forest[name] + boosting[name]) / 2 for name in ("val", "test")}
             yield {
-                "model": "pair_with_labels", "trees": trees, "least_in_leaf": least, "rounds": rounds, "leaves": leaves,
+                "model": "pair_with_labels", "trees": trees, "least_in_leaf": least, "rounds": rounds,
+                "leaves": leaves,
                 "MB": round(forest["MB"] + boosting["MB"], 2), **maes_K(pred_K, sets),
             }  # fmt: skip
 
