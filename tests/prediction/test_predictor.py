@@ -92,7 +92,7 @@ def test_path_text_structure_atoms_and_poscar_give_the_same(ensemble: Predictor,
 def test_atoms_with_the_occupancies_that_ase_keeps_are_mixed_sites(ensemble: Predictor) -> None:
     path = ROOT / "data/sample/cifs/La1.85Sr0.15CuO4-K2NiF4.cif"
     atoms = ase.io.read(path)
-    assert atoms.info["occupancy"]
+    assert isinstance(atoms, ase.Atoms) and atoms.info["occupancy"]
     assert ensemble.predict(atoms).tc_K == pytest.approx(ensemble.predict(path).tc_K, abs=1e-3)
     del atoms.arrays["spacegroup_kinds"]
     with pytest.raises(UserError, match="without spacegroup_kinds"):
