@@ -26,6 +26,7 @@ from gat_pipeline.weights import Weights, find_weights, load_strictly
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.composition_branch import HeadFeatures
 from tc_common.errors import UserError
+from tc_common.prior import Prior, read_prior
 from tc_common.runs import run_training
 from tc_common.splits import SPLITS, read_splits
 from tc_common.structures import TrainingStructures, training_structures
@@ -61,6 +62,8 @@ class GraphTrainConfig(TrainConfig):
     head_features: HeadFeatures = "none"
     """A branch on composition features, concatenated to the head's input: the tree baseline's (composition), ones that
     a trace of another element does not make jump (continuous), or those with formal valences and ratios (physics)."""
+    prior: Path | None = None
+    """The pair's prediction of every material (`python -m baselines.prior`): the network learns a correction of it."""
     hidden: int = 256
     """Width of the network (>= 1); pretrained weights have 256."""
     alignn_layers: int = 4
@@ -103,20 +106,23 @@ def prepare(config: GraphTrainConfig, parts: Sequence[str] = SPLITS) -> Task:
     """
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
+    prior = None if config.prior is None else read_prior(config.prior, config.data_dir)
     weights = find_weights(config.init, config.models_dir / "downloads")
     model = build_model(config, weights, splits["train"])
     tables = {**splits, "train": training_structures(config.data_dir, splits, config.structures, config.seed)}
-    datasets = {name: dataset_of(config, name, tables[name]) for name in SPLITS if name in parts}
+    datasets = {name: dataset_of(config, name, tables[name], prior) for name in SPLITS if name in parts}
     if (branch := model.composition_branch) is not None:
         branch.standardise(datasets["train"].composition_features(branch.kind))
     log.info(describe(config, model, datasets))
-    return task_of(config, model, weights, splits, datasets)
+    return task_of(config, model, weights, splits, datasets, prior)
 
 
-def dataset_of(config: GraphTrainConfig, split: str, materials: pd.DataFrame | TrainingStructures) -> GraphDataset:
+def dataset_of(
+    config: GraphTrainConfig, split: str, materials: pd.DataFrame | TrainingStructures, prior: Prior | None = None
+) -> GraphDataset:
     """Graphs of one split; only training crystals are augmented."""
     augmentation = config.augment_structure if split == "train" and config.augment_structure.changes else None
-    return GraphDataset(materials, config.graph, config.cache_dir, augmentation, config.seed)
+    return GraphDataset(materials, config.graph, config.cache_dir, augmentation, config.seed, prior)
 
 
 def build_model(config: GraphTrainConfig, weights: Weights | None, train: pd.DataFrame) -> AlignnTc:
@@ -129,7 +135,7 @@ def build_model(config: GraphTrainConfig, weights: Weights | None, train: pd.Dat
     shape = config.shape if weights is None else fitting_shape(config, weights)
     model = create_alignn_model(
         shape=shape, options=config.graph, engine=config.engine, head_features=config.head_features, target=target,
-        seed=config.seed,
+        reads_prior=config.prior is not None, seed=config.seed,
     )  # fmt: skip
     if weights is not None:
         load_strictly(model.backbone, weights.backbone, weights.origin)
@@ -172,6 +178,7 @@ def task_of(
     weights: Weights | None,
     splits: dict[str, pd.DataFrame],
     datasets: dict[str, GraphDataset],
+    prior: Prior | None = None,
 ) -> Task:
     """The task for the training loop."""
 
@@ -190,14 +197,16 @@ def task_of(
         optimizer=optimizer_of(config, model, weights is not None),
         datasets=datasets,
         splits=splits,
-        collate=collator(config.graph),
+        collate=collator(config.graph, model.feature_kind),
         schedule=config.schedule,
         init=weights.origin if weights else "random",
         fingerprint=json.dumps(config.graph.plain(), sort_keys=True),
         structures_sha256=train.structures.fingerprint(),
         batches=batches,
         micro_batches=micro_batches,
-        further=lambda materials: GraphDataset(materials, config.graph, config.cache_dir),
+        further=lambda materials: GraphDataset(materials, config.graph, config.cache_dir, prior=prior),
+        facts=prior.facts if prior else {},
+        learned=prior.learned if prior else frozenset(),
         before_epoch=unfreezer(model, config.unfreeze_every),
     )
 
