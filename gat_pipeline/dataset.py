@@ -146,7 +146,7 @@ def join(
         short = np.linalg.norm(bond_A, axis=1) <= angle_cutoff_A
         both = short[first] & short[second]
         first, second = first[both], second[both]
-    extras = {} if kind is None else {kind: torch.from_numpy(features_of_fractions(composition, kind))}
+    extras: Batch = {} if kind is None else {kind: torch.from_numpy(features_of_fractions(composition, kind))}
     if prior_K is not None:
         extras["prior_K"] = torch.from_numpy(np.asarray(prior_K, np.float32))
     return {

@@ -1,6 +1,7 @@
 """Priors: every material once, training ones out of fold, the rest by a pair fitted on what they may know."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_no_prior_comes_from_a_pair_that_was_fitted_on_its_own_composition(
         return {"pair": lambda wanted: (np.array([float(row.tobytes() in known) for row in wanted]), None)}
 
     monkeypatch.setattr(prior, "fit_pair", fit)
-    monkeypatch.setattr(prior, "out_of_fold", lambda *a, **k: pair.out_of_fold(*a, fit=fit, **k))
+    monkeypatch.setattr(prior, "out_of_fold", partial(pair.out_of_fold, fit=fit))
     splits = read_splits(folder)
     sample = pd.read_csv("data/sample/sample.csv")[["formula", "tc"]].assign(chemical_system="-")
     labels = ExtraLabels(sample, 0.02, "stratified")

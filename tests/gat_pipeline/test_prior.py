@@ -92,7 +92,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_prior(folder: Path, table: pd.DataFrame, **other: object) -> Path:
     path = folder / "prior.csv"
     table.to_csv(path, index=False)
-    facts = {"prior_sha256": sha256(path), "splits_sha256": splits_sha256(read_splits(folder / "p"))}
+    facts: dict[str, object] = {
+        "prior_sha256": sha256(path),
+        "splits_sha256": splits_sha256(read_splits(folder / "p")),
+    }
     facts |= {"prior_folds": "random", "extra_labels": 12, "extra_labels_exclude": 0.01}
     path.with_suffix(".json").write_text(json.dumps({**facts, **other}), encoding="utf-8")
     return path
@@ -134,7 +137,7 @@ def test_metrics_and_checkpoint_say_which_prior_and_which_exclusion(data: Path, 
 
 
 def test_a_checkpoint_and_its_retrieval_predict_with_their_prior(data: Path, trained: Path, tmp_path: Path) -> None:
-    more = {"checkpoint": trained / "alignn_best.pth", "prior": data / "prior.csv"}
+    more: dict[str, Any] = {"checkpoint": trained / "alignn_best.pth", "prior": data / "prior.csv"}
     evaluate(EvaluationConfig(**places(data, tmp_path), **more))
     for test in ("other_structures", "literature"):
         first, again = (pd.read_csv(each / f"alignn_{test}_predictions.csv") for each in (trained, tmp_path))
