@@ -19,7 +19,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from baselines.models import Fit, Predictor
 from tc_common.chemistry import FeatureKind, composition_features
 from tc_common.composition import Array
-from tc_common.labels import ExtraLabels
+from tc_common.labels import ExtraLabels, with_labels
 
 KIND: FeatureKind = "physics"
 TREES, MAX_FEATURES = 80, 0.25
@@ -55,12 +55,6 @@ def fit_pair(features: Array, tc_K: Array, seed: int) -> dict[str, Predictor]:
         return (median + boosted(wanted)[0]) / 2, std
 
     return {"pair_trees": trees, "pair_boosting": boosted, "pair": pair}
-
-
-def with_labels(materials: pd.DataFrame, labels: ExtraLabels | None) -> pd.DataFrame:
-    """`formula` and `tc` (K) of materials and of extra labels, in this order."""
-    own = materials[["formula", "tc"]]
-    return own if labels is None else pd.concat([own, labels.table[["formula", "tc"]]], ignore_index=True)
 
 
 def out_of_fold(

@@ -16,13 +16,13 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from baselines.pair import KIND, FoldKind, fit_pair, out_of_fold, with_labels
+from baselines.pair import KIND, FoldKind, fit_pair, out_of_fold
 from tc_common.chemistry import composition_features
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
 from tc_common.files import sha256, write_csv, write_json
 from tc_common.further import LITERATURE, further_materials
-from tc_common.labels import ExtraLabels, read_extra_labels
+from tc_common.labels import ExtraLabels, read_extra_labels, with_labels
 from tc_common.prior import PRIOR_COLUMNS, PRIOR_FILE
 from tc_common.splits import OTHER_STRUCTURES, read_other_structures, read_splits, split_kind, splits_sha256
 

@@ -102,7 +102,8 @@ def main(config: RetrievalConfig) -> None:
     known = known_metrics(content, model, seconds_per_sample)
     metrics = metrics_of(config.name, splits, predicted, known)
     write_results(config.results_dir, config.name, predicted, metrics)
-    write_further(config.results_dir, config.name, predict_further(model, config, splits, prior))
+    further = predict_further(model, config, splits, prior, content.get("learned", ()))
+    write_further(config.results_dir, config.name, further)
     log.info(f"{metrics['neighbours']}: validation MAE {metrics['val_mae_K']:.3f} K, test {metrics['mae_K']:.3f} K")
 
 

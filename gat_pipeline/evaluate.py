@@ -59,7 +59,7 @@ def main(config: EvaluationConfig) -> None:
     content = checkpoint_of(config.checkpoint, config.data_dir, splits)
     prior = prior_for(content, config.prior, config.checkpoint, config.data_dir)
     model = load_model(config.checkpoint).to(place(config.device, "fp32").device)
-    predicted = predict_further(model, config, splits, prior)
+    predicted = predict_further(model, config, splits, prior, content.get("learned", ()))
     write_further(config.results_dir, config.name, predicted)
     log.info(summary(predicted))
 

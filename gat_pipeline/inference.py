@@ -3,7 +3,7 @@
 Legend: n crystals, W width of the features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -68,10 +68,18 @@ class Settings(Protocol):
 
 
 def predict_further(
-    model: AlignnTc, settings: Settings, splits: dict[str, pd.DataFrame], prior: Prior | None = None
+    model: AlignnTc,
+    settings: Settings,
+    splits: dict[str, pd.DataFrame],
+    prior: Prior | None = None,
+    learned: Collection[str] = (),
 ) -> dict[str, pd.DataFrame]:
-    """Predictions (K) of the further tests of the model that these splits (and this prior) were for."""
-    predicted, learned = {}, prior.learned if prior else frozenset()
+    """Predictions (K) of the further tests of the model that these splits (and this prior) were for.
+
+    Args:
+        learned: ids of crystals from the literature whose composition was learned from extra labels.
+    """
+    predicted = {}
     for test, table in further_materials(settings.data_dir, splits, settings.limit, None, learned).items():
         dataset = GraphDataset(table, model.options, settings.cache_dir, prior=prior)
         predicted[test] = table.drop(columns="cif").assign(tc_pred=predict_all(model, dataset, settings.batch_size))

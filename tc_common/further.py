@@ -78,6 +78,12 @@ def _literature(
     return table.assign(known=known)[["material_id", "formula", "tc", "cif", "known", "split", "family"]]
 
 
+def learned_literature(splits: dict[str, pd.DataFrame], labels: ExtraLabels | None) -> frozenset[str]:
+    """Ids of crystals from the literature whose composition these labels hold; none without labels."""
+    table = _literature(splits, None, labels, ())
+    return frozenset(table.loc[table["known"], "material_id"]) if labels is not None and len(table) else frozenset()
+
+
 def _splits_of(formulas: pd.Series, splits: dict[str, pd.DataFrame]) -> list[str]:
     """Name of the first split that holds each composition, or `NO_SPLIT`."""
     found = pd.Series(NO_SPLIT, index=formulas.index)

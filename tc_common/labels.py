@@ -44,6 +44,12 @@ class ExtraLabels:
         return {"extra_labels": len(self.table), "extra_labels_exclude": self.exclude}
 
 
+def with_labels(materials: pd.DataFrame, labels: ExtraLabels | None) -> pd.DataFrame:
+    """`formula` and `tc` (K) of materials and of extra labels, in this order."""
+    own = materials[["formula", "tc"]]
+    return own if labels is None else pd.concat([own, labels.table[["formula", "tc"]]], ignore_index=True)
+
+
 def report_path(labels: Path) -> Path:
     """Where the report of a file of labels lies."""
     return labels.with_suffix(".json")

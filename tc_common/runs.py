@@ -38,7 +38,7 @@ from tc_common.training import Trainer
 # What may differ between a run and its continuation without changing its result.
 FREE_SETTINGS = {
     "models_dir", "results_dir", "data_dir", "images_dir", "num_workers", "log_file", "save_every_minutes", "resume",
-    "name", "batch_size", "grad_accumulation", "init", "cache_dir", "prior",
+    "name", "batch_size", "grad_accumulation", "init", "cache_dir", "prior", "extra_labels",
 }  # fmt: skip
 
 
@@ -92,6 +92,7 @@ class Run:
             "rng_state": random_states,
             "config": self.config.plain(),
             "identity": self.identity(),
+            "learned": sorted(self.task.learned),
             "init": self.task.init,
             "versions": versions(),
         }

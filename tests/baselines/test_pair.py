@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from baselines.models import Fit, Predictor
-from baselines.pair import fit_pair, grouped_folds, out_of_fold, with_labels
+from baselines.pair import fit_pair, grouped_folds, out_of_fold
 from baselines.run import run_pair, write_pair
 from tc_common.chemistry import composition_features
 from tc_common.composition import chemical_system, formula_distance, fractions, nearest_distance, parse_formula
-from tc_common.labels import ExtraLabels
+from tc_common.labels import ExtraLabels, with_labels
 from tc_common.predictions import read_predictions
 from tests.baselines.made import make_splits
 
