@@ -18,6 +18,7 @@ from tc_common.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from prediction.predictor import Predictor
 
 # A measured compound is of a series if at most so many of its atoms would have to be exchanged: formulas are rounded.
