@@ -133,7 +133,8 @@ def known_table(splits: dict[str, pd.DataFrame], supercon: pd.DataFrame | None =
     Args:
         splits: `formula`, `tc` (K) of all splits, one row a composition.
         supercon: the audit log of `data.supercon` (`name`, `tc`, `status`); its rows of a composition of the splits
-            are the measurements behind that composition's Tc.
+            are the measurements behind that composition's Tc. Other compositions have the median of their positive
+            entries, as the extra labels have.
 
     Raises:
         UserError: the sample cannot be read, or a formula is none.
@@ -149,14 +150,16 @@ def known_table(splits: dict[str, pd.DataFrame], supercon: pd.DataFrame | None =
     # the splits' Tc is the mean of SuperCon's rows, where those are known: no entry of its own
     own = (entries["source"] == SPLITS) & entries["key"].isin(entries.loc[entries["source"] == SUPERCON, "key"])
     by_key = entries.groupby("key", sort=False)
+    first = by_key[["formula", "tc", "source"]].first()
+    positive = entries[entries["tc"] > 0].groupby("key")["tc"].median().reindex(first.index).fillna(0.0)
     table = pd.DataFrame(
         {
-            "formula": by_key["formula"].first(),
-            "tc": by_key["tc"].first(),
+            "formula": first["formula"],
+            "tc": first["tc"].where(first["source"] != SUPERCON, positive),
             "lowest": by_key["tc"].min(),
             "highest": by_key["tc"].max(),
             "entries": (~own).groupby(entries["key"], sort=False).sum(),
-            "source": by_key["source"].first(),
+            "source": first["source"],
         }
     )
     table["formula"] = table["formula"].str.replace(LONE_ONE, "", regex=True)
