@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pymatgen.core import Composition, Element, Structure
 
+from prediction.doping import substituted
 from prediction.screening.contents import Entry
 from prediction.screening.inputs import Source, write_index
 from prediction.screening.items import Item, read_item
@@ -89,29 +90,14 @@ def _entries(parents: Iterator[Item], substitutions: list[Substitution]) -> Iter
 
 
 def _entry(parent: str, structure: Structure, substitution: Substitution, fraction: float) -> Entry:
-    doped = substituted(structure, substitution.old, substitution.new, fraction)
     name = SEPARATOR.join((parent, str(substitution), f"{fraction:g}"))
-    if not len(doped):
-        return name, b"", "rejected: no atom is left"
+    try:
+        doped = substituted(structure, substitution.old, substitution.new, fraction)
+    except UserError as error:
+        return name, b"", f"rejected: {error}"
     if can_balance(structure.composition) and not can_balance(doped.composition):
         return name, b"", "rejected: no usual oxidation states balance its charges, as they do in the parent"
     return name, json.dumps(doped.as_dict(), default=float).encode(), ""
-
-
-def substituted(structure: Structure, old: str, new: str, fraction: float) -> Structure:
-    """A copy in which `fraction` of the old element's atoms, on each of its sites, are new ones or missing."""
-    species, kept = [], []
-    for number, site in enumerate(structure):
-        amounts = site.species.get_el_amt_dict()
-        moved = fraction * amounts.get(old, 0.0)
-        if old in amounts:
-            amounts[old] -= moved
-            if new:
-                amounts[new] = amounts.get(new, 0.0) + moved
-        if amounts := {element: amount for element, amount in amounts.items() if amount > 1e-9}:
-            species.append(amounts)
-            kept.append(number)
-    return Structure(structure.lattice, species, structure.frac_coords[kept])
 
 
 @cache
