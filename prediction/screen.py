@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 MODELS = Path(__file__).resolve().parent.parent / "models/3dsc"
 SECONDS_BETWEEN_LINES = 30.0
+# Module and function that load the predictor of a worker, and that of the cascade's first stage.
+LOADER, FIRST_LOADER = "prediction:load_predictor", "prediction.screening.first_stage:load_trees"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,18 +161,15 @@ def stages(config: ScreenConfig, plan: "Plan") -> Iterator["Job"]:
     from prediction.screening.cascade import FIRST_STAGE, least_score_K, write_limit
     from prediction.screening.shard import Job, ModelSource
 
-    model = ModelSource(config.model, config.models_dir.resolve(), config.device)
+    model = ModelSource(config.model, config.models_dir.resolve(), config.device, LOADER)
     if not config.cascade:
         yield Job(plan, model, config.out / "shards")
         return
     first = config.out / FIRST_STAGE
-    yield Job(plan, ModelSource(TREES, model.models_dir), first)
+    yield Job(plan, ModelSource("trees", model.models_dir, loader=FIRST_LOADER), first)
     limit_K = least_score_K(first, plan.shards, config.cascade)
     write_limit(config.out, config.cascade, limit_K)
     yield Job(plan, model, config.out / "shards", first, limit_K)
-
-
-TREES = "pair"
 
 
 def _done(job: "Job", plan: "Plan") -> set[int]:

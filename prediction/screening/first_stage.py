@@ -42,9 +42,10 @@ def trees_name(folder: Path) -> str:
 
 
 def load_trees(folder: Path, model: str, *, device: str = "cpu") -> "Predictor":
-    """In the place of `load_predictor`: the trees `model` alone."""
+    """In the place of `load_predictor`: the trees alone, whatever `model` is."""
     from prediction.load import load_base_model
     from prediction.predictor import predictor_of
 
-    trees = load_base_model(folder, model, {}, device)
-    return predictor_of(folder, model, {model: 1.0}, [trees], OneSd(), {}, coverage=ONE_SD)
+    name = trees_name(folder)
+    trees = load_base_model(folder, name, {}, device)
+    return predictor_of(folder, name, {name: 1.0}, [trees], OneSd(), {}, coverage=ONE_SD)

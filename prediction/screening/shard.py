@@ -16,6 +16,10 @@ from prediction.screening.items import Item, read_item
 from prediction.screening.plan import Plan
 
 
+# The first stage's bounds are no intervals of the whole model's coverage: they are left to its own files.
+NO_INTERVAL = {"lower_K": None, "upper_K": None, "coverage": None}
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """Where the predictor comes from."""
@@ -105,7 +109,7 @@ def _second_stage(job: Job, predictor: Any, shard: int) -> pa.Table:
     promising = scores(before) >= job.least_score_K
     items = [item for item, again in zip(job.plan.items(shard), promising, strict=True) if again]
     numbers = [number for number, again in zip(job.plan.numbers(shard), promising, strict=True) if again]
-    rows = before.to_pylist()
+    rows = [{**row, **NO_INTERVAL} for row in before.to_pylist()]
     for number, row in zip(numbers, predicted(predictor, numbers, items), strict=True):
         rows[number - job.plan.numbers(shard).start] = row
     members = dict.fromkeys([*predictor.members, *_members(before.schema)])
