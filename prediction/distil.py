@@ -4,7 +4,7 @@
 
 1. Copies of the training structures (chosen and other ones), strained, substituted by ionic neighbours, and doped;
    none of a composition of validation or test (`prediction/teaching.py`).
-2. The shipped ensemble predicts them all (`prediction.screen`, which resumes): its predictions are the student's labels.
+2. The shipped ensemble predicts them all (`prediction.screen`, which resumes): these predictions are the labels.
 3. `gat_pipeline.train` trains the student on these labels; the measured Tc of validation chooses the epoch.
 4. Student and card are written to `--out` only if its test MAE exceeds the ensemble's by at most 8 %.
 
@@ -33,7 +33,6 @@ from prediction.screen import ScreenConfig
 from prediction.screen import main as screen
 from prediction.teaching import away_from, copies_of
 from tc_common.cli import log, parse, run, set_up_log
-from tc_common.composition import chemical_formula
 from tc_common.crystals import read_crystal
 from tc_common.environment import git_commit, usable_cores
 from tc_common.errors import UserError

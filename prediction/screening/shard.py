@@ -15,7 +15,6 @@ from prediction.screening.columns import flat, schema_of, table_of, write_table
 from prediction.screening.items import Item, read_item
 from prediction.screening.plan import Plan
 
-
 # The first stage's bounds are no intervals of the whole model's coverage: they are left to its own files.
 NO_INTERVAL = {"lower_K": None, "upper_K": None, "coverage": None}
 
