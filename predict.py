@@ -35,8 +35,8 @@ class PredictConfig:
     """What to predict, and with which model."""
 
     files: Positional[tuple[Path, ...]]
-    """CIF files and folders of them, or - for standard input; a named file may also be POSCAR, extended XYZ or pymatgen
-    JSON, or end in .gz."""
+    """CIF files and folders of them, or - for standard input; a file that is named may also be POSCAR, extended XYZ or
+    pymatgen JSON, or end in .gz."""
     model: Literal["ensemble", "alignn", "dinov3"] = "ensemble"
     """ensemble (weighted mean of the shipped models), alignn (graph network alone) or dinov3 (vision alone)."""
     csv: Path | None = None
@@ -44,7 +44,7 @@ class PredictConfig:
     json: bool = False
     """Print one JSON object a line in place of the text."""
     substitute: str | None = None
-    """Doping series of one crystal, OLD=NEW:FROM:TO:COUNT: the fractions FROM to TO (0 to 1) of the element or site OLD
+    """Doping series of one crystal, OLD=NEW:FROM:TO:COUNT: fractions FROM to TO (0 to 1) of an element or site OLD are
     replaced by the element NEW (empty: by vacancies), such as La=Sr:0:0.15:16."""
     plot: Path | None = None
     """With --substitute: draw Tc (K) along the series (.png, .svg or .pdf)."""

@@ -14,7 +14,6 @@ from prediction.inputs import crystal_of
 from prediction.prediction import Failure, Prediction
 from tc_common.composition import ROUNDING, chemical_formula, formula_distance, fractions, parse_formula
 from tc_common.errors import UserError
-from tc_common.further import SAME_COMPOSITION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
 
     from prediction.predictor import Predictor
 
+# A measured compound is of a series if at most so many of its atoms would have to be exchanged: formulas are rounded.
+# With 0.005, La2CuO4.03 (36 K by its oxygen) would be of the series La2-xSrxCuO4.
+ON_THE_LINE = 0.0005
 # Below this an occupancy is none: the last of an element in a full substitution.
 LEAST_OCCUPANCY = 1e-6
 MOST_FRACTIONS = 1_000
@@ -191,7 +193,7 @@ def _is_element(symbol: str) -> bool:
 def measured_along(
     predictor: "Predictor", structure: "Structure", old: str, new: str
 ) -> tuple[tuple[float, float, str], ...]:
-    """Known compounds of the same elements whose composition is within 0.5 % of the atoms of this line."""
+    """Known compounds of the same elements whose composition is on this line."""
     first = substituted(structure, old, new, 0.0).composition
     last = substituted(structure, old, new, 1.0).composition
     known = predictor.known_compounds
@@ -202,7 +204,7 @@ def measured_along(
         formula, tc_K = known.table[["formula", "tc"]].iloc[row]
         composition = parse_formula(formula)
         fraction, distance = nearest_on_line(fractions(composition), first, last)
-        if distance <= SAME_COMPOSITION + ROUNDING:
+        if distance <= ON_THE_LINE + ROUNDING:
             found.append((round(fraction, 6), float(tc_K), chemical_formula(composition)))
     return tuple(sorted(found))
 

@@ -3,7 +3,8 @@
 Every member is asked in the way that fits it, and the kelvins are weighted as its predictions are:
 
 - graph network: integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365) over the features of the atoms, from
-  the same cell with every site empty; composition features and a prior, where the network reads them, stay as they are.
+  the same cell with every site empty; composition features, a prior and retrieved materials, if the network has them,
+  stay as they are.
 - trees on composition: Shapley values (exact) of the elements; the value of some of them is the prediction for the
   compound of these alone, in the same ratio, that of none the median Tc of the training materials. An element's value
   is divided among its sites by occupancy.
@@ -15,7 +16,8 @@ For each member and for the whole, `reference_K + site_K.sum() + gap_K` is the p
 Legend: n sites, N atoms and F features of a graph, K copies of it along the integral, k elements.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from math import factorial
@@ -173,17 +175,28 @@ def _attribute(model: BaseModel, structure: "Structure", none_K: float) -> tuple
 
 def of_graph(model: AlignnModel, structure: "Structure") -> tuple[float, float, Array]:
     """Integrated gradients over the features of the atoms; steps double until what is missing is below 5 %."""
-    prepared = model.prepare(structure)
+    prepared, network = model.prepare(structure), model.model
     prior = model.priors([prepared])
-    ends = _values(model.model, prepared.graph, np.array([0.0, 1.0]), prior)
-    reference_K, tc_K = float(ends[0]), float(ends[1])
-    steps = FEWEST_STEPS
-    while True:
-        site_K = _gradients(model.model, prepared.graph, steps, prior)
-        gap_K = abs(tc_K - reference_K - site_K.sum())
-        if steps == MOST_STEPS or gap_K <= LARGEST_GAP * abs(tc_K - reference_K):
-            return tc_K, reference_K, site_K
-        steps *= 2
+    tc_K = float(_values(network, prepared.graph, np.ones(1), prior)[0])
+    with without_retrieval(network) as weight:
+        empty_K, full_K = weight * _values(network, prepared.graph, np.array([0.0, 1.0]), prior)
+        steps = FEWEST_STEPS
+        while True:
+            site_K = weight * _gradients(network, prepared.graph, steps, prior)
+            missing_K = abs(full_K - empty_K - site_K.sum())
+            if steps == MOST_STEPS or missing_K <= LARGEST_GAP * abs(full_K - empty_K):
+                return tc_K, tc_K - float(full_K - empty_K), site_K
+            steps *= 2
+
+
+@contextmanager
+def without_retrieval(network: AlignnTc) -> Iterator[float]:
+    """Inside the block the network predicts alone; gives the weight of that in its whole prediction."""
+    retrieval, network.retrieval = network.retrieval, None
+    try:
+        yield 1.0 if retrieval is None else 1.0 - float(retrieval.mixing_weight)
+    finally:
+        network.retrieval = retrieval
 
 
 def _gradients(model: AlignnTc, graph: CrystalGraph, steps: int, prior: dict[str, Array]) -> Array:

@@ -27,7 +27,8 @@ ReadCrystal: TypeAlias = Callable[[Any], "Structure"]
 def crystal_of(x: Any) -> "Structure":
     """The checked crystal of a path, of a file's text, of a `pymatgen.Structure` or of `ase.Atoms`.
 
-    A `str` with a line end is the text of a file, any other a path. Sites come in one order, whatever they were given as: by electronegativity.
+    A `str` with a line end is the text of a file, any other a path. Sites come in one order, whatever they were given
+    as: by electronegativity.
 
     Raises:
         UserError: it cannot be read, or is none of these.
@@ -89,7 +90,8 @@ def _from_atoms(atoms: Any) -> "Structure":
         kinds = atoms.arrays.get("spacegroup_kinds")
         if kinds is None:
             raise UserError("ase.Atoms has occupancies without spacegroup_kinds, which say whose; give the CIF itself")
-        species = [occupancy.get(str(kind), occupancy.get(kind, symbol)) for kind, symbol in zip(kinds, species)]
+        pairs = zip(kinds, species, strict=True)
+        species = [occupancy.get(str(kind), occupancy.get(kind, symbol)) for kind, symbol in pairs]
     return Structure(Lattice(cell), species, atoms.get_scaled_positions(wrap=False))
 
 

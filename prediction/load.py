@@ -4,8 +4,10 @@
     alignn_2.safetensors, alignn_2.json, ...   trainings with other seeds, where their mean is shipped
     student.safetensors, student.json          the small network taught by the ensemble, where one is shipped
     dinov3.safetensors, dinov3.json            the vision network and its card, where one is shipped
+    pair_with_labels.safetensors, ...          trees on composition that the ensemble gives a weight
     ensemble.json                              base models and their weights
-    <model>_val_predictions.csv                validation predictions, from which the intervals are computed
+    <model>_val_predictions.csv                validation predictions, to which the intervals in the cards are fitted
+    known.csv, cautions.json                   measured compounds; limits beyond which a prediction is doubtful
     training.csv, training.safetensors         training set; its crystal vectors and nearest distances
 
 A card lists its `networks` (weights, one file a training) and the sha256 of every file it needs; a file with another
@@ -23,13 +25,13 @@ from prediction.models import MADE_BY, AlignnModel, BaseModel, SeedEnsemble, Tre
 from prediction.novelty import Training, read_training
 from prediction.trees import Trees, read_trees
 from tc_common.checkpoints import load_checkpoint
-from tc_common.devices import place
+from tc_common.devices import find_device
 from tc_common.errors import UserError
 from tc_common.files import read_csv, sha256
 from tc_common.model_files import read_card
 
 ModelName: TypeAlias = Literal["alignn", "dinov3", "ensemble", "student"]
-TRAINING, VECTORS = "training.csv", "training.safetensors"
+TRAINING, VECTORS, KNOWN = "training.csv", "training.safetensors", "known.csv"
 TRAINING_COLUMNS = ("material_id", "formula", "tc")
 # Models on composition alone: each is one file of trees.
 TREES = ("pair", "pair_with_labels", "composition", "composition_with_labels")
@@ -96,13 +98,13 @@ def _remedy(model: str) -> str:
 
 
 def weights_of(card: dict[str, Any]) -> dict[str, float]:
-    """Weights of an ensemble's base models, without those of weight 0.
+    """Weights of an ensemble's base models; one of weight 0 is shown beside the mean.
 
     Raises:
         UserError: they are no weights.
     """
     try:
-        weights = {str(name): float(weight) for name, weight in card["weights"].items() if float(weight) != 0}
+        weights = {str(name): float(weight) for name, weight in card["weights"].items()}
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"the ensemble's card has no weights ({error}); make it again with: {MADE_BY}") from error
     if not weights or min(weights.values()) < 0 or abs(sum(weights.values()) - 1) > 1e-6:
@@ -118,7 +120,7 @@ def load_base_model(models_dir: Path, name: str, card: dict[str, Any], device: s
     """
     if name in TREES:
         return TreeModel(name, read_trees(models_dir / f"{name}.safetensors"))
-    on = place(device, "fp32").device
+    on = find_device(device)
     if name == "alignn":
         return load_seed_ensemble(models_dir, on)
     if name == "student":
@@ -149,7 +151,7 @@ def load_own(checkpoint: Path, device: str) -> BaseModel:
         raise UserError(f"{checkpoint} is missing; train first, or name another checkpoint")
     shipped = checkpoint.suffix == ".safetensors"
     stated = read_card(checkpoint) if shipped else load_checkpoint(checkpoint)["config"]
-    on = place(device, "fp32").device
+    on = find_device(device)
     if "graph" in stated:
         return AlignnModel(f"alignn:{checkpoint.name}", load_model(checkpoint).to(on))
     if ("network" if shipped else "backbone") in stated:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prediction.cautions import FILE as LIMITS
 from prediction.cautions import Limits, cautions_of, read_limits
 from prediction.inputs import ReadCrystal, crystal_of, reason
 from prediction.intervals import Intervals, fit_intervals
 from prediction.known import KnownCompounds, read_known
-from prediction.load import ModelName, checked_card, load_base_model, load_own, load_training, weights_of
+from prediction.load import KNOWN, ModelName, checked_card, load_base_model, load_own, load_training, weights_of
 from prediction.models import CRYSTALS_AT_ONCE, Array, BaseModel, Output, combine
 from prediction.novelty import Distance, Training
 from prediction.prediction import Failure, Member, Prediction
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from prediction.explain import Attribution, ViewAttribution
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent.parent / "models/3dsc"
-KNOWN, LIMITS = "known.csv", "cautions.json"
 NEAREST = 3
 
 
@@ -185,6 +185,7 @@ class Predictor:
             composition=place.composition,
             graph=place.graph,
             known=known,
+            nearest=self.training.table,
         )
         return Prediction(
             name=crystal.name,
