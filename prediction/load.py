@@ -2,6 +2,7 @@
 
     alignn.safetensors, alignn.json            the graph network and its card
     alignn_2.safetensors, alignn_2.json, ...   trainings with other seeds, where their mean is shipped
+    student.safetensors, student.json          the small network taught by the ensemble, where one is shipped
     dinov3.safetensors, dinov3.json            the vision network and its card, where one is shipped
     pair_with_labels.safetensors, ...          trees on composition that the ensemble gives a weight
     ensemble.json                              base models and their weights
@@ -29,7 +30,7 @@ from tc_common.errors import UserError
 from tc_common.files import read_csv, sha256
 from tc_common.model_files import read_card
 
-ModelName: TypeAlias = Literal["alignn", "dinov3", "ensemble"]
+ModelName: TypeAlias = Literal["alignn", "dinov3", "ensemble", "student"]
 TRAINING, VECTORS, KNOWN = "training.csv", "training.safetensors", "known.csv"
 TRAINING_COLUMNS = ("material_id", "formula", "tc")
 # Models on composition alone: each is one file of trees.
@@ -122,6 +123,8 @@ def load_base_model(models_dir: Path, name: str, card: dict[str, Any], device: s
     on = find_device(device)
     if name == "alignn":
         return load_seed_ensemble(models_dir, on)
+    if name == "student":
+        return AlignnModel(name, load_model(models_dir / "student.safetensors").to(on))
     if name == "dinov3":
         return vision_model(name, models_dir / "dinov3.safetensors", on)
     if name == ZERO_SHOT:

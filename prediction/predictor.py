@@ -225,7 +225,7 @@ def load_predictor(
 
     Args:
         folder: by default the models that come with the code.
-        model: ensemble, alignn or dinov3.
+        model: ensemble, alignn, dinov3 or student.
         device: auto, cpu, cuda, cuda:N or mps.
         checkpoint: a network of the user's own, of either pipeline, in place of the shipped models.
         val_predictions: its predictions (K) for its validation materials, for its intervals.
