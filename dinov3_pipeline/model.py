@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dinov3_pipeline.backbones import Shape, build, create_backbone, normalisation
+from dinov3_pipeline.backbones import CRYSTALS, Shape, build, create_backbone, normalisation
 from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.network import DinoTcModel, as_images, assemble, count_parameters, create_dino_model
 from tc_common.checkpoints import load_checkpoint, load_weights
@@ -91,10 +91,9 @@ def restore_model(settings: Mapping[str, Any], init: str | None = None) -> DinoT
         raise ValueError(said)
     name, image_size, tune = settings["backbone"], settings["image_size"], settings["tune"]
     lora, target = Lora.from_plain(settings), TargetTransform(settings["target"])
+    shape = Shape.from_plain(settings)
     with torch.random.fork_rng(devices=[]):
-        vit = (
-            create_backbone(name, image_size, init)[0] if init else build(name, image_size, Shape.from_plain(settings))
-        )
+        vit = create_backbone(name, image_size, init, shape)[0] if init else build(name, image_size, shape)
         return assemble(vit, tune, lora, settings["head_dropout"], target, normalisation(name), image_size)
 
 
@@ -105,9 +104,9 @@ def write_shipped(checkpoint: Path, path: Path) -> dict[str, Any]:
         UserError: it was pretrained, or takes more than 25 MB.
     """
     model, settings = load_model(checkpoint), load_checkpoint(checkpoint)["config"]
-    if model.init != "random":
+    if model.init != "random" and not model.init.startswith(f"pretrained:{CRYSTALS.stem}@"):
         raise UserError(
-            f"{checkpoint} started from {model.init}; only networks trained from --init random are shipped"
+            f"{checkpoint} started from {model.init}; only networks that began as random or crystals are shipped"
         )
     write_tensors(path, half_state(model, STATE))
     if path.stat().st_size > LARGEST_BYTES:

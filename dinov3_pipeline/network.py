@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, create_backbone, normalisation
+from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, create_backbone, crystals_file, normalisation
 from dinov3_pipeline.dataset import ImageArray, ViewDataset, collate, read_cached, resized
 from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
 from dinov3_pipeline.render.options import RenderOptions
@@ -184,7 +184,7 @@ def create_dino_model(
     Args:
         backbone: a timm ViT; image_size: pixels, a multiple of its patch.
         tune: what is trained: adapters and head (`lora`), `head`, or `full`.
-        init: `pretrained`, `random`, or a file of weights.
+        init: `pretrained`, `crystals`, `random`, or a file of weights.
         shape: of a network from scratch.
         target: what is regressed (default: kelvin).
         gradient_checkpointing: compute activations twice instead of keeping them.
@@ -196,7 +196,8 @@ def create_dino_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vit, origin = create_backbone(backbone, image_size, init, shape)
-        normalise = RANDOM_NORMALISATION if origin == "random" else normalisation(backbone)
+        ours = origin == "random" or crystals_file(init) is not None
+        normalise = RANDOM_NORMALISATION if ours else normalisation(backbone)
         model = assemble(vit, tune, lora, head_dropout, target or TargetTransform("kelvin"), normalise, image_size)
     model.init = origin
     if tune == "lora":

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,13 +247,13 @@ def fit(task: Task, config: TrainConfig, callback: Callback | None = None) -> Pr
 
 
 @contextmanager
-def started(task: Task, config: TrainConfig) -> Iterator[Run]:
+def started(task: Task, config: TrainConfig, loop: Callable[..., Trainer] = Trainer) -> Iterator[Run]:
     """A run that holds its folder's lock, handles signals, and was started or resumed."""
     placement = place(config.device, config.precision)
     with ExitStack() as stack:
         lock = stack.enter_context(_locked(task, config)) if placement.is_main else None
         stop = stack.enter_context(graceful_shutdown())
-        run = Run(task, config, Trainer(task, config, placement, stop))
+        run = Run(task, config, loop(task, config, placement, stop))
         run.begin()
         if lock:
             lock.write_status(phase="starting", **run_metadata(run))

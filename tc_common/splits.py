@@ -70,8 +70,8 @@ def read_other_structures(data_dir: Path, splits: dict[str, pd.DataFrame]) -> pd
     if table.empty:
         return table.assign(chosen="")
     known = pd.concat([split.assign(split=name) for name, split in splits.items()])
-    chosen = dict(zip(_keys(known), zip(known["material_id"], known["split"], strict=True), strict=True))
-    pairs = [chosen.get(key, ("", "")) for key in _keys(table)]
+    chosen = dict(zip(composition_keys(known), zip(known["material_id"], known["split"], strict=True), strict=True))
+    pairs = [chosen.get(key, ("", "")) for key in composition_keys(table)]
     table = table.assign(chosen=[material_id for material_id, _ in pairs])
     wrong = table["material_id"].isin(set(known["material_id"])) | table["material_id"].duplicated()
     wrong |= (table["chosen"] != "") & (table["split"] != [split for _, split in pairs])
@@ -81,7 +81,7 @@ def read_other_structures(data_dir: Path, splits: dict[str, pd.DataFrame]) -> pd
     return table[table["chosen"] != ""].reset_index(drop=True)
 
 
-def _keys(table: pd.DataFrame) -> list[str]:
+def composition_keys(table: pd.DataFrame) -> list[str]:
     """Text that is equal for rows of one composition."""
     keys = {text: composition_key(fractions(parse_formula(text))) for text in table["formula"].unique()}
     return [keys[text] for text in table["formula"]]
