@@ -7,6 +7,7 @@ Legend: n training materials, m materials to predict, F features.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import lightgbm
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import GroupKFold
 
-from baselines.models import Fit, Predictor
+from baselines.models import Fit, Forest, Predictor
 from tc_common.chemistry import FeatureKind, composition_features
 from tc_common.composition import Array
 from tc_common.labels import ExtraLabels
@@ -33,26 +34,37 @@ ROUNDS = 600
 FOLDS = 5
 
 
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Fitted trees and boosted trees, both on the root of Tc and on the features that vary."""
+
+    forest: Forest
+    boosting: lightgbm.Booster
+
+    def boosted(self, wanted: Array) -> tuple[Array, None]:
+        """Tc (m,) in K by the boosted trees alone."""
+        root = np.asarray(self.boosting.predict(wanted[:, self.forest.columns]))
+        return np.maximum(root, 0.0) ** 2, None
+
+    def predict(self, wanted: Array) -> tuple[Array, Array]:
+        """Mean of both (m,) in K, and the SD of the trees' votes."""
+        median, std = self.forest.median(wanted)
+        return (median + self.boosted(wanted)[0]) / 2, std
+
+
 def fit_pair(features: Array, tc_K: Array, seed: int) -> dict[str, Predictor]:
     """Trees, boosted trees and their mean, on the features of `KIND`; the SD is that of the trees' votes."""
+    pair = fitted_pair(features, tc_K, seed)
+    return {"pair_trees": pair.forest.median, "pair_boosting": pair.boosted, "pair": pair.predict}
+
+
+def fitted_pair(features: Array, tc_K: Array, seed: int) -> Pair:
+    """The pair of `fit_pair`."""
     varies = np.ptp(features, axis=0) > 0
     learned, root = features[:, varies], np.sqrt(tc_K)
-    forest = ExtraTreesRegressor(TREES, max_features=MAX_FEATURES, random_state=seed, n_jobs=-1).fit(learned, root)
+    model = ExtraTreesRegressor(TREES, max_features=MAX_FEATURES, random_state=seed, n_jobs=-1).fit(learned, root)
     boosting = lightgbm.train({**BOOSTING, "seed": seed}, lightgbm.Dataset(learned, root), ROUNDS)
-
-    def trees(wanted: Array) -> tuple[Array, Array]:
-        rows = wanted[:, varies].astype(np.float32)
-        votes = np.stack([tree.predict(rows) for tree in forest.estimators_]) ** 2
-        return np.median(votes, axis=0), votes.std(axis=0)
-
-    def boosted(wanted: Array) -> tuple[Array, None]:
-        return np.maximum(np.asarray(boosting.predict(wanted[:, varies])), 0.0) ** 2, None
-
-    def pair(wanted: Array) -> tuple[Array, Array]:
-        median, std = trees(wanted)
-        return (median + boosted(wanted)[0]) / 2, std
-
-    return {"pair_trees": trees, "pair_boosting": boosted, "pair": pair}
+    return Pair(Forest(model, varies, root=True), boosting)
 
 
 def with_labels(materials: pd.DataFrame, labels: ExtraLabels | None) -> pd.DataFrame:

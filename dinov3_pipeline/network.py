@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -254,6 +253,8 @@ def cached_features(
     """
     kind = "bf16" if placement.bf16 else "fp32"
     file = cache_dir / f"features_{_digest(f'{dataset.images.fingerprint} {kind}', model)}.npy"
+    from accelerate import PartialState  # of the extra `study`
+
     with PartialState().main_process_first():
         if not file.exists():
             features = _compute_features(model.to(placement.device), dataset, placement, batch_size, num_workers)
