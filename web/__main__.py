@@ -6,13 +6,24 @@
 Everything is computed here and served from here; nothing is stored, and nothing leaves this machine but the answers.
 """
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tc_common.cli import parse, run
-from tc_common.errors import UserError
+from tc_common.errors import UserError, one_line
 from tc_common.files import printable
+
+SETTINGS: dict[str, Any] = {
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "limit_concurrency": 200,
+    "timeout_keep_alive": 20,
+    "timeout_graceful_shutdown": 5,
+    "ws": "none",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,32 +51,33 @@ class WebConfig:
 def main() -> None:
     """Load the models, then serve until stopped."""
     config = parse(WebConfig, prog="python -m web", description=__doc__ or "")
-    try:
-        import uvicorn
+    import uvicorn
 
-        from web.app import create_app
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{error.name} is missing; install what the page needs with: pip install fastapi uvicorn"
-        ) from error
     from prediction import load_predictor
+    from web.app import create_app
 
     predictor = load_predictor(config.models_dir, config.model, device=config.device)
     app = create_app(predictor, config.models_dir, (config.host, *config.allow_host))
-    print(f"SuperVision at http://{printable(config.host)}:{config.port} (Ctrl-C ends it)", flush=True)
-    uvicorn.run(
-        app,
-        host=config.host,
-        port=config.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        limit_concurrency=200,
-        timeout_keep_alive=20,
-        timeout_graceful_shutdown=5,
-        ws="none",
-    )
+    with _listening(config.host, config.port) as listener:
+        print(
+            f"SuperVision at http://{printable(config.host)}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True
+        )
+        uvicorn.Server(uvicorn.Config(app, **SETTINGS)).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        UserError: the port is taken, or there is no such address.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"--host {printable(host)} --port {port}: cannot listen there ({one_line(error)}); name another port"
+        ) from error
 
 
 if __name__ == "__main__":

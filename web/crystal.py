@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-from ase.data.colors import jmol_colors
 from pymatgen.core import Element, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
 from dinov3_pipeline.render.atoms import Bonds, find_bonds, site_color
-from tc_common.composition import shown_formula
+from prediction.inputs import in_order
+from tc_common.composition import chemical_formula
 from tc_common.crystals import CrystalError, crystal_from_stream
 from web.uploads import Upload
 
@@ -22,6 +22,16 @@ MOST_SITES = 300
 """CrystalNN takes up to 25 ms a site where there is no symmetry; 3DSC has up to 240 sites."""
 SYMMETRY_TOLERANCE_A = 0.01
 FALLBACK_RADIUS_A = 1.5
+# Jmol's element colours (jmol.sourceforge.net/jscolors), hydrogen to lawrencium.
+JMOL = bytes.fromhex(
+    "ffffff d9ffff cc80ff c2ff00 ffb5b5 909090 3050f8 ff0d0d 90e050 b3e3f5 ab5cf2 8aff00 bfa6a6 f0c8a0 ff8000 ffff30 "
+    "1ff01f 80d1e3 8f40d4 3dff00 e6e6e6 bfc2c7 a6a6ab 8a99c7 9c7ac7 e06633 f090a0 50d050 c88033 7d80b0 c28f8f 668f8f "
+    "bd80e3 ffa100 a62929 5cb8d1 702eb0 00ff00 94ffff 94e0e0 73c2c9 54b5b5 3b9e9e 248f8f 0a7d8c 006985 c0c0c0 ffd98f "
+    "a67573 668080 9e63b5 d47a00 940094 429eb0 57178f 00c900 70d4ff ffffc7 d9ffc7 c7ffc7 a3ffc7 8fffc7 61ffc7 45ffc7 "
+    "30ffc7 1fffc7 00ff9c 00e675 00d452 00bf38 00ab24 4dc2ff 4da6ff 2194d6 267dab 266696 175487 d0d0e0 ffd123 b8b8d0 "
+    "a6544d 575961 9e4fb5 ab5c00 754f45 428296 420066 007d00 70abfa 00baff 00a1ff 008fff 0080ff 006bff 545cf2 785ce3 "
+    "8a4fe3 a136d4 b31fd4 b31fba b30da6 bd0d87 c70066 "
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ def read_upload(upload: Upload) -> Structure:
     structure = crystal_from_stream(upload.name, io.BytesIO(upload.content), len(upload.content))
     if len(structure) > MOST_SITES:
         raise CrystalError(f"{len(structure)} sites in the cell; this page takes {MOST_SITES}, predict.py more")
-    return structure
+    return in_order(structure)
 
 
 def describe(structure: Structure) -> dict[str, Any]:
@@ -69,7 +79,7 @@ def describe(structure: Structure) -> dict[str, Any]:
     bonds = find_bonds(structure, "crystal-nn")
     elements = sorted(structure.composition.elements, key=lambda element: element.X if element.X == element.X else 0)
     return {
-        "formula": shown_formula(structure),
+        "formula": chemical_formula(structure),
         "remarks": list(structure.properties.get("remarks", [])),
         "space_group": symmetry["space_group"],
         "cell": dict(zip(("a", "b", "c", "alpha", "beta", "gamma"), map(_digits, lattice.parameters), strict=True)),
@@ -119,7 +129,7 @@ def _element(symbol: str) -> dict[str, Any]:
     """Name, Jmol colour and atomic radius (Slater, else calculated), the radius of the vision model's discs."""
     element = Element(symbol)
     radius_A = element.atomic_radius or element.atomic_radius_calculated or FALLBACK_RADIUS_A
-    color = [round(255 * float(channel)) for channel in jmol_colors[element.Z]]
+    color = list(JMOL[3 * element.Z - 3 : 3 * element.Z])
     return {"name": element.long_name, "color": color, "radius_A": max(0.5, float(radius_A))}
 
 

@@ -105,9 +105,7 @@ class Guard:
         """Refuse names that are not this page's, and other pages' requests from a browser."""
         host = _hostname(f"//{headers.get('host', '')}")
         if host not in self.hosts:
-            raise Refusal(
-                421, f"not served under the name {printable(host)[:60]!r}; start the page with --allow-host"
-            )
+            raise Refusal(421, f"not served under the name {printable(host)[:60]!r}; start the page with --allow-host")
         origin = headers.get("origin")
         if origin is not None and _hostname(origin) not in self.hosts:
             raise Refusal(403, "a request from another page; open this one")
@@ -124,14 +122,14 @@ class Guard:
             raise too_large
         try:
             return await asyncio.wait_for(_read(receive, most + OVERHEAD, too_large), self.longest_upload_s)
-        except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
+        except TimeoutError as error:
             raise Refusal(408, f"not sent within {self.longest_upload_s:g} s; send less") from error
 
     async def _drain(self, receive: Receive) -> None:
         """Read what is still being sent, up to limits of its own."""
         try:
             await asyncio.wait_for(_discard(receive), 1.0)
-        except (TimeoutError, asyncio.TimeoutError, Disconnect):
+        except (TimeoutError, Disconnect):
             return
 
 

@@ -29,10 +29,6 @@ class Predictor(Protocol):
 
     model: str
 
-    def predict(self, x: Structure, name: str = "") -> HasDict:
-        """Prediction for one crystal."""
-        ...
-
     def predict_many(self, items: Iterable[Any], names: Any = None, read: Any = None) -> Iterable[HasDict]:
         """Predictions, or failures, for many."""
         ...
@@ -84,7 +80,10 @@ class Service:
 
     def predict(self, upload: Upload) -> Json:
         """A prediction as JSON."""
-        return self.predictor.predict(self._read(upload), upload.name).to_dict()
+        found = self.predict_many([upload])[0]
+        if found["error"]:
+            raise UserError(found["error"])
+        return found
 
     def predict_many(self, uploads: Sequence[Upload | tuple[str, str]]) -> list[Json]:
         """Predictions or failures, one for each upload, in their order."""

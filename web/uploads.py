@@ -18,9 +18,8 @@ LARGEST_BATCH = 20_000_000
 MOST_CRYSTALS = 200
 """Crystals of a batch."""
 LONGEST_NAME = 120
-MOST_ENTRIES = (
-    2_000  # of a zip, folders and other files included; each costs some hundred bytes before it is looked at
-)
+MOST_ENTRIES = 2_000
+"""Of a zip, folders and other files included; each takes memory before it is looked at."""
 ENTRY = b"PK\x01\x02"
 ZIP = b"PK\x03\x04"
 UNPACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA may ask for gigabytes

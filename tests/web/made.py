@@ -10,7 +10,7 @@ from pymatgen.core import Structure
 
 from dinov3_pipeline.render.options import RenderOptions, view_names
 from dinov3_pipeline.render.rendering import views
-from tc_common.composition import shown_formula
+from tc_common.composition import chemical_formula
 from tc_common.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ class StandIn:
     model = "ensemble"
 
     def predict(self, x: Structure, name: str = "") -> Plain:
-        tc_K, formula = tc_of(x), shown_formula(x)
+        tc_K, formula = tc_of(x), chemical_formula(x)
         near = [self.known(each, kelvin, distance) for each, kelvin, distance in NEAR]
         known = self.known(formula, tc_K * 1.1, 0.0) if formula == "MgB2" else None
         members = [
@@ -51,7 +51,7 @@ class StandIn:
             {"name": "pair", "tc_K": tc_K * 1.07, "lower_K": tc_K * 0.7, "upper_K": tc_K * 1.5, "weight": 0.6},
         ]
         warnings = [{"kind": "pressure", "text": WARNING}] if "H" in x.composition.get_el_amt_dict() else []
-        content = {"name": name, "formula": formula, "error": None, "model": self.model, "tc_K": tc_K}
+        content: dict[str, Any] = {"name": name, "formula": formula, "error": None, "model": self.model, "tc_K": tc_K}
         content |= {"lower_K": tc_K * 0.7, "upper_K": tc_K * 1.3, "coverage": 0.9, "members": members, "known": known}
         return Plain(content | {"nearest": near, "warnings": warnings, "remarks": x.properties.get("remarks", [])})
 
