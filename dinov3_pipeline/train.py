@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from tyro.conf import OmitArgPrefixes
 
 from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Shape
@@ -28,6 +30,7 @@ from dinov3_pipeline.dataset import (
     StoredImages,
     ViewDataset,
     collate,
+    every_view,
 )
 from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.network import (
@@ -38,9 +41,13 @@ from dinov3_pipeline.network import (
     count_parameters,
     create_dino_model,
 )
+from dinov3_pipeline.palette import palettes
 from dinov3_pipeline.render.options import RenderOptions, read_render_options
+from tc_common.chemistry import composition_features
 from tc_common.cli import log, parse, run, set_up_log
+from tc_common.composition_branch import KINDS, HeadFeatures
 from tc_common.devices import Placement, place
+from tc_common.errors import UserError
 from tc_common.runs import run_training
 from tc_common.splits import SPLITS, read_splits
 from tc_common.structures import TrainingStructures, structures_of, training_structures
@@ -64,6 +71,12 @@ class VisionConfig(TrainConfig):
     """Low-rank adapters (--tune lora)."""
     head_dropout: float = 0.1
     """Dropout between the layers of the head (0 to below 1)."""
+    palette: bool = False
+    """Give the head the crystal's palette too: the commonest colours of all its views and their fractions of the lit
+    area, counted in the pixels."""
+    head_features: HeadFeatures = "none"
+    """Give the head features of the composition too, as in the graph pipeline: composition, continuous or physics. The
+    model's name is then dinov3_composition, unless --name says otherwise."""
     lr: float = 1e-4
     """Largest learning rate (> 0)."""
     weight_decay: float = 0.01
@@ -94,10 +107,17 @@ class VisionConfig(TrainConfig):
             raise ValueError("--lr must be > 0, --weight-decay >= 0")
         if self.augment_structure.changes and not self.online_views:
             raise ValueError("--augment-structure needs --online-views: stored images show the crystals as they are")
+        if self.augment_structure.changes and self.palette:
+            raise ValueError("--palette is that of the crystals as they are: leave out --augment-structure")
         if self.tune == "head" and (self.online_views or self.views_per_epoch):
             raise ValueError("--tune head uses features of the standard views: no --online-views or --views-per-epoch")
         if self.init != "random" and self.shape != AS_PUBLISHED:
             raise ValueError(f"{SHAPE_FLAGS} need --init random: --init {self.init} has the published shape")
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model in the results folder."""
+        return self.name or ("dinov3" if self.head_features == "none" else "dinov3_composition")
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON-ready values under their flags' names, those of `lora` and `shape` among them."""
@@ -129,6 +149,8 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
     model = build_model(config, splits["train"]["tc"], images["train"].options)
     model.adapt_to(placement)
     views = {name: make_dataset(config, name, tables[name], images[name]) for name in parts}
+    if (branch := model.composition_branch) is not None:
+        branch.standardise(views["train"].inputs[branch.kind][structures.chosen()])
     datasets: Mapping[str, MaterialDataset] = views
     if config.tune == "head":
         datasets = features = {
@@ -159,6 +181,8 @@ def build_model(config: VisionConfig, train_tc_K: pd.Series, render_options: Ren
         target=TargetTransform(config.target, torch.tensor(train_tc_K.to_numpy())),
         gradient_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
+        palette=config.palette,
+        head_features=config.head_features,
     )
     model.render_options = render_options
     return model
@@ -178,17 +202,40 @@ def make_dataset(
     config: VisionConfig, split: str, table: pd.DataFrame | TrainingStructures, images: ImageSource
 ) -> ViewDataset:
     """Training views sampled and augmented every epoch; all standard views of all rows, as they are, otherwise."""
+    rows = structures_of(table).table
+    inputs = inputs_of(config, rows, images)
     if split != "train" or config.tune == "head":
-        return ViewDataset(structures_of(table).table, images)
+        return ViewDataset(rows, images, inputs=inputs)
     return ViewDataset(
         table,
         images,
+        inputs=inputs,
         per_epoch=config.views_per_epoch,
         fresh=config.online_views,
         augmentation=Augmentation() if config.augment else None,
         crystal_augmentation=config.augment_structure if config.augment_structure.changes else None,
         seed=config.seed,
     )
+
+
+def inputs_of(config: VisionConfig, rows: pd.DataFrame, images: ImageSource) -> dict[str, NDArray[np.float32]]:
+    """What the head reads of each row beside the features of a view, by its name in a batch.
+
+    Raises:
+        UserError: a palette is asked of images that were scaled, whose pixels mix colours.
+    """
+    inputs: dict[str, NDArray[np.float32]] = {}
+    if config.palette:
+        if config.image_size < (rendered := images.options.image_size):
+            raise UserError(
+                f"--palette counts colours, which scaling from {rendered} to {config.image_size} pixels mixes; render "
+                f"the images with --image-size {config.image_size}"
+            )
+        inputs["palette"] = palettes(every_view(images, len(rows)))
+    if config.head_features != "none":
+        kind = KINDS[config.head_features]
+        inputs[kind] = composition_features(rows["formula"].tolist(), kind).astype(np.float32)
+    return inputs
 
 
 def extract_features(
@@ -213,7 +260,7 @@ def make_task(
     """Model, optimiser, data and batches for the training loop; `structures_sha256` the digest of those trained on."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return Task(
-        name=config.name or "dinov3",
+        name=config.model_name,
         stem="dino",
         model=model,
         optimizer=torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay),
@@ -233,7 +280,8 @@ def make_task(
 
 def further_dataset(config: VisionConfig, model: DinoTcModel, materials: pd.DataFrame) -> MaterialDataset:
     """Standard views of other materials, rendered in memory as the training's images were."""
-    views = ViewDataset(materials, RenderedImages(materials, config.image_size, model.render_options))
+    images = RenderedImages(materials, config.image_size, model.render_options)
+    views = ViewDataset(materials, images, inputs=inputs_of(config, materials, images))
     if config.tune != "head":
         return views
     return extract_features(model, views, config, place(config.device, config.precision))
