@@ -5,7 +5,7 @@ Legend: M materials, B images in a batch, V standard views of a material, S side
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -331,12 +331,6 @@ def _row_of(dataset: ViewDataset | FeatureDataset, row: int) -> dict[str, Any]:
     """What a sample states of its structure."""
     inputs = {name: values[row] for name, values in dataset.inputs.items()}
     return {**inputs, "tc": dataset.tc_K[row], "material_id": dataset.ids[row]}
-
-
-def every_view(images: ImageSource, materials: int) -> Iterator[ImageArray]:
-    """All standard views (V, S, S, 3) of each of so many materials, as they are."""
-    for material in range(materials):
-        yield np.stack([images.image(material, view) for view in range(images.views)])
 
 
 def collate(samples: list[dict[str, Any]]) -> Batch:

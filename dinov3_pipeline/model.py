@@ -20,6 +20,7 @@ from tc_common.composition_branch import HeadFeatures
 from tc_common.errors import UserError
 from tc_common.files import sha256
 from tc_common.model_files import half_state, read_card, read_tensors, write_tensors
+from tc_common.retrieval import retrieval_from
 from tc_common.state_checks import mismatch, mistyped
 from tc_common.targets import TargetTransform
 
@@ -34,10 +35,11 @@ SETTING_TYPES = {
 # Settings that files of before they could be chosen lack.
 LATER_TYPES = {"palette": False, "head_features": ""}
 SHAPE_TYPES = {"patch_size": 0, "width": 0, "depth": 0, "heads": 0, "pool": "", "fourier_features": 0}
+RETRIEVAL = "retrieval."
 # Names of the whole state but `_extra_state`, which the card holds.
 STATE = (
     "backbone.", "head.", "target.", "mean", "std", "feature_mean", "feature_std", "palette_branch.",
-    "composition_branch.", "retrieval.",
+    "composition_branch.", RETRIEVAL,
 )  # fmt: skip
 
 
@@ -69,6 +71,7 @@ def _from_checkpoint(path: Path, init: str | None) -> DinoTcModel:
             raise ValueError(said)
         rounded: bool = checkpoint["model_state_dict"]["_extra_state"]["rounded"]
         model.init = checkpoint["init"]
+        _give_retrieval(model, checkpoint["model_state_dict"], path)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no checkpoint of the vision model: bad setting {error}") from error
     if rounded:
@@ -83,12 +86,19 @@ def _from_shipped(path: Path) -> DinoTcModel:
         raise UserError(f"{path} is not the file that its card describes; fetch both again")
     try:
         model = restore_model(card["network"])
+        _give_retrieval(model, tensors, path)
         state: dict[str, Any] = {**tensors, "_extra_state": {"render_options": card["render_options"]}}
         model.load_state_dict(state, strict=True)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(f"{path} and its card do not fit: {' '.join(str(error).split())[:300]}") from error
     model.init = f"file:{path.name}@{card['sha256'][:12]}"
     return model
+
+
+def _give_retrieval(model: DinoTcModel, state: Mapping[str, Any], path: Path) -> None:
+    """The retrieval in a file's state, if there is one."""
+    own = {name.removeprefix(RETRIEVAL): value for name, value in state.items() if name.startswith(RETRIEVAL)}
+    model.retrieval = retrieval_from(own, model.head_width, str(path))
 
 
 def restore_model(settings: Mapping[str, Any], init: str | None = None) -> DinoTcModel:

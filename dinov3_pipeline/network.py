@@ -22,7 +22,7 @@ from tqdm import tqdm
 from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, create_backbone, normalisation
 from dinov3_pipeline.dataset import ImageArray, ViewDataset, collate, read_cached, resized
 from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
-from dinov3_pipeline.palette import PaletteBranch, palette_of
+from dinov3_pipeline.palette import PALETTE, PaletteBranch, palette_of
 from dinov3_pipeline.render.options import RenderOptions
 from dinov3_pipeline.render.rendering import views
 from tc_common.chemistry import composition_features
@@ -105,8 +105,8 @@ class DinoTcModel(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             parts = [(features.float() - self.feature_mean) / self.feature_std]
             if self.palette_branch is not None:
-                palettes = batch["palette"] if "palette" in batch else palette_of(batch["images"])
-                parts.append(self.palette_branch(palettes).expand(len(features), -1))
+                palettes = batch if PALETTE in batch else self.palette_input(batch["images"])
+                parts.append(self.palette_branch(palettes[PALETTE]).expand(len(features), -1))
             if self.composition_branch is not None:
                 parts.append(self.composition_branch(dict(batch)).expand(len(features), -1))
             return torch.cat(parts, dim=1)
@@ -119,6 +119,21 @@ class DinoTcModel(nn.Module):
         with torch.autocast(inputs.device.type, enabled=False):
             kelvin = self.target.decode(self.head(inputs).squeeze(1))
             return kelvin if self.retrieval is None else self.retrieval(inputs, kelvin)
+
+    @property
+    def reads(self) -> list[str]:
+        """What the head reads beside the backbone's features, by its name in a batch."""
+        composition = [] if self.composition_branch is None else [self.composition_branch.kind]
+        return [PALETTE] * (self.palette_branch is not None) + [*composition]
+
+    @property
+    def head_width(self) -> int:
+        """W, the width of the head's input."""
+        return next(layer.in_features for layer in self.head.modules() if isinstance(layer, nn.Linear))
+
+    def palette_input(self, images: Tensor) -> dict[str, Tensor]:
+        """The palette (1, K, 4) of one crystal's views, uint8 (V, 3, S, S), by its name; empty without that branch."""
+        return {} if self.palette_branch is None else {PALETTE: palette_of(images)}
 
     def composition_inputs(self, formulas: Sequence[str]) -> dict[str, Tensor]:
         """What a batch of n crystals needs beside its images: (n, F) by its name; nothing without that branch."""

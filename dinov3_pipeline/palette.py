@@ -8,15 +8,21 @@ Legend: V views of a crystal, S side of an image in pixels, B images of a batch,
 W width of the branch's output.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dinov3_pipeline.dataset import ImageSource
 from dinov3_pipeline.render.rendering import BOND_GREY
+from tc_common.chemistry import composition_features
 
+# Name of the palettes in a batch.
+PALETTE = "palette"
 # 99 % of the crystals of 3DSC have at most five colours, the most colourful has seven.
 COLORS = 8
 HIDDEN, WIDTH, WAVES = 128, 256, 128
@@ -44,15 +50,27 @@ def palette(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return rows
 
 
-def palettes(crystals: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Palettes (n, K, 4) of the views (V, S, S, 3) of n crystals."""
-    return np.stack([palette(images) for images in crystals])
-
-
 def palette_of(images: Tensor) -> Tensor:
     """Palette (1, K, 4) of one crystal's views as the network reads them, uint8 (V, 3, S, S)."""
     rows = palette(images.permute(0, 2, 3, 1).cpu().numpy())
     return torch.from_numpy(rows)[None].to(images.device)
+
+
+def inputs_of(rows: pd.DataFrame, images: ImageSource, reads: Collection[str]) -> dict[str, NDArray[np.float32]]:
+    """What a network reads of each row beside its images, by its name in a batch: `palette`, composition features.
+
+    Args:
+        rows: R rows with their `formula`; images: of the same rows, in the same order.
+        reads: the names (`DinoTcModel.reads`).
+    """
+    kinds: list[Any] = [name for name in reads if name != PALETTE]
+    formulas = rows["formula"].tolist()
+    inputs = {kind: composition_features(formulas, kind).astype(np.float32) for kind in kinds}
+    if PALETTE in reads:
+        views = range(images.views)
+        crystals = (np.stack([images.image(row, view) for view in views]) for row in range(len(rows)))
+        inputs[PALETTE] = np.stack([palette(crystal) for crystal in crystals])
+    return inputs
 
 
 class PaletteBranch(nn.Module):

@@ -10,15 +10,13 @@ Reads `--data-dir` (`python -m data.prepare`) and `--images-dir` (`python render
 images are rendered in memory. Cost and results: README_dinov3.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from tyro.conf import OmitArgPrefixes
 
 from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Shape
@@ -30,7 +28,6 @@ from dinov3_pipeline.dataset import (
     StoredImages,
     ViewDataset,
     collate,
-    every_view,
 )
 from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.network import (
@@ -41,11 +38,10 @@ from dinov3_pipeline.network import (
     count_parameters,
     create_dino_model,
 )
-from dinov3_pipeline.palette import palettes
+from dinov3_pipeline.palette import inputs_of
 from dinov3_pipeline.render.options import RenderOptions, read_render_options
-from tc_common.chemistry import composition_features
 from tc_common.cli import log, parse, run, set_up_log
-from tc_common.composition_branch import KINDS, HeadFeatures
+from tc_common.composition_branch import HeadFeatures
 from tc_common.devices import Placement, place
 from tc_common.errors import UserError
 from tc_common.runs import run_training
@@ -148,7 +144,7 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
     images = {name: load_images(config, structures_of(tables[name]).table) for name in parts}
     model = build_model(config, splits["train"]["tc"], images["train"].options)
     model.adapt_to(placement)
-    views = {name: make_dataset(config, name, tables[name], images[name]) for name in parts}
+    views = {name: make_dataset(config, name, tables[name], images[name], model.reads) for name in parts}
     if (branch := model.composition_branch) is not None:
         branch.standardise(views["train"].inputs[branch.kind][structures.chosen()])
     datasets: Mapping[str, MaterialDataset] = views
@@ -169,7 +165,16 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
 
 
 def build_model(config: VisionConfig, train_tc_K: pd.Series, render_options: RenderOptions) -> DinoTcModel:
-    """The network of these settings, its target scaled to the training set."""
+    """The network of these settings, its target scaled to the training set.
+
+    Raises:
+        UserError: see `create_dino_model`; a palette is asked of images whose pixels mix or dim the colours.
+    """
+    if config.palette and (render_options.depth_cue or config.image_size < render_options.image_size):
+        raise UserError(
+            "--palette counts the pixels of each colour, which a smaller --image-size mixes and --depth-cue dims; "
+            f"render the images with --image-size {config.image_size} and without --depth-cue"
+        )
     model = create_dino_model(
         backbone=config.backbone,
         image_size=config.image_size,
@@ -199,11 +204,19 @@ def load_images(config: VisionConfig, table: pd.DataFrame) -> ImageSource:
 
 
 def make_dataset(
-    config: VisionConfig, split: str, table: pd.DataFrame | TrainingStructures, images: ImageSource
+    config: VisionConfig,
+    split: str,
+    table: pd.DataFrame | TrainingStructures,
+    images: ImageSource,
+    reads: Collection[str] = (),
 ) -> ViewDataset:
-    """Training views sampled and augmented every epoch; all standard views of all rows, as they are, otherwise."""
+    """Training views sampled and augmented every epoch; all standard views of all rows, as they are, otherwise.
+
+    Args:
+        reads: what else the network reads (`DinoTcModel.reads`).
+    """
     rows = structures_of(table).table
-    inputs = inputs_of(config, rows, images)
+    inputs = inputs_of(rows, images, reads)
     if split != "train" or config.tune == "head":
         return ViewDataset(rows, images, inputs=inputs)
     return ViewDataset(
@@ -216,26 +229,6 @@ def make_dataset(
         crystal_augmentation=config.augment_structure if config.augment_structure.changes else None,
         seed=config.seed,
     )
-
-
-def inputs_of(config: VisionConfig, rows: pd.DataFrame, images: ImageSource) -> dict[str, NDArray[np.float32]]:
-    """What the head reads of each row beside the features of a view, by its name in a batch.
-
-    Raises:
-        UserError: a palette is asked of images that were scaled, whose pixels mix colours.
-    """
-    inputs: dict[str, NDArray[np.float32]] = {}
-    if config.palette:
-        if config.image_size < (rendered := images.options.image_size):
-            raise UserError(
-                f"--palette counts colours, which scaling from {rendered} to {config.image_size} pixels mixes; render "
-                f"the images with --image-size {config.image_size}"
-            )
-        inputs["palette"] = palettes(every_view(images, len(rows)))
-    if config.head_features != "none":
-        kind = KINDS[config.head_features]
-        inputs[kind] = composition_features(rows["formula"].tolist(), kind).astype(np.float32)
-    return inputs
 
 
 def extract_features(
@@ -281,7 +274,7 @@ def make_task(
 def further_dataset(config: VisionConfig, model: DinoTcModel, materials: pd.DataFrame) -> MaterialDataset:
     """Standard views of other materials, rendered in memory as the training's images were."""
     images = RenderedImages(materials, config.image_size, model.render_options)
-    views = ViewDataset(materials, images, inputs=inputs_of(config, materials, images))
+    views = ViewDataset(materials, images, inputs=inputs_of(materials, images, model.reads))
     if config.tune != "head":
         return views
     return extract_features(model, views, config, place(config.device, config.precision))
