@@ -4,7 +4,7 @@ Legend: V views of one crystal, S side of an image in pixels, N tokens of an ima
 n sites of the unit cell.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -74,36 +74,45 @@ def _pooled(backbone: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def converged_gradients(
-    model: DinoTcModel, images: Tensor, most_steps: int, batch_size: int
+    model: DinoTcModel, images: Tensor, most_steps: int, batch_size: int, others: Mapping[str, Tensor] | None = None
 ) -> tuple[NDArray[np.float32], float]:
     """Integrated gradients of as many steps as they need, and what they leave unexplained.
 
     Steps double from 16 until the sums of the views miss what they explain by 5 % on average: a smooth network needs
     16, one that reads Fourier features of the colour hundreds.
 
+    Args:
+        others: what the network reads beside the images (`DinoTcModel.composition_inputs`). It stays as it is, and so
+            does the crystal's palette: gradients say what the pixels add through the backbone.
+
     Returns:
         Kelvins of each pixel (V, S, S), and the mean absolute gap of the views' sums in kelvin.
     """
+    others = {**model.palette_input(images), **(others or {})}
     with torch.inference_mode():
-        explained_K = (model({"images": images}) - model({"images": torch.zeros_like(images)})).cpu().numpy()
+        black = {**others, "images": torch.zeros_like(images)}
+        explained_K = (model({**others, "images": images}) - model(black)).cpu().numpy()
     steps = min(FEWEST_STEPS, most_steps)
     while True:
-        added_K = integrated_gradients(model, images, steps, batch_size)
+        added_K = integrated_gradients(model, images, steps, batch_size, others)
         gap_K = float(np.abs(added_K.sum((1, 2)) - explained_K).mean())
         if steps == most_steps or gap_K <= LARGEST_GAP * np.abs(explained_K).mean():
             return added_K, gap_K
         steps = min(2 * steps, most_steps)
 
 
-def integrated_gradients(model: DinoTcModel, images: Tensor, steps: int, batch_size: int) -> NDArray[np.float32]:
+def integrated_gradients(
+    model: DinoTcModel, images: Tensor, steps: int, batch_size: int, others: Mapping[str, Tensor] | None = None
+) -> NDArray[np.float32]:
     """Kelvins that each pixel (V, S, S) adds to the prediction for a black image, where there is no atom.
 
     Sundararajan et al. 2017 (arXiv:1703.01365), through captum: the sum over a view's pixels is its prediction less
-    that of the black image, the better the more `steps`.
+    that of the black image, the better the more `steps`. `others` as in `converged_gradients`.
     """
+    others = {**model.palette_input(images), **(others or {})}
 
     def kelvin(pixels: Tensor) -> Tensor:
-        return model.forward_head(model.forward_backbone(pixels))
+        return model({**others, "features": model.forward_backbone(pixels)})
 
     tune, model.tune = model.tune, "full"
     try:

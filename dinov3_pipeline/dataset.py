@@ -5,7 +5,7 @@ Legend: M materials, B images in a batch, V standard views of a material, S side
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -236,6 +236,7 @@ class ViewDataset(Dataset[dict[str, Any]]):
         per_epoch: views of a material in an epoch (k); None shows the V standard views in their order.
         fresh: new random views instead of the standard ones.
         crystal_augmentation: changes of the crystals, drawn anew every epoch (only with images rendered on demand).
+        inputs: what else the network reads of each row, by its name in a batch: arrays (R, ...).
     """
 
     def __init__(
@@ -248,6 +249,7 @@ class ViewDataset(Dataset[dict[str, Any]]):
         augmentation: Augmentation | None = None,
         crystal_augmentation: StructureAugmentation | None = None,
         seed: int = 0,
+        inputs: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> None:
         assert images.endless or not (fresh or crystal_augmentation), "stored images stay as they are"
         self.structures = structures_of(materials)
@@ -259,6 +261,7 @@ class ViewDataset(Dataset[dict[str, Any]]):
         self.k = per_epoch or images.views
         self.augmentation, self.crystal_augmentation = augmentation, crystal_augmentation
         self.seed, self.epoch = seed, 0
+        self.inputs = inputs or {}
 
     def __len__(self) -> int:
         return len(self.rows) * self.k
@@ -283,7 +286,7 @@ class ViewDataset(Dataset[dict[str, Any]]):
         image = self.images.image(row, self.view(material, slot), self._change(material))
         if self.augmentation:
             image = self.augmentation.apply(image, np.random.default_rng((self.seed, self.epoch, index, 1)))
-        return {"image": image, "tc": self.tc_K[row], "material_id": self.ids[row]}
+        return {"image": image, **_row_of(self, row)}
 
     def _change(self, material: int) -> Change | None:
         """The change of this material's crystal in this epoch, the same for all its views."""
@@ -307,6 +310,7 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     ) -> None:
         assert len(features) == len(views) and not views.shuffled
         self.ids, self.tc_K, self.k, self.features = views.ids, views.tc_K, views.k, features
+        self.inputs = views.inputs
         self.structures = structures or views.structures
         self.rows = self.structures.chosen()
 
@@ -320,16 +324,24 @@ class FeatureDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         material, slot = divmod(index, self.k)
         row = int(self.rows[material])
-        return {"features": self.features[row * self.k + slot], "tc": self.tc_K[row], "material_id": self.ids[row]}
+        return {"features": self.features[row * self.k + slot], **_row_of(self, row)}
+
+
+def _row_of(dataset: ViewDataset | FeatureDataset, row: int) -> dict[str, Any]:
+    """What a sample states of its structure."""
+    inputs = {name: values[row] for name, values in dataset.inputs.items()}
+    return {**inputs, "tc": dataset.tc_K[row], "material_id": dataset.ids[row]}
 
 
 def collate(samples: list[dict[str, Any]]) -> Batch:
-    """`images` uint8 (B, 3, S, S) or `features` (B, D), with `tc` (B,) in K and `material_id`."""
+    """`images` uint8 (B, 3, S, S) or `features` (B, D), the other inputs, `tc` (B,) in K and `material_id`."""
     batch: Batch = {
         "tc": torch.tensor(np.array([sample["tc"] for sample in samples], np.float32)),
         "material_id": [sample["material_id"] for sample in samples],
     }
-    if "features" in samples[0]:
-        return {**batch, "features": torch.from_numpy(np.stack([sample["features"] for sample in samples]))}
-    images = np.stack([sample["image"] for sample in samples])
-    return {**batch, "images": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))}
+    for name in samples[0].keys() - {"image", *batch}:
+        batch[name] = torch.from_numpy(np.stack([sample[name] for sample in samples]))
+    if "image" in samples[0]:
+        images = np.stack([sample["image"] for sample in samples])
+        batch["images"] = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    return batch

@@ -7,7 +7,7 @@ upwards.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -16,9 +16,11 @@ from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.network import DinoTcModel, as_images, assemble, count_parameters, create_dino_model
 from tc_common.checkpoints import load_checkpoint, load_weights
 from tc_common.cli import current_settings
+from tc_common.composition_branch import HeadFeatures
 from tc_common.errors import UserError
 from tc_common.files import sha256
 from tc_common.model_files import half_state, read_card, read_tensors, write_tensors
+from tc_common.retrieval import retrieval_from
 from tc_common.state_checks import mismatch, mistyped
 from tc_common.targets import TargetTransform
 
@@ -30,9 +32,15 @@ SETTING_TYPES = {
     "backbone": "", "image_size": 0, "tune": "", "target": "", "head_dropout": 0.0, "lora_rank": 0, "lora_alpha": 0.0,
     "lora_dropout": 0.0, "lora_targets": [],
 }  # fmt: skip
+# Settings that files of before they could be chosen lack.
+LATER_TYPES = {"palette": False, "head_features": ""}
 SHAPE_TYPES = {"patch_size": 0, "width": 0, "depth": 0, "heads": 0, "pool": "", "fourier_features": 0}
+RETRIEVAL = "retrieval."
 # Names of the whole state but `_extra_state`, which the card holds.
-STATE = ("backbone.", "head.", "target.", "mean", "std", "feature_mean", "feature_std")
+STATE = (
+    "backbone.", "head.", "target.", "mean", "std", "feature_mean", "feature_std", "palette_branch.",
+    "composition_branch.", RETRIEVAL,
+)  # fmt: skip
 
 
 def load_model(path: Path | str, init: str | None = None) -> DinoTcModel:
@@ -63,6 +71,7 @@ def _from_checkpoint(path: Path, init: str | None) -> DinoTcModel:
             raise ValueError(said)
         rounded: bool = checkpoint["model_state_dict"]["_extra_state"]["rounded"]
         model.init = checkpoint["init"]
+        _give_retrieval(model, checkpoint["model_state_dict"], path)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no checkpoint of the vision model: bad setting {error}") from error
     if rounded:
@@ -77,6 +86,7 @@ def _from_shipped(path: Path) -> DinoTcModel:
         raise UserError(f"{path} is not the file that its card describes; fetch both again")
     try:
         model = restore_model(card["network"])
+        _give_retrieval(model, tensors, path)
         state: dict[str, Any] = {**tensors, "_extra_state": {"render_options": card["render_options"]}}
         model.load_state_dict(state, strict=True)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -85,16 +95,26 @@ def _from_shipped(path: Path) -> DinoTcModel:
     return model
 
 
+def _give_retrieval(model: DinoTcModel, state: Mapping[str, Any], path: Path) -> None:
+    """The retrieval in a file's state, if there is one."""
+    own = {name.removeprefix(RETRIEVAL): value for name, value in state.items() if name.startswith(RETRIEVAL)}
+    model.retrieval = retrieval_from(own, model.head_width, str(path))
+
+
 def restore_model(settings: Mapping[str, Any], init: str | None = None) -> DinoTcModel:
     """The network that a trainer's settings describe; the backbone's weights come from `init`, or are to be loaded."""
-    if said := mismatch(settings, SETTING_TYPES, "config") or mistyped(settings, SHAPE_TYPES, "config"):
+    if said := mismatch(settings, SETTING_TYPES, "config") or mistyped(settings, SHAPE_TYPES | LATER_TYPES, "config"):
         raise ValueError(said)
     name, image_size, tune = settings["backbone"], settings["image_size"], settings["tune"]
     lora, target = Lora.from_plain(settings), TargetTransform(settings["target"])
+    palette, head_features = settings.get("palette") or False, settings.get("head_features") or "none"
+    if head_features not in get_args(HeadFeatures):
+        raise ValueError(f"config.head_features is {head_features!r:.60}")
     shape = Shape.from_plain(settings)
     with torch.random.fork_rng(devices=[]):
         vit = create_backbone(name, image_size, init, shape)[0] if init else build(name, image_size, shape)
-        return assemble(vit, tune, lora, settings["head_dropout"], target, normalisation(name), image_size)
+        dropout, normalise = settings["head_dropout"], normalisation(name)
+        return assemble(vit, tune, lora, dropout, target, normalise, image_size, palette, head_features)
 
 
 def write_shipped(checkpoint: Path, path: Path) -> dict[str, Any]:
@@ -114,5 +134,6 @@ def write_shipped(checkpoint: Path, path: Path) -> dict[str, Any]:
             f"{checkpoint} takes {path.stat().st_size >> 20} MB; at most 25 are shipped: train a smaller one"
         )
     plain = {name: settings[name] for name in ("backbone", "image_size", "tune", "target", "head_dropout")}
+    plain |= {name: settings[name] for name in LATER_TYPES if name in settings}
     nested = {**Lora.from_plain(settings).plain(), **vars(Shape.from_plain(settings))}
     return {"network": {**plain, **nested}, "render_options": model.get_extra_state()["render_options"]}

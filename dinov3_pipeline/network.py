@@ -1,10 +1,11 @@
 """The network: images of a crystal to its Tc by a DINOv3 vision transformer, low-rank adapters and a small head.
 
-Legend: B images in a batch, V views of one material, S side of an image in pixels, D width of the backbone.
+Legend: B images in a batch, V views of one material, S side of an image in pixels, D width of the backbone, K colours
+of a palette, F composition features, W width of the head's input: D and the branches' outputs.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -20,11 +21,16 @@ from tqdm import tqdm
 from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, create_backbone, crystals_file, normalisation
 from dinov3_pipeline.dataset import ImageArray, ViewDataset, collate, read_cached, resized
 from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
+from dinov3_pipeline.palette import PALETTE, PaletteBranch, palette_of
 from dinov3_pipeline.render.options import RenderOptions
 from dinov3_pipeline.render.rendering import views
+from tc_common.chemistry import composition_features
+from tc_common.composition import fractions_formula
+from tc_common.composition_branch import CompositionBranch, HeadFeatures, create_branch
 from tc_common.crystals import read_crystal
 from tc_common.devices import Placement, to_device
 from tc_common.files import atomic_write
+from tc_common.retrieval import KNNRegressor
 from tc_common.state_checks import mistyped
 from tc_common.targets import TargetTransform
 
@@ -48,6 +54,8 @@ class DinoTcModel(nn.Module):
         backbone: images (B, 3, S, S) to features (B, D).
         normalise: mean and SD of the RGB channels (0 to 1), as in pretraining if there was one.
         image_size: S.
+        palette_branch: reads the crystal's palette (`dinov3_pipeline.palette`), beside the backbone.
+        composition_branch: reads features of the crystal's composition.
 
     `init` says where the backbone's weights came from.
     `render_options`, with which the training images were rendered, are part of its state.
@@ -66,9 +74,13 @@ class DinoTcModel(nn.Module):
         normalise: Normalisation,
         image_size: int,
         tune: Tune,
+        palette_branch: PaletteBranch | None = None,
+        composition_branch: CompositionBranch | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.head, self.target = backbone, head, target
+        self.palette_branch, self.composition_branch = palette_branch, composition_branch
+        self.retrieval: KNNRegressor | None = None
         self.image_size, self.tune, self.init = image_size, tune, "random"
         self.render_options = RenderOptions()
         self.bf16 = self.rounded = False
@@ -79,14 +91,55 @@ class DinoTcModel(nn.Module):
         self.register_buffer("feature_std", torch.ones(width))
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
-        """Kelvin (B,) of `batch["images"]` uint8 (B, 3, S, S), or of their `batch["features"]` (B, D)."""
-        return self.forward_head(batch["features"] if "features" in batch else self.features(batch["images"]))
+        """Kelvin (B,) of `batch["images"]` uint8 (B, 3, S, S), or of their `batch["features"]` (B, D).
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Features (B, D) to kelvin (B,), in fp32: rounded to the 8 bits of bf16 they would be off by 0.4 %."""
+        With a palette branch, images without `batch["palette"]` (B or 1, K, 4) are the views of one crystal. With a
+        composition branch the batch needs what `composition_inputs` returns, for every image or once for all.
+        """
+        return self.forward_head(self.head_inputs(batch))
+
+    def head_inputs(self, batch: Mapping[str, Any]) -> Tensor:
+        """The head's input (B, W): standardised features of the backbone, then the branches' outputs."""
+        features = batch["features"] if "features" in batch else self.features(batch["images"])
         with torch.autocast(features.device.type, enabled=False):
-            standardised = (features.float() - self.feature_mean) / self.feature_std
-            return self.target.decode(self.head(standardised).squeeze(1))
+            parts = [(features.float() - self.feature_mean) / self.feature_std]
+            if self.palette_branch is not None:
+                palettes = batch if PALETTE in batch else self.palette_input(batch["images"])
+                parts.append(self.palette_branch(palettes[PALETTE]).expand(len(features), -1))
+            if self.composition_branch is not None:
+                parts.append(self.composition_branch(dict(batch)).expand(len(features), -1))
+            return torch.cat(parts, dim=1)
+
+    def forward_head(self, inputs: Tensor) -> Tensor:
+        """The head's input (B, W) to kelvin (B,), in fp32: rounded to the 8 bits of bf16 it would be off by 0.4 %.
+
+        Interpolated with that of retrieved materials if there are any.
+        """
+        with torch.autocast(inputs.device.type, enabled=False):
+            kelvin = self.target.decode(self.head(inputs).squeeze(1))
+            return kelvin if self.retrieval is None else self.retrieval(inputs, kelvin)
+
+    @property
+    def reads(self) -> list[str]:
+        """What the head reads beside the backbone's features, by its name in a batch."""
+        composition = [] if self.composition_branch is None else [self.composition_branch.kind]
+        return [PALETTE] * (self.palette_branch is not None) + [*composition]
+
+    @property
+    def head_width(self) -> int:
+        """W, the width of the head's input."""
+        return next(layer.in_features for layer in self.head.modules() if isinstance(layer, nn.Linear))
+
+    def palette_input(self, images: Tensor) -> dict[str, Tensor]:
+        """The palette (1, K, 4) of one crystal's views, uint8 (V, 3, S, S), by its name; empty without that branch."""
+        return {} if self.palette_branch is None else {PALETTE: palette_of(images)}
+
+    def composition_inputs(self, formulas: Sequence[str]) -> dict[str, Tensor]:
+        """What a batch of n crystals needs beside its images: (n, F) by its name; nothing without that branch."""
+        if self.composition_branch is None:
+            return {}
+        kind = self.composition_branch.kind
+        return {kind: torch.from_numpy(composition_features(formulas, kind)).float().to(self.mean.device)}
 
     def features(self, images: Tensor) -> Tensor:
         """Feature extraction, uint8 (B, 3, S, S) to (B, D); without gradients where only the head is trained."""
@@ -139,11 +192,12 @@ class DinoTcModel(nn.Module):
 
     def predict_views(self, cif_path: Path | str) -> Tensor:
         """Tc in kelvin (V,) from each of the standard views; see `predict`."""
-        rendered = views(read_crystal(Path(cif_path)), options=self.render_options)
+        crystal = read_crystal(Path(cif_path))
+        images = as_images(views(crystal, options=self.render_options), self.image_size).to(self.mean.device)
         was_training = self.training
         self.eval()
         with torch.inference_mode():
-            kelvin = self({"images": as_images(rendered, self.image_size).to(self.mean.device)})
+            kelvin = self({"images": images, **self.composition_inputs([fractions_formula(crystal)])})
         self.train(was_training)
         return kelvin.cpu()
 
@@ -178,6 +232,8 @@ def create_dino_model(
     target: TargetTransform | None = None,
     gradient_checkpointing: bool = False,
     seed: int = 42,
+    palette: bool = False,
+    head_features: HeadFeatures = "none",
 ) -> DinoTcModel:
     """Build the network: backbone with its weights, adapters, head.
 
@@ -189,6 +245,7 @@ def create_dino_model(
         target: what is regressed (default: kelvin).
         gradient_checkpointing: compute activations twice instead of keeping them.
         seed: of the random weights.
+        palette: give the head the crystal's palette; head_features: and features of its composition.
 
     Raises:
         UserError: see `create_backbone`, `add_adapters`, `check_adapters_act`.
@@ -198,7 +255,8 @@ def create_dino_model(
         vit, origin = create_backbone(backbone, image_size, init, shape)
         ours = origin == "random" or crystals_file(init) is not None
         normalise = RANDOM_NORMALISATION if ours else normalisation(backbone)
-        model = assemble(vit, tune, lora, head_dropout, target or TargetTransform("kelvin"), normalise, image_size)
+        target = target or TargetTransform("kelvin")
+        model = assemble(vit, tune, lora, head_dropout, target, normalise, image_size, palette, head_features)
     model.init = origin
     if tune == "lora":
         check_adapters_act(vit, image_size, lora)
@@ -215,13 +273,16 @@ def assemble(
     target: TargetTransform,
     normalise: Normalisation,
     image_size: int,
+    palette: bool = False,
+    head_features: HeadFeatures = "none",
 ) -> DinoTcModel:
-    """Backbone, adapters and head in one network."""
+    """Backbone, adapters, branches and head in one network."""
     vit.requires_grad_(tune == "full")
     if tune == "lora":
         add_adapters(vit, lora)
-    head = _head(int(vit.num_features), head_dropout)  # type: ignore[arg-type]
-    return DinoTcModel(vit, head, target, normalise, image_size, tune)
+    branches = PaletteBranch() if palette else None, create_branch(head_features)
+    width = int(vit.num_features) + sum(branch.num_features for branch in branches if branch)  # type: ignore[arg-type]
+    return DinoTcModel(vit, _head(width, head_dropout), target, normalise, image_size, tune, *branches)
 
 
 def _head(width: int, dropout: float) -> nn.Sequential:

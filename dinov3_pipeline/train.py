@@ -11,7 +11,7 @@ Reads `--data-dir` (`python -m data.prepare`) and `--images-dir` (`python render
 images are rendered in memory. Cost and results: README_dinov3.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,9 +39,12 @@ from dinov3_pipeline.network import (
     count_parameters,
     create_dino_model,
 )
+from dinov3_pipeline.palette import inputs_of
 from dinov3_pipeline.render.options import RenderOptions, read_render_options
 from tc_common.cli import log, parse, run, set_up_log
+from tc_common.composition_branch import HeadFeatures
 from tc_common.devices import Placement, place
+from tc_common.errors import UserError
 from tc_common.runs import run_training
 from tc_common.splits import SPLITS, read_splits
 from tc_common.structures import TrainingStructures, structures_of, training_structures
@@ -65,6 +68,12 @@ class VisionConfig(TrainConfig):
     """Low-rank adapters (--tune lora)."""
     head_dropout: float = 0.1
     """Dropout between the layers of the head (0 to below 1)."""
+    palette: bool = False
+    """Give the head the crystal's palette too: the commonest colours of all its views and their fractions of the lit
+    area, counted in the pixels."""
+    head_features: HeadFeatures = "none"
+    """Give the head features of the composition too, as in the graph pipeline: composition, continuous or physics. The
+    model's name is then dinov3_composition, unless --name says otherwise."""
     lr: float = 1e-4
     """Largest learning rate (> 0)."""
     weight_decay: float = 0.01
@@ -95,10 +104,17 @@ class VisionConfig(TrainConfig):
             raise ValueError("--lr must be > 0, --weight-decay >= 0")
         if self.augment_structure.changes and not self.online_views:
             raise ValueError("--augment-structure needs --online-views: stored images show the crystals as they are")
+        if self.augment_structure.changes and self.palette:
+            raise ValueError("--palette is that of the crystals as they are: leave out --augment-structure")
         if self.tune == "head" and (self.online_views or self.views_per_epoch):
             raise ValueError("--tune head uses features of the standard views: no --online-views or --views-per-epoch")
         if self.init == "pretrained" and self.shape != AS_PUBLISHED:
             raise ValueError(f"{SHAPE_FLAGS} need --init random: --init {self.init} has the published shape")
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model in the results folder."""
+        return self.name or ("dinov3" if self.head_features == "none" else "dinov3_composition")
 
     def plain(self) -> dict[str, Any]:
         """The settings as JSON-ready values under their flags' names, those of `lora` and `shape` among them."""
@@ -130,7 +146,9 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
     images = {name: load_images(config, structures_of(tables[name]).table) for name in parts}
     model = build_model(config, splits["train"]["tc"], images["train"].options)
     model.adapt_to(placement)
-    views = {name: make_dataset(config, name, tables[name], images[name]) for name in parts}
+    views = {name: make_dataset(config, name, tables[name], images[name], model.reads) for name in parts}
+    if (branch := model.composition_branch) is not None:
+        branch.standardise(views["train"].inputs[branch.kind][structures.chosen()])
     datasets: Mapping[str, MaterialDataset] = views
     if config.tune == "head":
         datasets = features = {
@@ -149,7 +167,16 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
 
 
 def build_model(config: VisionConfig, train_tc_K: pd.Series, render_options: RenderOptions) -> DinoTcModel:
-    """The network of these settings, its target scaled to the training set."""
+    """The network of these settings, its target scaled to the training set.
+
+    Raises:
+        UserError: see `create_dino_model`; a palette is asked of images whose pixels mix or dim the colours.
+    """
+    if config.palette and (render_options.depth_cue or config.image_size < render_options.image_size):
+        raise UserError(
+            "--palette counts the pixels of each colour, which a smaller --image-size mixes and --depth-cue dims; "
+            f"render the images with --image-size {config.image_size} and without --depth-cue"
+        )
     model = create_dino_model(
         backbone=config.backbone,
         image_size=config.image_size,
@@ -161,6 +188,8 @@ def build_model(config: VisionConfig, train_tc_K: pd.Series, render_options: Ren
         target=TargetTransform(config.target, torch.tensor(train_tc_K.to_numpy())),
         gradient_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
+        palette=config.palette,
+        head_features=config.head_features,
     )
     model.render_options = render_options
     return model
@@ -177,14 +206,25 @@ def load_images(config: VisionConfig, table: pd.DataFrame) -> ImageSource:
 
 
 def make_dataset(
-    config: VisionConfig, split: str, table: pd.DataFrame | TrainingStructures, images: ImageSource
+    config: VisionConfig,
+    split: str,
+    table: pd.DataFrame | TrainingStructures,
+    images: ImageSource,
+    reads: Collection[str] = (),
 ) -> ViewDataset:
-    """Training views sampled and augmented every epoch; all standard views of all rows, as they are, otherwise."""
+    """Training views sampled and augmented every epoch; all standard views of all rows, as they are, otherwise.
+
+    Args:
+        reads: what else the network reads (`DinoTcModel.reads`).
+    """
+    rows = structures_of(table).table
+    inputs = inputs_of(rows, images, reads)
     if split != "train" or config.tune == "head":
-        return ViewDataset(structures_of(table).table, images)
+        return ViewDataset(rows, images, inputs=inputs)
     return ViewDataset(
         table,
         images,
+        inputs=inputs,
         per_epoch=config.views_per_epoch,
         fresh=config.online_views,
         augmentation=Augmentation() if config.augment else None,
@@ -215,7 +255,7 @@ def make_task(
     """Model, optimiser, data and batches for the training loop; `structures_sha256` the digest of those trained on."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return Task(
-        name=config.name or "dinov3",
+        name=config.model_name,
         stem="dino",
         model=model,
         optimizer=torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay),
@@ -235,7 +275,8 @@ def make_task(
 
 def further_dataset(config: VisionConfig, model: DinoTcModel, materials: pd.DataFrame) -> MaterialDataset:
     """Standard views of other materials, rendered in memory as the training's images were."""
-    views = ViewDataset(materials, RenderedImages(materials, config.image_size, model.render_options))
+    images = RenderedImages(materials, config.image_size, model.render_options)
+    views = ViewDataset(materials, images, inputs=inputs_of(materials, images, model.reads))
     if config.tune != "head":
         return views
     return extract_features(model, views, config, place(config.device, config.precision))

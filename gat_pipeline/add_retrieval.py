@@ -19,7 +19,6 @@ from gat_pipeline.allocator import tune_memory
 from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.inference import infer, predict_all, predict_further
 from gat_pipeline.model import AlignnTc, load_model
-from gat_pipeline.retrieval import RETRIEVED, FeatureSet, fit
 from gat_pipeline.weights import current_names
 from tc_common.checkpoints import load_checkpoint, save_checkpoint
 from tc_common.cli import log, parse, run, set_up_log
@@ -29,6 +28,7 @@ from tc_common.files import write_json
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name
 from tc_common.prior import FACTS, Prior, read_prior
 from tc_common.results import metrics_of, write_further, write_results
+from tc_common.retrieval import RETRIEVED, FeatureSet, fit
 from tc_common.splits import read_splits, splits_sha256
 
 

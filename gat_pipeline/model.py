@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.network import Alignn, NetworkShape, shape_of
-from gat_pipeline.retrieval import KNNRegressor, retrieval_from
 from gat_pipeline.weights import PARTS, Weights, current_names, load_strictly, read_weights
 from tc_common.chemistry import FeatureKind
 from tc_common.composition_branch import CompositionBranch, HeadFeatures, create_branch
@@ -25,6 +24,7 @@ from tc_common.crystals import read_crystal
 from tc_common.devices import to_device
 from tc_common.errors import UserError, one_line
 from tc_common.model_files import half_state, read_card, write_tensors
+from tc_common.retrieval import KNNRegressor, retrieval_from
 from tc_common.targets import TargetTransform
 
 Engine: TypeAlias = Literal["torch", "dgl"]

@@ -78,7 +78,7 @@ def retrieval_from(state: dict[str, Tensor], width: int, origin: str) -> KNNRegr
         raise UserError(f"{origin}: its retrieval cannot be read: {one_line(error, 200)}") from error
     finite = all(bool(torch.isfinite(value).all()) for value in read.state_dict().values())
     if not finite or not 0 <= read.mixing_weight <= 1 or read.bandwidth <= 0 or 0 in read.vectors.shape:
-        raise UserError(f"{origin}: its retrieval holds impossible numbers; use python -m gat_pipeline.add_retrieval")
+        raise UserError(f"{origin}: its retrieval holds impossible numbers; add it to the network again")
     if len(read.mean) != width:
         raise UserError(
             f"{origin}: its retrieval belongs to another network (features of {len(read.mean)}, not {width})"
