@@ -26,6 +26,7 @@ from gat_pipeline.model import architecture_metadata, load_model, write_weights
 from gat_pipeline.train import GraphTrainConfig
 from gat_pipeline.zero_shot import distribution
 from prediction.card import NAMES, agreement, card_of, interval_metadata, readme, split_metadata
+from prediction.hub import write_hub_folder
 from prediction.load import TRAINING, TRAINING_COLUMNS, VECTORS, load_base_model, networks_of, weights_of
 from prediction.models import Prediction, predict_materials
 from prediction.novelty import training_tensors
@@ -59,6 +60,8 @@ class ShipConfig:
     """Checkpoint of the vision network, trained with --init random; none is shipped without it."""
     out: Path = Path("models/3dsc")
     """Folder of the shipped files; older ones there are replaced."""
+    hub_folder: Path | None = None
+    """Also write the files with front matter for a model hub to this folder; nothing is uploaded."""
     device: str = "cpu"
     """auto, cpu, cuda, cuda:N or mps."""
     limit: int | None = None
@@ -88,6 +91,9 @@ def main(config: ShipConfig) -> None:
         cards = [read_card(folder / f"{name}.json") for name in NAMES if (folder / f"{name}.json").is_file()]
         write_text(folder / "README.md", readme(cards))
     log.info(f"wrote {', '.join(sorted(path.name for path in config.out.iterdir()))} to {config.out}")
+    if config.hub_folder:
+        write_hub_folder(config.out, config.hub_folder)
+        log.info(f"wrote the same with front matter to {config.hub_folder}")
 
 
 @contextmanager
