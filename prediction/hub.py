@@ -54,7 +54,7 @@ def front_matter(cards: dict[str, dict[str, Any]]) -> str:
         EvalResult(
             task_type="tabular-regression", task_name="Tc (K) from a crystal structure",
             dataset_type="3dsc", dataset_name="3DSC_MP", dataset_split="test",
-            dataset_args={"model": name, "split": card["split"], "materials": card["n_test"]},
+            dataset_args={"split": card["split"], "materials": card["n_test"]},
             metric_type=kind, metric_name=f"{name}: {shown}", metric_value=float(card["metrics"]["test"][key]),
         )
         for name, card in cards.items()
