@@ -26,7 +26,6 @@ from gat_pipeline.model import architecture_metadata, load_model, write_weights
 from gat_pipeline.train import GraphTrainConfig
 from gat_pipeline.zero_shot import distribution
 from prediction.card import NAMES, agreement, card_of, interval_metadata, readme, split_metadata
-from prediction.hub import write_hub_folder
 from prediction.load import TRAINING, TRAINING_COLUMNS, VECTORS, load_base_model, networks_of, weights_of
 from prediction.models import Prediction, predict_materials
 from prediction.novelty import training_tensors
@@ -92,6 +91,8 @@ def main(config: ShipConfig) -> None:
         write_text(folder / "README.md", readme(cards))
     log.info(f"wrote {', '.join(sorted(path.name for path in config.out.iterdir()))} to {config.out}")
     if config.hub_folder:
+        from prediction.hub import write_hub_folder
+
         write_hub_folder(config.out, config.hub_folder)
         log.info(f"wrote the same with front matter to {config.hub_folder}")
 
