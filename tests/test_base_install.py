@@ -17,11 +17,12 @@ ROOT = Path(__file__).parent.parent
 CRYSTAL = "data/sample/cifs/MgB2-AlB2.cif"
 HIDE = """
 import sys
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {names}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Hidden())
+from importlib.machinery import PathFinder
+class Base(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {names} else super().find_spec(name, path, target)
+sys.meta_path[:] = [Base if finder is PathFinder else finder for finder in sys.meta_path]
 """
 
 
