@@ -222,8 +222,7 @@ def data() -> str:
 
 CHECKS = (
     python, base, study, web, screen, dev, device, memory, disk, renderer, graph, torch_engine, dgl_engine, vision,
-    pretrained, shipped,
-    hub_cache, downloads, data,
+    pretrained, shipped, hub_cache, downloads, data,
 )  # fmt: skip
 
 
@@ -239,7 +238,9 @@ def main(arguments: list[str]) -> int:
         print(f"error: check_setup.py takes no flags, got {' '.join(arguments)}", file=sys.stderr)
         return 2
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names in ASCII terminals
-    passed = [passes(check.__name__.replace("_", " "), check) for check in CHECKS]
+    if not passes("python", python):
+        return 1  # nothing else would say more
+    passed = [passes(check.__name__.replace("_", " "), check) for check in CHECKS[1:]]
     return 0 if all(passed) else 1
 
 

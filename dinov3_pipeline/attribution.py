@@ -11,7 +11,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 from torch import Tensor, nn
@@ -109,6 +108,8 @@ def integrated_gradients(
     Sundararajan et al. 2017 (arXiv:1703.01365), through captum: the sum over a view's pixels is its prediction less
     that of the black image, the better the more `steps`. `others` as in `converged_gradients`.
     """
+    from captum.attr import IntegratedGradients  # of the extra `study`
+
     others = {**model.palette_input(images), **(others or {})}
 
     def kelvin(pixels: Tensor) -> Tensor:

@@ -112,6 +112,7 @@ def test_a_python_that_cannot_work_is_said(
     monkeypatch.setattr(sys, name, value)
     line = line_of(capsys, "python", check_setup.python)
     assert line.startswith("FAIL    python") and said in line
+    assert check_setup.main([]) == 1 and capsys.readouterr().out.splitlines() == [line]
 
 
 def test_a_check_that_needs_an_extra_says_how_to_add_it(capsys: pytest.CaptureFixture[str]) -> None:
