@@ -110,11 +110,11 @@ def _report(config: BenchmarkConfig, kind: Split) -> None:
     first = folder / f"seed_{config.first_seed}"
     results = gather(first / "baselines", first / "splits")
     write_comparison(first / "baselines", results, evaluate(results, Uncertainty(cluster="chemical-system")))
-    _publish(folder, config.out / kind)
-    _publish(first / "baselines", config.out / kind / first.name)
+    publish(folder, config.out / kind)
+    publish(first / "baselines", config.out / kind / first.name)
 
 
-def _publish(source: Path, target: Path) -> None:
+def publish(source: Path, target: Path) -> None:
     """Copy numbers and reports, and the predictions that they are made of."""
     target.mkdir(parents=True, exist_ok=True)
     for name in REPORTS:

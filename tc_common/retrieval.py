@@ -48,7 +48,10 @@ class KNNRegressor(nn.Module):
 
     def estimate(self, features: Tensor) -> Tensor:
         """Weighted median Tc of the retrieved materials, in kelvin (B,), with weights exp(-distance / bandwidth)."""
-        distance, index = self.nearest(features)
+        return self.median_K(*self.nearest(features))
+
+    def median_K(self, distance: Tensor, index: Tensor) -> Tensor:
+        """Weighted median Tc (B,) in kelvin of retrieved materials, by distances and indices (B, K) of `nearest`."""
         return weighted_median(self.tc_K[index], torch.exp((distance[:, :1] - distance) / self.bandwidth))
 
     def nearest(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,17 +120,20 @@ def fit(train: FeatureSet, val: FeatureSet) -> KNNRegressor:
     for name, value in (("mean", mean), ("axes", axes), ("tc_K", torch.tensor(train.tc_K))):
         fitted.get_buffer(name).copy_(value)
     fitted.vectors.copy_(fitted.project(train.features))
-    typical = max(float(fitted.nearest(val.features)[0].median()), 1e-6)
+    nearest = fitted.nearest(val.features)
+    typical = max(float(nearest[0].median()), 1e-6)
     choices = [(factor * typical, weight) for factor in BANDWIDTHS for weight in MIXING_WEIGHTS]
-    bandwidth, mixing_weight = min(choices, key=lambda choice: _val_mae_K(fitted, val, *choice))
+    bandwidth, mixing_weight = min(choices, key=lambda choice: _val_mae_K(fitted, val, nearest, *choice))
     fitted.bandwidth.fill_(bandwidth)
     fitted.mixing_weight.fill_(mixing_weight)
     return fitted
 
 
-def _val_mae_K(fitted: KNNRegressor, val: FeatureSet, bandwidth: float, mixing_weight: float) -> float:
+def _val_mae_K(
+    fitted: KNNRegressor, val: FeatureSet, nearest: tuple[Tensor, Tensor], bandwidth: float, mixing_weight: float
+) -> float:
     fitted.bandwidth.fill_(bandwidth)
-    mixed_K = (1 - mixing_weight) * val.network_K + mixing_weight * fitted.estimate(val.features).double().numpy()
+    mixed_K = (1 - mixing_weight) * val.network_K + mixing_weight * fitted.median_K(*nearest).double().numpy()
     return float(np.abs(mixed_K - val.tc_K).mean())
 
 

@@ -47,7 +47,7 @@ GRAPH: Table = {
     "weight_decay": Parameter(decades(1e-5, 1e-1)),
     "loss": LOSS,
     "target": TARGET,
-    "head_features": Parameter(Choice(("none", "composition"))),
+    "head_features": Parameter(Choice(("none", "composition", "continuous", "physics"))),
     "batch_size": Parameter(Choice((16, 32, 64))),
     "hidden": Parameter(Choice((64, 128, 256)), from_scratch, by_default=False),
     "alignn_layers": Parameter(Choice((1, 2, 3, 4)), from_scratch, by_default=False),
