@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -131,12 +130,12 @@ class DinoTcModel(nn.Module):
                 parameter.data = parameter.data.bfloat16()
 
     def predict(self, cif_path: Path | str) -> float:
-        """Tc in kelvin, the mean over the standard views.
+        """Tc in kelvin, the mean over the standard views, cut at 0 K.
 
         Raises:
             CrystalError: a CIF that cannot be used.
         """
-        return float(self.predict_views(cif_path).mean())
+        return max(0.0, float(self.predict_views(cif_path).mean()))
 
     def predict_views(self, cif_path: Path | str) -> Tensor:
         """Tc in kelvin (V,) from each of the standard views; see `predict`."""
@@ -254,6 +253,8 @@ def cached_features(
     """
     kind = "bf16" if placement.bf16 else "fp32"
     file = cache_dir / f"features_{_digest(f'{dataset.images.fingerprint} {kind}', model)}.npy"
+    from accelerate import PartialState  # of the extra `study`
+
     with PartialState().main_process_first():
         if not file.exists():
             features = _compute_features(model.to(placement.device), dataset, placement, batch_size, num_workers)

@@ -13,7 +13,7 @@ from scipy import stats
 
 from prediction.cautions import Caution, Limits, cautions_of
 from prediction.intervals import Intervals
-from prediction.models import Prediction
+from prediction.models import Output
 from prediction.novelty import Training
 from tc_common.composition import fractions_formula
 from tc_common.crystals import read_crystal
@@ -102,7 +102,7 @@ def _coverage(intervals: Intervals, table: pd.DataFrame) -> float:
 
 def cautions_for(
     materials: pd.DataFrame,
-    outputs: dict[str, Prediction],
+    outputs: dict[str, Output],
     limits: Limits,
     training: Training,
 ) -> list[tuple[Caution, ...]]:

@@ -42,7 +42,7 @@ from prediction.load import (
     networks_of,
     weights_of,
 )
-from prediction.models import BaseModel, Prediction, predict_materials
+from prediction.models import BaseModel, Output, combine, predict_materials
 from prediction.novelty import training_tensors
 from prediction.quality import (
     caution_metadata,
@@ -53,7 +53,6 @@ from prediction.quality import (
     pressure_sample,
 )
 from prediction.ship_trees import find_labels, ship_trees, shipped_known
-from prediction.stream import combine
 from prediction.study import Study, command, read_study
 from tc_common.checkpoints import load_checkpoint
 from tc_common.cli import log, parse, run, set_up_log
@@ -66,8 +65,8 @@ from tc_common.splits import read_splits
 
 # Files that every model needs.
 SHARED = (TRAINING, VECTORS, KNOWN)
-Shipped = dict[str, dict[str, Prediction]]
-"""Prediction by model and split."""
+Shipped = dict[str, dict[str, Output]]
+"""Output by model and split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +161,7 @@ def replaced(out: Path) -> Iterator[Path]:
         sync(out)
 
 
-def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Prediction]:
+def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Output]:
     """Write weights, card, validation predictions and training vectors; returns predictions of val and test."""
     train = study.splits["train"]
     learned_from = distribution(train)
@@ -220,7 +219,7 @@ def write_network(folder: Path, number: int, checkpoint: Path, learned_from: dic
 
 def ship_dinov3(
     config: ShipConfig, checkpoint: Path, folder: Path, study: Study, common: dict[str, Any]
-) -> dict[str, Prediction]:
+) -> dict[str, Output]:
     """Write weights, card and validation predictions; returns predictions of val and test."""
     path = folder / "dinov3.safetensors"
     metadata = write_shipped(checkpoint, path)
@@ -238,7 +237,7 @@ def write_model(
     folder: Path,
     name: str,
     study: Study,
-    predictions: dict[str, Prediction],
+    predictions: dict[str, Output],
     metadata: dict[str, Any],
     networks: list[Path],
 ) -> None:

@@ -7,11 +7,12 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
 from tc_common.errors import UserError, one_line
+from tc_common.extras import missing_package
 
 Config = TypeVar("Config")
 log = logging.getLogger("supervision")
@@ -55,11 +56,19 @@ def run(main: Callable[[], object]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {one_line(error, most=10_000)}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _refuse(error)
+    except ImportError as error:
+        if (said := missing_package(error)) is None:
+            raise
+        _refuse(said)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _refuse(error: UserError) -> NoReturn:
+    print(f"error: {one_line(error, most=10_000)}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 def set_up_log(path: Path | None, is_main: bool = True) -> None:
