@@ -36,7 +36,6 @@ PRESSURE = "GPa"
 SAMPLE = ROOT / "data" / "sample" / "sample.csv"
 # Rows of the audit log of `data.supercon` that are no measurement.
 REJECTED = "rejected"
-LONE_ONE = r"(?<=[A-Za-z])1(?![\d.])"
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,6 @@ def known_table(splits: dict[str, pd.DataFrame], supercon: pd.DataFrame | None =
             "source": _sources(entries, first["source"]),
         }
     )
-    table["formula"] = table["formula"].str.replace(LONE_ONE, "", regex=True)
     return table.sort_values("formula", kind="stable").reset_index(drop=True)
 
 
