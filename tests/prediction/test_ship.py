@@ -127,11 +127,11 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
             main(replace(config, alignn=paths))
     main(replace(config, alignn=(*config.alignn, tmp_path / "m/second.pth")))
     cif = study.cif("test")
-    trainings_K = [load_model(study.models / f"{name}.safetensors").predict(cif) for name in ("alignn", "alignn_2")]
+    trainings_K = [load_model(tmp_path / f"m/{name}.pth").predict(cif) for name in ("alignn_best", "second")]
     model = load_predictor(study.models, "alignn").base_models[0]
     said = model.predict([model.prepare(read_crystal(cif))])
-    assert said.tc_K[0] == pytest.approx(np.mean(trainings_K), abs=1e-3)
-    assert said.std_K is not None and said.std_K[0] == pytest.approx(np.std(trainings_K, ddof=1), abs=1e-3)
+    assert said.tc_K[0] == pytest.approx(np.mean(trainings_K), abs=0.05)
+    assert said.std_K is not None and said.std_K[0] == pytest.approx(np.std(trainings_K, ddof=1), abs=0.05)
     assert card(study, "alignn")["intervals"]["by_std"]
     page = (study.models / "README.md").read_text()
     assert "mean of 2 trainings, each started from random" in page and "--seed 42, 43" in page
@@ -297,7 +297,7 @@ def test_weights_of_another_network_are_refused(copied: ShippedStudy) -> None:
 
 
 def test_what_is_not_shipped_is_said_with_the_remedy(tmp_path: Path, shipped: ShippedStudy) -> None:
-    with pytest.raises(UserError, match=r"no dinov3 model is shipped.*--dinov3-checkpoint"):
+    with pytest.raises(UserError, match=r"no dinov3 model is shipped.*--checkpoint"):
         load_predictor(shipped.models, "dinov3")
     with pytest.raises(UserError, match=r"no alignn model is shipped.*prediction\.ship"):
         load_predictor(tmp_path, "alignn")
