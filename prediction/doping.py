@@ -182,7 +182,7 @@ def _where(structure: Structure, old: str) -> tuple[str, list[int]]:
 
 def _is_element(symbol: str) -> bool:
     try:
-        return len(parse_formula(symbol)) == 1
+        return [element.symbol for element in parse_formula(symbol)] == [symbol]
     except UserError:
         return False
 
