@@ -101,7 +101,7 @@ class KnownCompounds:
         return [self._known(int(row), distance) for row in rows[np.argsort(distance[rows], kind="stable")][:count]]
 
     def _distances(self, formula: str) -> Array:
-        """Fraction of the atoms to exchange (n,): 1 less what the two have in common, only in the formula's elements."""
+        """Fraction of the atoms to exchange (n,): 1 less what the two compositions have in common."""
         wanted = element_fractions([formula])[0]
         columns = np.flatnonzero(wanted)
         common = np.minimum(self.fractions[:, columns], wanted[columns]).sum(axis=1)
