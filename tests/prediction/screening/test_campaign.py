@@ -25,7 +25,7 @@ def parents(tmp_path: Path, structure: Structure) -> Plan:
 
 
 def perovskite(a: str = "Sr", b: str = "Ti") -> Structure:
-    sites = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    sites: list[list[float]] = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     return Structure(Lattice.cubic(3.9), [a, b, "O", "O", "O"], sites)
 
 
@@ -43,7 +43,7 @@ def test_a_table_expands_parents_and_rejects_impossible_charges(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("formula", "balanced"),
-    [("La1.85Sr0.15CuO4", True), ("NaCl", True), ("Na0.5Ca0.5Cl", False), ("MgB2", False), ("YBa2Cu3O6.5", True)],
+    [("La1.85Sr0.15CuO4", True), ("NaCl", True), ("Na0.5Ca0.5Cl", False), ("NaK", False), ("YBa2Cu3O6.5", True)],
 )
 def test_charges_balance_with_mixed_states_or_not(formula: str, balanced: bool) -> None:
     assert can_balance(Composition(formula)) is balanced

@@ -119,17 +119,12 @@ def test_a_shard_that_kills_every_process_is_named(
     finished: ScreenConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prediction.screening.local.MOST_TRIES", 1)
-    monkeypatch.setattr("prediction.screening.shard.ModelSource", dying_source)
+    monkeypatch.setattr(screen, "LOADER", "tests.prediction.screening.standin:die")
     with pytest.raises(UserError, match=r"the process of shard 0 \(crystals 0 to 63\) died 1 times"):
         main(replace(finished, out=tmp_path / "dying"))
 
 
-def dying_source(*_: object) -> ModelSource:
-    """A loader that kills its process."""
-    return ModelSource("x", Path(), loader="tests.prediction.screening.standin:die")
-
-
-def start_command(config: ScreenConfig) -> "subprocess.Popen[str]":
+def start_command(config: ScreenConfig) -> "subprocess.Popen[bytes]":
     """The command in a process of its own, with shards of 64."""
     code = (
         "import prediction.screening.plan as plans, prediction.screen as screen\n"
@@ -241,7 +236,7 @@ def test_an_actor_that_ray_kills_costs_only_its_shards(finished: ScreenConfig, t
         crystals += done
         if number == 2:
             alive = [actor for actor in list_actors() if actor.state == "ALIVE" and "ShardActor" in actor.class_name]
-            os.kill(alive[0].pid, signal.SIGKILL)
+            os.kill(int(alive[0].pid or 0), signal.SIGKILL)
     assert crystals == 300 and len(list(job.folder.glob("*.parquet"))) == job.plan.shards
     assert not ray.is_initialized()
 
