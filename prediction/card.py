@@ -6,13 +6,18 @@ from typing import Any
 
 import pandas as pd
 
+from prediction.quality import LEAST_MATERIALS
 from prediction.study import Study
 from tc_common.environment import git_commit
 from tc_common.errors import UserError
 from tc_common.files import read_json, sha256
 
 DATA = "3DSC_MP (Sommer et al. 2023, doi 10.1038/s41597-023-02721-y)"
-LICENCE = {"code and weights": "MIT", "training.csv and *_val_predictions.csv": "derived from 3DSC, CC BY 4.0"}
+LICENCE = {
+    "code and weights": "MIT",
+    "training.csv and *_val_predictions.csv": "derived from 3DSC, CC BY 4.0",
+    "known.csv": "derived from 3DSC and SuperCon (Stanev et al. 2018, doi 10.1038/s41524-018-0085-8), CC BY 4.0",
+}
 # Half precision and bf16 shift single predictions by hundredths of a kelvin; another training shifts them by kelvins.
 LARGEST_SHIFT = 0.1
 NAMES = {"alignn": "ALIGNN", "dinov3": "vision", "ensemble": "ensemble"}
@@ -22,12 +27,12 @@ For a first look at which crystals are worth a measurement or a calculation, by 
 
 - The training set holds materials that somebody found worth measuring. A crystal that is no superconductor may get a
   Tc of some kelvins.
-- Crystals far from the training set are flagged by their distance, but a small distance makes no prediction right.
-- Intervals reach their nominal coverage on average over materials drawn as the validation materials were; within one
-  family coverage may be lower."""
+- A crystal without a caution is not thereby right; a known compound's measured Tc is shown, never used to predict.
+- Intervals reach their nominal coverage in every range of predicted Tc over materials drawn as the validation
+  materials were; for new chemical systems it is lower."""
 CREDIT = """\
-Code and weights: MIT. `training.csv` and `*_val_predictions.csv` hold formulas and Tc from 3DSC, CC BY 4.0 (credit: \
-Sommer et al. 2023)."""
+Code and weights: MIT. `training.csv` and `*_val_predictions.csv` hold formulas and Tc from 3DSC, `known.csv` also \
+from SuperCon, both CC BY 4.0 (credit: Sommer et al. 2023, Stanev et al. 2018)."""
 AT_RANDOM = """
 - The split is at random: relatives of most test materials are in the training set, so errors for a new chemical system
   are larger. `results/3dsc_baselines/` says by how much for trees."""
@@ -118,6 +123,7 @@ study's predictions. Coverage and difference from those predictions are of the s
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 {_lines(_result(card) for card in cards)}
 
+{coverage_tables(cards)}{_cautions(cards)}
 ## Origin
 
 {_lines(f"- {NAMES[card['name']]}: {_origin(card)}" for card in cards)}
@@ -139,6 +145,58 @@ study's predictions. Coverage and difference from those predictions are of the s
 
 
 _lines = "\n".join
+
+
+def coverage_tables(cards: list[dict[str, Any]]) -> str:
+    """Coverage of the intervals by range of predicted Tc and by family, and on chemical systems held out."""
+    columns = [card["prediction_intervals"] for card in cards]
+    found: dict[str, list[str]] = {}
+    for part in ("by_predicted_range", "by_family"):
+        for place, column in enumerate(columns):
+            for group in column[part]:
+                cells = found.setdefault(group["group"], ["-"] * len(cards))
+                cells[place] = f"{100 * group['coverage']:.0f} % ({group['n']}, {group['mean_width_K']:.0f} K)"
+    systems = [card["new_systems"] for card in cards]
+    if any(systems):
+        found["chemical systems held out"] = [_new_systems(numbers) for numbers in systems]
+    names = " | ".join(NAMES[card["name"]] for card in cards)
+    rows = [f"| {group} | {' | '.join(cells)} |" for group, cells in found.items()]
+    return f"""\
+## Intervals of nominally {100 * columns[0]["nominal_coverage"]:g} %
+
+Test materials inside, by predicted Tc and by family of at least {LEAST_MATERIALS} (number, mean width). \
+Chemical systems held out: the same intervals on test materials of models of that name trained without these systems, \
+and their MAE; means over seeds.
+
+| | {names} |
+| --- |{" ---: |" * len(cards)}
+{_lines(rows)}
+"""
+
+
+def _new_systems(numbers: dict[str, Any] | None) -> str:
+    if numbers is None:
+        return "-"
+    coverage = "" if numbers["coverage"] is None else f"{100 * numbers['coverage']:.0f} %, "
+    return f"{coverage}MAE {numbers['mae_K']:.2f} K (`{numbers['source']}`)"
+
+
+def _cautions(cards: list[dict[str, Any]]) -> str:
+    """What the ensemble's cautions are worth; empty without an ensemble."""
+    measured = next((card["cautions"] for card in cards if "cautions" in card), None)
+    if measured is None:
+        return ""
+    test, pressure = measured["test"], measured["pressure"]
+    kinds = ", ".join(f"{kind} {100 * part:.1f} %" for kind, part in test["by_kind"].items())
+    error = "" if test["ratio"] is None else f"; their error is {test['ratio']:.1f} times that of the others"
+    missed = ", ".join(pressure["not_flagged"]) or "none"
+    return f"""
+## Cautions
+
+{100 * test["flagged"]:.1f} % of the test materials have one ({kinds}){error}. Of {pressure["n"]} crystals of the \
+sample whose Tc was measured under pressure {pressure["flagged"]} have one by structure, composition and models; not: \
+{missed}. What is known of a compound was not looked up for these figures.
+"""
 
 
 def _result(card: dict[str, Any]) -> str:

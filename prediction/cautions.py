@@ -1,7 +1,8 @@
 """Cautions: what about a crystal makes its prediction doubtful, each from one measured limit.
 
 - pressure: its volume per atom is far below the sum of its elements' volumes, which are fitted to the training set
-  (additive volumes, as Zen's law has them); all Tc learned from are those at ambient pressure.
+  (additive volumes, as Zen's law has them), or the literature measured it under pressure; Tc was learned at ambient
+  pressure.
 - hydrogen: more hydrogen than any training material has.
 - disagreement: the models' predictions are farther apart than those of nearly all validation materials.
 - composition, structure: far from the training materials (`prediction.novelty`).
@@ -33,6 +34,8 @@ DENSEST = 0.005
 """Fraction of the training materials with a smaller volume ratio than the limit."""
 FARTHEST_APART = 0.97
 """Fraction of the validation materials on which the models differ less than the limit."""
+# Of predictions of 1 and 3 K nobody would say that the models disagree.
+FLOOR_K = 5.0
 FAR = 0.99
 """Percentile of a distance to the training set from which it is a caution."""
 # Volumes are fitted by least absolute differences: weighted least squares, repeated.
@@ -108,9 +111,9 @@ def additive_volumes(fractions: Array, volumes_A3: Array) -> Array:
 
 
 def disagreement(pred_K: Array) -> Array:
-    """Range of the predictions (n, M) in units of 1 K + the largest of them: 0 to 1 for each crystal."""
+    """Range of the predictions (n, M) in units of 5 K + the largest of them: 0 to 1 for each crystal."""
     pred_K = np.maximum(pred_K, 0.0)
-    return np.ptp(pred_K, axis=1) / (1 + pred_K.max(axis=1))
+    return np.ptp(pred_K, axis=1) / (FLOOR_K + pred_K.max(axis=1))
 
 
 def cautions_of(
@@ -133,7 +136,7 @@ def cautions_of(
             (`formula`, `tc` in K), which the text then names.
     """
     found = [
-        ("pressure", _pressure(limits, structure)),
+        ("pressure", _pressure(limits, structure) or _measured_under_pressure(known)),
         ("hydrogen", _hydrogen(limits, structure)),
         ("known", _known(lower_K, upper_K, known)),
         ("disagreement", _disagreement(limits, members_K)),
@@ -151,6 +154,12 @@ def _pressure(limits: Limits, structure: Structure) -> str:
         f"dense as if under pressure: {volume_per_atom_A3(structure):.3g} Å³ per atom, {ratio:.2f} of what its "
         f"elements need in the training set (limit {limits.least_volume:.2f}); Tc was learned at ambient pressure"
     )
+
+
+def _measured_under_pressure(known: Known | None) -> str:
+    if known is None or not known.under_pressure:
+        return ""
+    return f"Tc of {known.formula} was measured under pressure ({known.source})"
 
 
 def _hydrogen(limits: Limits, structure: Structure) -> str:

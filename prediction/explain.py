@@ -176,13 +176,13 @@ def _attribute(model: BaseModel, structure: "Structure", none_K: float) -> tuple
 def of_graph(model: AlignnModel, structure: "Structure") -> tuple[float, float, Array]:
     """Integrated gradients over the features of the atoms; steps double until what is missing is below 5 %."""
     prepared, network = model.prepare(structure), model.model
-    prior = model.priors([prepared])
-    tc_K = float(_values(network, prepared.graph, np.ones(1), prior)[0])
+    prior_K = model.prior_K([prepared])
+    tc_K = float(_values(network, prepared.graph, np.ones(1), prior_K)[0])
     with without_retrieval(network) as weight:
-        empty_K, full_K = weight * _values(network, prepared.graph, np.array([0.0, 1.0]), prior)
+        empty_K, full_K = weight * _values(network, prepared.graph, np.array([0.0, 1.0]), prior_K)
         steps = FEWEST_STEPS
         while True:
-            site_K = weight * _gradients(network, prepared.graph, steps, prior)
+            site_K = weight * _gradients(network, prepared.graph, steps, prior_K)
             missing_K = abs(full_K - empty_K - site_K.sum())
             if steps == MOST_STEPS or missing_K <= LARGEST_GAP * abs(full_K - empty_K):
                 return tc_K, tc_K - float(full_K - empty_K), site_K
@@ -199,14 +199,14 @@ def without_retrieval(network: AlignnTc) -> Iterator[float]:
         network.retrieval = retrieval
 
 
-def _gradients(model: AlignnTc, graph: CrystalGraph, steps: int, prior: dict[str, Array]) -> Array:
+def _gradients(model: AlignnTc, graph: CrystalGraph, steps: int, prior_K: Array | None) -> Array:
     """Kelvins (n,) of the atoms: mean gradient at the middles of `steps` parts of the way, times the features."""
     filled = (np.arange(steps) + 0.5) / steps
     at_once = max(1, min(steps, ANGLES_AT_ONCE // max(graph.angles, 1)))
     total = np.zeros(len(graph.atom_features))
     for at in range(0, steps, at_once):
         copies = filled[at : at + at_once]
-        batch = _batch(model, graph, copies, prior)
+        batch = _batch(model, graph, copies, prior_K)
         atoms = batch["atom_features"].requires_grad_()
         (gradient,) = torch.autograd.grad(model(batch).sum(), atoms)
         added = (gradient.double().cpu().numpy() * np.tile(graph.atom_features, (len(copies), 1))).sum(axis=1)
@@ -215,17 +215,16 @@ def _gradients(model: AlignnTc, graph: CrystalGraph, steps: int, prior: dict[str
 
 
 @torch.no_grad()
-def _values(model: AlignnTc, graph: CrystalGraph, filled: Array, prior: dict[str, Array]) -> Array:
+def _values(model: AlignnTc, graph: CrystalGraph, filled: Array, prior_K: Array | None) -> Array:
     """Tc (K,) with the atoms' features scaled by each of `filled` (K,)."""
-    kelvin: Array = model(_batch(model, graph, filled, prior)).double().cpu().numpy()
+    kelvin: Array = model(_batch(model, graph, filled, prior_K)).double().cpu().numpy()
     return kelvin
 
 
-def _batch(model: AlignnTc, graph: CrystalGraph, filled: Array, prior: dict[str, Array]) -> dict[str, Any]:
+def _batch(model: AlignnTc, graph: CrystalGraph, filled: Array, prior_K: Array | None) -> dict[str, Any]:
     """K copies of the graph, the features of their atoms scaled."""
-    extras = {name: np.repeat(values, len(filled)) for name, values in prior.items()}
-    kind = {"kind": model.feature_kind} if hasattr(model, "feature_kind") else {}
-    batch = join([graph] * len(filled), model.options.angle_cutoff_A, **kind, **extras)
+    repeated_K = None if prior_K is None else np.repeat(prior_K, len(filled))
+    batch = join([graph] * len(filled), model.options.angle_cutoff_A, model.feature_kind, repeated_K)
     scale = torch.from_numpy(np.repeat(filled, len(graph.atom_features)).astype(np.float32)).unsqueeze(1)
     return to_device({**batch, "atom_features": batch["atom_features"] * scale}, next(model.parameters()).device)
 

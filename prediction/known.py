@@ -1,7 +1,7 @@
 """Compounds with a measured Tc: looked up and shown beside a prediction, never used to make one.
 
-Rows are compositions of the literature sample at ambient pressure, of 3DSC (all splits) and of SuperCon; the first of
-these that has a composition gives its Tc, and all together its range and number of entries.
+Rows are compositions of the literature sample at ambient pressure, of 3DSC (all splits), of SuperCon, and of the
+sample under pressure; the first of these that has a composition gives its Tc, all together its range and count.
 Two compositions are the same compound here if at most 0.5 % of the atoms differ: sources round differently.
 
 Legend: n known compositions, E elements.
@@ -32,10 +32,10 @@ COLUMNS = ("formula", "tc", "lowest", "highest", "entries", "source")
 NUMBERS = ["tc", "lowest", "highest"]
 MADE_BY = "python -m prediction.ship"
 LITERATURE, SPLITS, SUPERCON = "literature", "3DSC", "SuperCon"
+PRESSURE = "GPa"
 SAMPLE = ROOT / "data" / "sample" / "sample.csv"
 # Rows of the audit log of `data.supercon` that are no measurement.
 REJECTED = "rejected"
-LONE_ONE = r"(?<=[A-Za-z])1(?![\d.])"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class Known:
     source: str
     distance: float
     """Fraction of the atoms to exchange to come to it."""
+
+    @property
+    def under_pressure(self) -> bool:
+        """Whether the literature measured it under pressure."""
+        return PRESSURE in self.source
 
     def to_dict(self) -> dict[str, Any]:
         """Fields by name."""
@@ -138,34 +143,46 @@ def known_table(splits: dict[str, pd.DataFrame], supercon: pd.DataFrame | None =
     Args:
         splits: `formula`, `tc` (K) of all splits, one row a composition.
         supercon: the audit log of `data.supercon` (`name`, `tc`, `status`); its rows of a composition of the splits
-            are the measurements behind that composition's Tc.
+            are the measurements behind that composition's Tc. Other compositions have the median of their positive
+            entries, as the extra labels have.
 
     Raises:
         UserError: the sample cannot be read, or a formula is none.
     """
     sample = read_csv(SAMPLE, SAMPLE_COLUMNS, "python -m data.sample.build")
-    tables = [sample[sample["pressure_GPa"].astype(float) == 0].assign(source=LITERATURE)]
+    pressure_GPa = sample["pressure_GPa"].astype(float)
+    tables = [sample[pressure_GPa == 0].assign(source=LITERATURE)]
     tables += [pd.concat(splits.values()).assign(source=SPLITS)]
     if supercon is not None:
         rows = supercon[supercon["status"] != REJECTED].rename(columns={"name": "formula"})
         tables += [rows.assign(source=SUPERCON)]
+    at = [f"{LITERATURE} at {value:g} {PRESSURE}" for value in pressure_GPa]
+    tables += [sample.assign(source=at)[pressure_GPa > 0]]
     entries = pd.concat([table[["formula", "tc", "source"]] for table in tables], ignore_index=True)
     entries = entries.assign(tc=entries["tc"].astype(float), key=[_key(formula) for formula in entries["formula"]])
     # the splits' Tc is the mean of SuperCon's rows, where those are known: no entry of its own
     own = (entries["source"] == SPLITS) & entries["key"].isin(entries.loc[entries["source"] == SUPERCON, "key"])
     by_key = entries.groupby("key", sort=False)
+    first = by_key[["formula", "tc", "source"]].first()
+    positive = entries[entries["tc"] > 0].groupby("key")["tc"].median().reindex(first.index).fillna(0.0)
     table = pd.DataFrame(
         {
-            "formula": by_key["formula"].first(),
-            "tc": by_key["tc"].first(),
+            "formula": first["formula"],
+            "tc": first["tc"].where(first["source"] != SUPERCON, positive),
             "lowest": by_key["tc"].min(),
             "highest": by_key["tc"].max(),
             "entries": (~own).groupby(entries["key"], sort=False).sum(),
-            "source": by_key["source"].first(),
+            "source": _sources(entries, first["source"]),
         }
     )
-    table["formula"] = table["formula"].str.replace(LONE_ONE, "", regex=True)
     return table.sort_values("formula", kind="stable").reset_index(drop=True)
+
+
+def _sources(entries: pd.DataFrame, first: pd.Series) -> pd.Series:
+    """The first source of each composition, and that of a measurement under pressure where there is one."""
+    others = entries[entries["source"].str.contains(PRESSURE)].drop_duplicates("key").set_index("key")["source"]
+    others = others.reindex(first.index)
+    return first.where(others.isna() | (others == first), first + "; " + others)
 
 
 def _key(formula: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from gat_pipeline.model import load_model, model_of
+from gat_pipeline.model import load_network, model_of
 from gat_pipeline.weights import find_weights
 from prediction.models import MADE_BY, AlignnModel, BaseModel, SeedEnsemble, TreeModel, VisionModel
 from prediction.novelty import Training, read_training
@@ -153,7 +153,7 @@ def load_own(checkpoint: Path, device: str) -> BaseModel:
     stated = read_card(checkpoint) if shipped else load_checkpoint(checkpoint)["config"]
     on = find_device(device)
     if "graph" in stated:
-        return AlignnModel(f"alignn:{checkpoint.name}", load_model(checkpoint).to(on))
+        return AlignnModel(f"alignn:{checkpoint.name}", load_network(checkpoint).to(on))
     if ("network" if shipped else "backbone") in stated:
         return vision_model(f"dinov3:{checkpoint.name}", checkpoint, on)
     raise UserError(f"{checkpoint} is neither the graph network's nor the vision network's; name another checkpoint")
@@ -170,8 +170,8 @@ def load_seed_ensemble(models_dir: Path, on: torch.device) -> BaseModel:
     paths = [models_dir / name for name in networks_of(card, path)]
     if not paths:
         raise UserError(f"{path} lists no network; make it again with: {MADE_BY}")
-    loaded = [load_model(each).to(on) for each in paths]
-    trees = load_prior(models_dir, card) if getattr(loaded[0], "reads_prior", False) else None
+    loaded = [load_network(each).to(on) for each in paths]
+    trees = load_prior(models_dir, card) if loaded[0].reads_prior else None
     networks = [AlignnModel("alignn", model, trees) for model in loaded]
     for each, network in zip(paths, networks, strict=True):
         if network.model.options != networks[0].model.options:

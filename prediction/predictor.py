@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from prediction.doping import DopingSeries
-    from prediction.explain import Attribution, ViewAttribution
+    from prediction.explain import Attribution
+    from prediction.explain_views import ViewAttribution
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent.parent / "models/3dsc"
 NEAREST = 3
@@ -161,7 +162,7 @@ class Predictor:
         )  # that of the training set
         graphs = [None] * len(crystals) if vectors is None else self.training.by_graph(vectors)
         rows = zip(combined["tc_pred"], lower, upper, near, graphs, strict=True)
-        return [Placed(float(tc_K), *rest) for tc_K, *rest in rows]
+        return [Placed(float(tc_K), *rest) for tc_K, *rest in rows]  # type: ignore[arg-type]
 
     def _members(self, outputs: list[Output]) -> Iterator[list[Member]]:
         """Of each base model its own predictions of the n crystals."""
@@ -178,7 +179,6 @@ class Predictor:
         cautions = cautions_of(
             self.limits,
             crystal.structure,
-            tc_K=tc_K,
             lower_K=place.lower_K,
             upper_K=place.upper_K,
             members_K={member.name: member.tc_K for member in members},
@@ -239,7 +239,7 @@ def load_predictor(
         fitted = None if val_predictions is None else fit_intervals(read_predictions(Path(val_predictions)))
         return _predictor(folder, own.name, {own.name: 1.0}, [own], fitted, {})
     card = checked_card(folder, model)
-    weights = weights_of(card) if model == "ensemble" else {model: 1.0}
+    weights: dict[str, float] = weights_of(card) if model == "ensemble" else {str(model): 1.0}
     base_models = [load_base_model(folder, name, card, device) for name in weights]
     found = {name: folder / f"{name}.json" for name in weights}
     members = {

@@ -112,11 +112,14 @@ def main(config: ShipConfig) -> None:
     splits = read_splits(config.data_dir, config.limit)
     study = read_study(config.results_dir, splits, {"alignn": config.alignn_name})
     common = {**split_metadata(config.data_dir, study), "n_train": len(splits["train"])}
+    ensemble = ensemble_metadata(study) if (config.results_dir / "ensemble_metrics.json").is_file() else None
+    weights = weights_of(ensemble) if ensemble else {}
+    require_trainings(config.alignn, study.metrics("alignn").get("seeds"))
+    require_vision(config, weights)
     with replaced(config.out) as folder:
         write_csv(folder / TRAINING, splits["train"][list(TRAINING_COLUMNS)])
         write_csv(folder / KNOWN, shipped_known(splits, config.extra_labels, config.data_dir))
-        ensemble = ensemble_metadata(study) if (config.results_dir / "ensemble_metrics.json").is_file() else None
-        trees = ship_all_trees(config, folder, study, weights_of(ensemble) if ensemble else {})
+        trees = ship_all_trees(config, folder, study, weights)
         done: Shipped = {"alignn": ship_alignn(config, folder, study, common)}
         if config.dinov3 is not None:
             done["dinov3"] = ship_dinov3(config, config.dinov3, folder, study, common)
@@ -160,7 +163,6 @@ def replaced(out: Path) -> Iterator[Path]:
 
 def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Output]:
     """Write weights, card, validation predictions and training vectors; returns predictions of val and test."""
-    require_trainings(config.alignn, study.metrics("alignn").get("seeds"))
     train = study.splits["train"]
     learned_from = distribution(train)
     networks = [write_network(folder, *each, learned_from) for each in enumerate(config.alignn, 1)]
@@ -192,6 +194,18 @@ def require_trainings(checkpoints: Sequence[Path], seeds: list[int] | None) -> N
     if len(ours) != (1 if seeds is None else len(seeds)) or (seeds is not None and sorted(ours) != sorted(seeds)):
         wanted = "one training" if seeds is None else f"trainings of the seeds {', '.join(map(str, seeds))}"
         raise UserError(f"the study's ALIGNN is made of {wanted}, --alignn names those of {', '.join(map(str, ours))}")
+
+
+def require_vision(config: ShipConfig, weights: dict[str, float]) -> None:
+    """Check that the vision network is shipped where the ensemble weights it.
+
+    Raises:
+        UserError: it is not.
+    """
+    if weights.get("dinov3") and config.dinov3 is None:
+        raise UserError(
+            f"the ensemble gives dinov3 a weight of {weights['dinov3']:.3f}; name its checkpoint: --dinov3"
+        )
 
 
 def write_network(folder: Path, number: int, checkpoint: Path, learned_from: dict[str, Any]) -> Path:
@@ -260,16 +274,8 @@ def _table(study: Study, split: str, made: pd.DataFrame) -> pd.DataFrame:
 
 
 def ship_ensemble(config: ShipConfig, folder: Path, study: Study, metadata: dict[str, Any], done: Shipped) -> None:
-    """Write card and validation predictions of the study's ensemble, and the limits of its cautions.
-
-    Raises:
-        UserError: a model with a weight is not shipped.
-    """
+    """Write card and validation predictions of the study's ensemble, and the limits of its cautions."""
     weights = weights_of(metadata)
-    if "dinov3" in weights and "dinov3" not in done:
-        raise UserError(
-            f"the ensemble gives dinov3 a weight of {weights['dinov3']:.3f}; name its checkpoint: --dinov3"
-        )
     models = {name: load_base_model(folder, name, metadata, config.device) for name in weights}
     made = {
         name: done.get(name) or {split: predict_materials(model, study.splits[split]) for split in ("val", "test")}

@@ -44,7 +44,7 @@ def ship_trees(path: Path, name: str, study: Study, labels: ExtraLabels | None, 
     if not name.startswith(COMPOSITION):
         write_trees(path, fitted_pair(composition_features(formulas, KIND), tc_K, seed), KIND)
         return {**metadata, "kind": "pair"}
-    kind = metrics["chosen"]
+    kind = str(metrics["chosen"]).removesuffix(WITH_LABELS)
     if kind not in VOTES:
         raise UserError(f"the study's {name} is {kind}, which is no forest; ship an ensemble without it")
     forest = published_forest(composition_features(formulas), tc_K, seed, min(trees, TREES))
