@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baselines.run import best_candidate, run_baselines, run_pair, write_baselines, write_pair
 from tc_common.cli import parse, run
 from tc_common.further import further_materials
 from tc_common.labels import read_extra_labels
@@ -51,6 +50,14 @@ class BaselineConfig:
 def main() -> None:
     """Read the splits, fit, write, print one line per baseline."""
     config = parse(BaselineConfig, prog="python -m baselines", description=__doc__ or "")
+    from baselines.run import (
+        best_candidate,
+        run_baselines,
+        run_pair,
+        write_baselines,
+        write_pair,
+    )  # once flags are read
+
     splits = read_splits(config.data_dir, config.limit)
     labels = None if config.extra_labels is None else read_extra_labels(config.extra_labels, config.data_dir)
     further = further_materials(config.data_dir, splits, config.limit)

@@ -11,7 +11,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 from torch import Tensor, nn
@@ -101,6 +100,7 @@ def integrated_gradients(model: DinoTcModel, images: Tensor, steps: int, batch_s
     Sundararajan et al. 2017 (arXiv:1703.01365), through captum: the sum over a view's pixels is its prediction less
     that of the black image, the better the more `steps`.
     """
+    from captum.attr import IntegratedGradients  # of the extra `study`
 
     def kelvin(pixels: Tensor) -> Tensor:
         return model.forward_head(model.forward_backbone(pixels))

@@ -91,6 +91,8 @@ class ShipConfig:
     """A study with chemical systems held out (seed_*/<model>_predictions.csv, K), for the cards."""
     out: Path = Path("models/3dsc")
     """Folder of the shipped files; older ones there are replaced."""
+    hub_folder: Path | None = None
+    """Also write the files with front matter for a model hub to this folder; nothing is uploaded."""
     device: str = "cpu"
     """auto, cpu, cuda, cuda:N or mps."""
     limit: int | None = None
@@ -128,6 +130,11 @@ def main(config: ShipConfig) -> None:
         cards = [read_card(folder / f"{name}.json") for name in NAMES if (folder / f"{name}.json").is_file()]
         write_text(folder / "README.md", readme(cards))
     log.info(f"wrote {', '.join(sorted(path.name for path in config.out.iterdir()))} to {config.out}")
+    if config.hub_folder:
+        from prediction.hub import write_hub_folder
+
+        write_hub_folder(config.out, config.hub_folder)
+        log.info(f"wrote the same with front matter to {config.hub_folder}")
 
 
 def ship_all_trees(

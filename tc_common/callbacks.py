@@ -10,9 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
 from tc_common.cli import log
@@ -109,6 +106,9 @@ class TensorBoardCallback(Callback):
     """
 
     def __init__(self, folder: Path, steps_done: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # of the extra `study`
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
         self.folder, self.total = folder, steps_done
         name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
         with self._named_errors():
@@ -140,6 +140,9 @@ class TensorBoardCallback(Callback):
             self.stream.close()
 
     def _add(self, values: dict[str, float]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
         summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
         self._write(Event(step=self.total, wall_time=time.time(), summary=summary))
 

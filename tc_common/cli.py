@@ -3,16 +3,16 @@
 import contextlib
 import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import tyro
-
 from tc_common.errors import UserError, one_line
-from tc_common.extras import missing_package
+from tc_common.extras import missing_package, version
+from tc_common.help import help_text
 
 Config = TypeVar("Config")
 log = logging.getLogger("supervision")
@@ -24,10 +24,30 @@ def parse(config: type[Config], *, prog: str, description: str | None, args: Seq
     Raises:
         UserError: an unknown flag, a value of the wrong type, or one that `__post_init__` refuses.
     """
+    words = list(sys.argv[1:] if args is None else args)
+    if {"-h", "--help"} & {*words}:
+        _answer(help_text(config, prog, description, words))
+    if "--version" in words:
+        _answer(f"SuperVision {version()}")
+    return _parsed(config, prog, words)
+
+
+def _answer(text: str) -> NoReturn:
+    escape_what_terminals_lack()
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `--help | head`: nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit
+
+
+def _parsed(config: type[Config], prog: str, words: Sequence[str]) -> Config:
+    import tyro  # not for --help
+
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
-            return tyro.cli(config, prog=prog, description=description, args=args)
+            return tyro.cli(config, prog=prog, args=words, add_help=False)
     except SystemExit as stop:
         if not stop.code:
             raise

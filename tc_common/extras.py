@@ -1,7 +1,6 @@
 """Optional packages: which extra of pyproject.toml a module belongs to, and one line that says how to add it."""
 
 import importlib
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -36,7 +35,7 @@ def version() -> str:
 
 @dataclass(frozen=True)
 class Pin:
-    """The version of a package that an extra has, and the Pythons and systems that it is for (a marker, or nothing)."""
+    """The version of a package, and the marker of the Pythons and systems that it is for (empty: all)."""
 
     version: str
     marker: str
@@ -64,6 +63,8 @@ def _pin(line: str) -> tuple[str, Pin]:
 
 
 def _project() -> dict[str, Any]:
+    import tomllib  # not in Python 3.10, where check_setup.py says which Python to take
+
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return project
 
@@ -93,11 +94,16 @@ def need(extra: str, module: str) -> ModuleType:
         raise UserError(_complaint(extra, _package(module), error)) from error
 
 
+def extra_of(error: ImportError) -> str | None:
+    """The extra that lists the package whose import failed; None where pyproject.toml does not list it."""
+    package = _package(error.name or "")
+    return next((extra for extra, packages in pins().items() if package in packages), None)
+
+
 def missing_package(error: ImportError) -> UserError | None:
     """What to say of an import that failed, where it is of a package that pyproject.toml lists; else nothing."""
-    package = _package(error.name or "")
-    extra = next((extra for extra, packages in pins().items() if package in packages), None)
-    return UserError(_complaint(extra, package, error)) if extra else None
+    extra = extra_of(error)
+    return UserError(_complaint(extra, _package(error.name or ""), error)) if extra else None
 
 
 def _package(module: str) -> str:

@@ -12,14 +12,15 @@ import sys
 from collections.abc import Sequence
 
 from tc_common.cli import parse, run
-from tuning.pipelines import PIPELINES
-from tuning.report import say_best
-from tuning.search import search
-from tuning.study import TuneConfig
 
 
 def main(arguments: Sequence[str]) -> None:
     """Search, and print the best trial's command line."""
+    from tuning.pipelines import PIPELINES  # here, so that a missing optuna is one line
+    from tuning.report import say_best
+    from tuning.search import search
+    from tuning.study import TuneConfig
+
     words = list(arguments)
     at = words.index("--") if "--" in words else len(words)
     config = parse(TuneConfig, prog="python -m tuning", description=__doc__ or "", args=words[:at])

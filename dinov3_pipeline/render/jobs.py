@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from isal import isal_zlib
 from numpy.typing import NDArray
 
 from dinov3_pipeline.render.options import JOURNAL, RenderOptions, image_name, view_names
@@ -185,6 +184,8 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
 
     Format: PNG specification, third edition (W3C 2025).
     """
+    from isal import isal_zlib  # of the extra `study`: rendering in memory needs no files
+
     height, width, _ = image.shape
     rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with its filter: 0, none
     rows[:, 1:] = image.reshape(height, 3 * width)

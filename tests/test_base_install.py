@@ -1,0 +1,77 @@
+"""What an installation of the base alone can do: every package outside of it is hidden from these commands."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from tests.gat_pipeline.tables import write_small_splits
+from tools.locks import SYSTEMS, closure
+
+ROOT = Path(__file__).parent.parent
+CRYSTAL = "data/sample/cifs/MgB2-AlB2.cif"
+HIDE = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+@pytest.fixture(scope="module")
+def base_only(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which only the packages of the base can be imported."""
+    lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]
+    base = {*closure(lock, "supervision-tc", (), SYSTEMS[0])}
+    owners = metadata.packages_distributions()
+    hidden = {module for module, names in owners.items() if not base & {*map(canonicalize_name, names)}}
+    assert {"accelerate", "peft", "optuna", "tensorboard", "lightgbm", "isal", "fastapi", "pytest"} <= hidden
+    assert not {"torch", "timm", "pymatgen", "cv2", "numpy", "tyro"} & hidden
+    folder = tmp_path_factory.mktemp("base")
+    (folder / "sitecustomize.py").write_text(HIDE.format(names=sorted(hidden)))
+    return {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+
+
+def python(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=250
+    )
+
+
+@pytest.mark.parametrize("model", ["alignn", "dinov3", "ensemble"])
+def test_the_base_predicts_with_every_model(model: str, base_only: dict[str, str]) -> None:
+    if not (ROOT / f"models/3dsc/{model}.json").is_file():
+        pytest.skip(f"no {model} model is shipped")
+    ran = python(base_only, "predict.py", CRYSTAL, "--model", model)
+    assert ran.returncode == 0 and "MgB2" in ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "package"),
+    [
+        (("-m", "tuning", "--pipeline", "gat"), "optuna"),
+        (("-m", "baselines"), "lightgbm"),
+    ],
+)
+def test_a_command_of_the_study_says_what_it_needs_in_one_line(
+    words: tuple[str, ...], package: str, base_only: dict[str, str]
+) -> None:
+    ran = python(base_only, *words)
+    assert ran.returncode == 2 and ran.stderr.count("\n") == 1, ran.stderr
+    assert ran.stderr.startswith(f"error: {package} ") and "pip install -r requirements.txt" in ran.stderr
+
+
+def test_a_trainer_says_what_it_needs_in_one_line(base_only: dict[str, str], tmp_path: Path) -> None:
+    write_small_splits(tmp_path / "p")
+    folders = ("--data-dir", tmp_path / "p", "--models-dir", tmp_path / "m", "--results-dir", tmp_path / "r")
+    small = ("--init", "random", "--hidden", "8", "--cache-dir", tmp_path / "c")
+    ran = python(base_only, "-m", "gat_pipeline.train", *map(str, (*folders, *small)))
+    assert ran.returncode == 2 and ran.stderr.splitlines()[-1].startswith("error: accelerate "), ran.stderr
+    assert "Traceback" not in ran.stderr
