@@ -101,11 +101,16 @@ class KnownCompounds:
             UserError: a text that is no formula.
         """
         distance = self._distances(formula)
-        return [self._known(int(row), distance) for row in np.argsort(distance, kind="stable")[:count]]
+        farthest = np.partition(distance, min(count, len(distance)) - 1)[min(count, len(distance)) - 1]
+        rows = np.flatnonzero(distance <= farthest)
+        return [self._known(int(row), distance) for row in rows[np.argsort(distance[rows], kind="stable")][:count]]
 
     def _distances(self, formula: str) -> Array:
+        """Fraction of the atoms to exchange (n,): 1 less what the two compositions have in common."""
         wanted = element_fractions([formula])[0]
-        return np.abs(self.fractions - wanted).sum(axis=1) / 2
+        columns = np.flatnonzero(wanted)
+        common = np.minimum(self.fractions[:, columns], wanted[columns]).sum(axis=1)
+        return np.maximum(1.0 - common, 0.0)
 
     def _known(self, row: int, distance: Array) -> Known:
         found = self.table.iloc[row]

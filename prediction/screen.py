@@ -27,7 +27,7 @@ from tyro.conf import Positional
 
 from tc_common.cli import parse, run
 from tc_common.environment import usable_cores
-from tc_common.errors import UserError
+from tc_common.extras import need
 from tc_common.files import sha256
 from tc_common.signals import leave_on_signals
 
@@ -107,7 +107,9 @@ def main(config: ScreenConfig) -> None:
     Raises:
         UserError: an input cannot be used, the folder is another screening's, or a shard cannot be written.
     """
-    _check_extras(config)
+    need("screen", "pyarrow")
+    if config.engine == "ray":
+        need("screen", "ray")
     from prediction.screening.plan import Lock, Part
 
     part = Part(*_part(config.shard))
@@ -123,20 +125,11 @@ def main(config: ScreenConfig) -> None:
         finish(config, plan, computed, time.monotonic() - started_s)
 
 
-def _check_extras(config: ScreenConfig) -> None:
-    try:
-        import pyarrow  # noqa: F401
-
-        if config.engine == "ray":
-            import ray.data  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"screening needs {error.name}; install the extra: pip install '.[screen]'") from None
-
-
 def planned(config: ScreenConfig) -> "Plan":
     """The plan of all inputs, in a folder that belongs to these settings."""
     from filelock import FileLock
 
+    from prediction.screening import plan as plans
     from prediction.screening.campaign import expanded
     from prediction.screening.inputs import open_inputs
     from prediction.screening.plan import RECIPE, Plan, check_settings, models_sha256
@@ -149,7 +142,7 @@ def planned(config: ScreenConfig) -> "Plan":
         if config.substitute_table is not None:
             settings["substitutions"] = sha256(config.substitute_table)
         check_settings(config.out, settings)
-        plan = Plan(tuple(sources))
+        plan = Plan(tuple(sources), plans.SHARD)
         if config.substitute_table is not None:
             plan = expanded(plan, config.substitute_table, config.out / "inputs" / "substitutions.parquet")
     print(f"{plan.crystals} crystals in {plan.shards} shards of {plan.shard}", file=sys.stderr)

@@ -36,12 +36,14 @@ class Approximant:
     repeats: Repeats
     missed: float
     """Fraction of the atoms (0 to 1) that differ."""
+    as_read: bool = False
+    """Whether the crystal was ordered already."""
 
 
 def approximant(structure: Structure, most_atoms: int) -> Approximant:
     """The nearest ordered supercell of at most so many sites (or the cell itself, if that is larger)."""
     if structure.is_ordered:
-        return Approximant(structure, (1, 1, 1), 0.0)
+        return Approximant(structure, (1, 1, 1), 0.0, as_read=True)
     found = None
     for repeats in _supercells(structure, most_atoms):
         ordered = _ordered(structure, repeats)
@@ -128,10 +130,11 @@ def export(folder: Path, top: Path, plan: Plan, count: int, most_atoms: int) -> 
     lines = []
     for row in best:
         made = approximant(read_item(item_of(plan, row["number"])), most_atoms)
-        name = f"{row['rank']:03d}-{made.structure.composition.reduced_formula}.vasp"
+        formula = made.structure.composition.reduced_composition.formula.replace(" ", "")
+        name = f"{row['rank']:03d}-{formula}.vasp"
         comment = f"{row['formula']} predicted {row['tc_K']:.1f} K"
         write_text(folder / name, Poscar(made.structure.get_sorted_structure(), comment=comment).get_str())
-        cell = "as read" if made.repeats == (1, 1, 1) else "x".join(map(str, made.repeats))
+        cell = "as read" if made.as_read else "x".join(map(str, made.repeats))
         lines.append(f"| {name} | {row['formula']} | {row['tc_K']:.1f} | {cell} | {made.missed:.3f} | {row['name']} |")
     write_text(folder / "README.md", README.format(most_atoms=most_atoms, rows="\n".join(lines)))
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
+from prediction.cautions import FILE as LIMITS
 from prediction.cautions import read_limits
 from prediction.intervals import Intervals
 from prediction.known import read_known
-from prediction.load import TREES, load_base_model, load_training, weights_of
+from prediction.load import KNOWN, TREES, load_base_model, load_training, weights_of
 from prediction.models import Array
-from prediction.predictor import KNOWN, LIMITS, Predictor
+from prediction.predictor import Predictor
 from tc_common.errors import UserError
 from tc_common.model_files import read_card
 

@@ -1,5 +1,6 @@
 """One shard: read, predict, write. Every engine calls this function, in whatever process."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -71,10 +72,10 @@ def predictor_of(source: ModelSource) -> Any:
 
 def single_thread() -> None:
     """Let the libraries of this process compute in one thread."""
-    import torch
     from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     threadpool_limits(1)
 
 
