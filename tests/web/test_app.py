@@ -155,7 +155,11 @@ def test_pictures_are_png_of_six_by_three_views(client: TestClient) -> None:
     for path in ("/api/pictures", "/api/attention"):
         answer = send(client, path, MGB2)
         image = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
-        assert answer.headers["content-type"] == "image/png" and image.shape == (3 * 224, 6 * 224, 3)
+        assert (
+            answer.headers["content-type"] == "image/png"
+            and image is not None
+            and image.shape == (3 * 224, 6 * 224, 3)
+        )
         assert image.std() > 10
 
 

@@ -33,7 +33,8 @@ FLAGS = [
 ]
 SLOW_MS = 60_000
 FOCUS_IS_SEEN = """() => {
-    const at = document.activeElement.id === "files" ? document.querySelector("label[for=files]") : document.activeElement;
+    const active = document.activeElement;
+    const at = active.id === "files" ? document.querySelector("label[for=files]") : active;
     return at === document.body || getComputedStyle(at).outlineStyle !== "none";
 }"""
 HYDRIDE = (ROOT / "data/sample/cifs/H3S-H3S.cif").read_bytes()
@@ -53,13 +54,19 @@ def page(browser: "Browser", address: str) -> Iterator["Page"]:
     yield from opened(browser, address)
 
 
+def elsewhere(url: str, address: str) -> list[str]:
+    """A request that does not stay at home."""
+    return [] if url.startswith((address, "blob:")) else [url]
+
+
 def opened(browser: "Browser", address: str, **options: Any) -> Iterator["Page"]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
-    found, problems = context.new_page(), []
+    found = context.new_page()
+    problems: list[str] = []
     found.set_default_timeout(SLOW_MS)
-    found.on("request", lambda request: request.url.startswith((address, "blob:")) or problems.append(request.url))
+    found.on("request", lambda request: problems.extend(elsewhere(request.url, address)))
     found.on("pageerror", lambda error: problems.append(str(error)))
-    found.on("console", lambda message: message.type == "error" and problems.append(message.text))
+    found.on("console", lambda message: problems.extend([message.text] if message.type == "error" else []))
     found.goto(address)
     found.wait_for_selector("#examples button")
     yield found
@@ -69,8 +76,12 @@ def opened(browser: "Browser", address: str, **options: Any) -> Iterator["Page"]
     assert problems == allowed
 
 
+def payload(name: str, content: bytes) -> Any:
+    return {"name": name, "mimeType": "text/plain", "buffer": content}
+
+
 def choose(page: "Page", content: bytes, name: str = "a.cif") -> None:
-    page.set_input_files("#files", [{"name": name, "mimeType": "text/plain", "buffer": content}])
+    page.set_input_files("#files", [payload(name, content)])
 
 
 def show(page: "Page", content: bytes, name: str = "a.cif") -> None:
@@ -154,7 +165,7 @@ def test_several_files_and_a_zip_become_a_table_to_sort_and_download(page: "Page
         archive.writestr("x/=cmd.cif", LSCO)
         archive.writestr("x/bad.cif", "data_bad")
     files = [("MgB2.cif", MGB2), ("two.zip", packed.getvalue())]
-    page.set_input_files("#files", [{"name": n, "mimeType": "text/plain", "buffer": content} for n, content in files])
+    page.set_input_files("#files", [payload(*file) for file in files])
     says(page, "#batch-state", "2 predicted, 1 not")
     page.click("th button:has-text('Tc (K)')")
     names = page.locator("#batch-table tbody td:first-child").all_inner_texts()
@@ -259,7 +270,7 @@ def test_axe_finds_no_violation_in_light_and_dark(browser: "Browser", address: s
         for summary in page.locator("summary:visible").all():
             summary.click()
         results.append(axe.run(page))
-        page.set_input_files("#files", [{"name": f"{n}.cif", "mimeType": "", "buffer": MGB2} for n in range(2)])
+        page.set_input_files("#files", [payload(f"{n}.cif", MGB2) for n in range(2)])
         says(page, "#batch-state", "2 predicted")
         results.append(axe.run(page))
         page.goto(f"{address}/static/api.html")
