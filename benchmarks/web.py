@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import psutil
@@ -33,6 +33,7 @@ OUT = Path(__file__).parent / "results" / "web.json"
 CIFS = sorted((ROOT / "data/sample/cifs").glob("*.cif"))
 MGB2, LA2CUO4 = (ROOT / f"data/sample/cifs/{name}.cif" for name in ("MgB2-AlB2", "La2CuO4-La2CuO4"))
 CHROMIUM = "/usr/bin/chromium"
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PATIENCE_S = 600.0
 WARM_UP = 50  # requests after which memory is first read: caches of libraries have their size by then
 
@@ -163,7 +164,7 @@ def accessibility(url: str) -> dict[str, Any]:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
         )
-        for scheme in ("light", "dark"):
+        for scheme in SCHEMES:
             page = browser.new_page(color_scheme=scheme)
             page.set_default_timeout(1000 * PATIENCE_S)
             page.goto(url)
