@@ -44,7 +44,7 @@ class PredictConfig:
     json: bool = False
     """Print one JSON object a line in place of the text."""
     substitute: str | None = None
-    """Doping series of one crystal, OLD=NEW:FROM:TO:COUNT: fractions FROM to TO (0 to 1) of the element or site OLD are
+    """Doping series of one crystal, OLD=NEW:FROM:TO:COUNT: fractions FROM to TO (0 to 1) of an element or site OLD are
     replaced by the element NEW (empty: by vacancies), such as La=Sr:0:0.15:16."""
     plot: Path | None = None
     """With --substitute: draw Tc (K) along the series (.png, .svg or .pdf)."""

@@ -130,12 +130,12 @@ class DinoTcModel(nn.Module):
                 parameter.data = parameter.data.bfloat16()
 
     def predict(self, cif_path: Path | str) -> float:
-        """Tc in kelvin, the mean over the standard views.
+        """Tc in kelvin, the mean over the standard views, cut at 0 K.
 
         Raises:
             CrystalError: a CIF that cannot be used.
         """
-        return float(self.predict_views(cif_path).mean())
+        return max(0.0, float(self.predict_views(cif_path).mean()))
 
     def predict_views(self, cif_path: Path | str) -> Tensor:
         """Tc in kelvin (V,) from each of the standard views; see `predict`."""

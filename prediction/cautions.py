@@ -117,10 +117,9 @@ def cautions_of(
     limits: Limits,
     structure: Structure,
     *,
-    tc_K: float,
-    lower_K: float | None,
-    upper_K: float | None,
     members_K: Mapping[str, float],
+    lower_K: float | None = None,
+    upper_K: float | None = None,
     composition: Distance | None = None,
     graph: Distance | None = None,
     known: Known | None = None,
@@ -129,14 +128,14 @@ def cautions_of(
     """Every caution that a prediction needs, the gravest first.
 
     Args:
-        members_K: Tc by model.
+        members_K: Tc by model; lower_K, upper_K: the interval of the prediction.
         composition, graph: distances to the nearest training material; nearest: the training materials
             (`formula`, `tc` in K), which the text then names.
     """
     found = [
         ("pressure", _pressure(limits, structure)),
         ("hydrogen", _hydrogen(limits, structure)),
-        ("known", _known(tc_K, lower_K, upper_K, known)),
+        ("known", _known(lower_K, upper_K, known)),
         ("disagreement", _disagreement(limits, members_K)),
         ("composition", _far("composition", composition, nearest)),
         ("structure", _far("structure", graph, nearest)),
@@ -150,7 +149,7 @@ def _pressure(limits: Limits, structure: Structure) -> str:
         return ""
     return (
         f"dense as if under pressure: {volume_per_atom_A3(structure):.3g} Å³ per atom, {ratio:.2f} of what its "
-        f"elements need in the training set (limit {limits.least_volume:.2f}); all Tc learned from are at ambient pressure"
+        f"elements need in the training set (limit {limits.least_volume:.2f}); Tc was learned at ambient pressure"
     )
 
 
@@ -161,7 +160,7 @@ def _hydrogen(limits: Limits, structure: Structure) -> str:
     return f"{hydrogen:.0%} of its atoms are hydrogen; no training material has more than {limits.most_hydrogen:.0%}"
 
 
-def _known(tc_K: float, lower_K: float | None, upper_K: float | None, known: Known | None) -> str:
+def _known(lower_K: float | None, upper_K: float | None, known: Known | None) -> str:
     if known is None or lower_K is None or upper_K is None or lower_K <= known.tc_K <= upper_K:
         return ""
     return (

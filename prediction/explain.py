@@ -3,7 +3,8 @@
 Every member is asked in the way that fits it, and the kelvins are weighted as its predictions are:
 
 - graph network: integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365) over the features of the atoms, from
-  the same cell with every site empty; composition features and a prior, if the network reads them, stay as they are.
+  the same cell with every site empty; composition features, a prior and retrieved materials, if the network has them,
+  stay as they are.
 - trees on composition: Shapley values (exact) of the elements; the value of some of them is the prediction for the
   compound of these alone, in the same ratio, that of none the median Tc of the training materials. An element's value
   is divided among its sites by occupancy.
@@ -15,7 +16,8 @@ For each member and for the whole, `reference_K + site_K.sum() + gap_K` is the p
 Legend: n sites, N atoms and F features of a graph, K copies of it along the integral, k elements.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from math import factorial
@@ -173,27 +175,38 @@ def _attribute(model: BaseModel, structure: "Structure", none_K: float) -> tuple
 
 def of_graph(model: AlignnModel, structure: "Structure") -> tuple[float, float, Array]:
     """Integrated gradients over the features of the atoms; steps double until what is missing is below 5 %."""
-    prepared = model.prepare(structure)
-    prior = model.priors([prepared])
-    ends = _values(model.model, prepared.graph, np.array([0.0, 1.0]), prior)
-    reference_K, tc_K = float(ends[0]), float(ends[1])
-    steps = FEWEST_STEPS
-    while True:
-        site_K = _gradients(model.model, prepared.graph, steps, prior)
-        gap_K = abs(tc_K - reference_K - site_K.sum())
-        if steps == MOST_STEPS or gap_K <= LARGEST_GAP * abs(tc_K - reference_K):
-            return tc_K, reference_K, site_K
-        steps *= 2
+    prepared, network = model.prepare(structure), model.model
+    prior_K = model.prior_K([prepared])
+    tc_K = float(_values(network, prepared.graph, np.ones(1), prior_K)[0])
+    with without_retrieval(network) as weight:
+        empty_K, full_K = weight * _values(network, prepared.graph, np.array([0.0, 1.0]), prior_K)
+        steps = FEWEST_STEPS
+        while True:
+            site_K = weight * _gradients(network, prepared.graph, steps, prior_K)
+            missing_K = abs(full_K - empty_K - site_K.sum())
+            if steps == MOST_STEPS or missing_K <= LARGEST_GAP * abs(full_K - empty_K):
+                return tc_K, tc_K - float(full_K - empty_K), site_K
+            steps *= 2
 
 
-def _gradients(model: AlignnTc, graph: CrystalGraph, steps: int, prior: dict[str, Array]) -> Array:
+@contextmanager
+def without_retrieval(network: AlignnTc) -> Iterator[float]:
+    """Inside the block the network predicts alone; gives the weight of that in its whole prediction."""
+    retrieval, network.retrieval = network.retrieval, None
+    try:
+        yield 1.0 if retrieval is None else 1.0 - float(retrieval.mixing_weight)
+    finally:
+        network.retrieval = retrieval
+
+
+def _gradients(model: AlignnTc, graph: CrystalGraph, steps: int, prior_K: Array | None) -> Array:
     """Kelvins (n,) of the atoms: mean gradient at the middles of `steps` parts of the way, times the features."""
     filled = (np.arange(steps) + 0.5) / steps
     at_once = max(1, min(steps, ANGLES_AT_ONCE // max(graph.angles, 1)))
     total = np.zeros(len(graph.atom_features))
     for at in range(0, steps, at_once):
         copies = filled[at : at + at_once]
-        batch = _batch(model, graph, copies, prior)
+        batch = _batch(model, graph, copies, prior_K)
         atoms = batch["atom_features"].requires_grad_()
         (gradient,) = torch.autograd.grad(model(batch).sum(), atoms)
         added = (gradient.double().cpu().numpy() * np.tile(graph.atom_features, (len(copies), 1))).sum(axis=1)
@@ -202,17 +215,16 @@ def _gradients(model: AlignnTc, graph: CrystalGraph, steps: int, prior: dict[str
 
 
 @torch.no_grad()
-def _values(model: AlignnTc, graph: CrystalGraph, filled: Array, prior: dict[str, Array]) -> Array:
+def _values(model: AlignnTc, graph: CrystalGraph, filled: Array, prior_K: Array | None) -> Array:
     """Tc (K,) with the atoms' features scaled by each of `filled` (K,)."""
-    kelvin: Array = model(_batch(model, graph, filled, prior)).double().cpu().numpy()
+    kelvin: Array = model(_batch(model, graph, filled, prior_K)).double().cpu().numpy()
     return kelvin
 
 
-def _batch(model: AlignnTc, graph: CrystalGraph, filled: Array, prior: dict[str, Array]) -> dict[str, Any]:
+def _batch(model: AlignnTc, graph: CrystalGraph, filled: Array, prior_K: Array | None) -> dict[str, Any]:
     """K copies of the graph, the features of their atoms scaled."""
-    extras = {name: np.repeat(values, len(filled)) for name, values in prior.items()}
-    kind = {"kind": model.feature_kind} if hasattr(model, "feature_kind") else {}
-    batch = join([graph] * len(filled), model.options.angle_cutoff_A, **kind, **extras)
+    repeated_K = None if prior_K is None else np.repeat(prior_K, len(filled))
+    batch = join([graph] * len(filled), model.options.angle_cutoff_A, model.feature_kind, repeated_K)
     scale = torch.from_numpy(np.repeat(filled, len(graph.atom_features)).astype(np.float32)).unsqueeze(1)
     return to_device({**batch, "atom_features": batch["atom_features"] * scale}, next(model.parameters()).device)
 

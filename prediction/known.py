@@ -15,7 +15,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tc_common.composition import ROUNDING, Array, composition_key, element_fractions, fractions, parse_formula
+from tc_common.composition import (
+    ROUNDING,
+    Array,
+    chemical_formula,
+    composition_key,
+    element_fractions,
+    fractions,
+    parse_formula,
+)
 from tc_common.errors import UserError
 from tc_common.files import read_csv
 from tc_common.further import ROOT, SAME_COMPOSITION, SAMPLE_COLUMNS
@@ -97,8 +105,9 @@ class KnownCompounds:
     def _known(self, row: int, distance: Array) -> Known:
         found = self.table.iloc[row]
         tc_K, lowest_K, highest_K = (float(found[name]) for name in NUMBERS)
+        formula = chemical_formula(parse_formula(str(found["formula"])))
         return Known(
-            str(found["formula"]), tc_K, lowest_K, highest_K, int(found["entries"]), str(found["source"]),
+            formula, tc_K, lowest_K, highest_K, int(found["entries"]), str(found["source"]),
             round(float(distance[row]), 6),
         )  # fmt: skip
 

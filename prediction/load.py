@@ -3,8 +3,10 @@
     alignn.safetensors, alignn.json            the graph network and its card
     alignn_2.safetensors, alignn_2.json, ...   trainings with other seeds, where their mean is shipped
     dinov3.safetensors, dinov3.json            the vision network and its card, where one is shipped
+    pair_with_labels.safetensors, ...          trees on composition that the ensemble gives a weight
     ensemble.json                              base models and their weights
-    <model>_val_predictions.csv                validation predictions, from which the intervals are computed
+    <model>_val_predictions.csv                validation predictions, to which the intervals in the cards are fitted
+    known.csv, cautions.json                   measured compounds; limits beyond which a prediction is doubtful
     training.csv, training.safetensors         training set; its crystal vectors and nearest distances
 
 A card lists its `networks` (weights, one file a training) and the sha256 of every file it needs; a file with another
@@ -16,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from gat_pipeline.model import load_model, model_of
+from gat_pipeline.model import load_network, model_of
 from gat_pipeline.weights import find_weights
 from prediction.models import MADE_BY, AlignnModel, BaseModel, SeedEnsemble, TreeModel, VisionModel
 from prediction.novelty import Training, read_training
@@ -28,7 +30,7 @@ from tc_common.files import read_csv, sha256
 from tc_common.model_files import read_card
 
 ModelName: TypeAlias = Literal["alignn", "dinov3", "ensemble"]
-TRAINING, VECTORS = "training.csv", "training.safetensors"
+TRAINING, VECTORS, KNOWN = "training.csv", "training.safetensors", "known.csv"
 TRAINING_COLUMNS = ("material_id", "formula", "tc")
 # Models on composition alone: each is one file of trees.
 TREES = ("pair", "pair_with_labels", "composition", "composition_with_labels")
@@ -95,13 +97,13 @@ def _remedy(model: str) -> str:
 
 
 def weights_of(card: dict[str, Any]) -> dict[str, float]:
-    """Weights of an ensemble's base models, without those of weight 0.
+    """Weights of an ensemble's base models; one of weight 0 is shown beside the mean.
 
     Raises:
         UserError: they are no weights.
     """
     try:
-        weights = {str(name): float(weight) for name, weight in card["weights"].items() if float(weight) != 0}
+        weights = {str(name): float(weight) for name, weight in card["weights"].items()}
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"the ensemble's card has no weights ({error}); make it again with: {MADE_BY}") from error
     if not weights or min(weights.values()) < 0 or abs(sum(weights.values()) - 1) > 1e-6:
@@ -148,7 +150,7 @@ def load_own(checkpoint: Path, device: str) -> BaseModel:
     stated = read_card(checkpoint) if shipped else load_checkpoint(checkpoint)["config"]
     on = find_device(device)
     if "graph" in stated:
-        return AlignnModel(f"alignn:{checkpoint.name}", load_model(checkpoint).to(on))
+        return AlignnModel(f"alignn:{checkpoint.name}", load_network(checkpoint).to(on))
     if ("network" if shipped else "backbone") in stated:
         return vision_model(f"dinov3:{checkpoint.name}", checkpoint, on)
     raise UserError(f"{checkpoint} is neither the graph network's nor the vision network's; name another checkpoint")
@@ -165,8 +167,8 @@ def load_seed_ensemble(models_dir: Path, on: torch.device) -> BaseModel:
     paths = [models_dir / name for name in networks_of(card, path)]
     if not paths:
         raise UserError(f"{path} lists no network; make it again with: {MADE_BY}")
-    loaded = [load_model(each).to(on) for each in paths]
-    trees = load_prior(models_dir, card) if getattr(loaded[0], "reads_prior", False) else None
+    loaded = [load_network(each).to(on) for each in paths]
+    trees = load_prior(models_dir, card) if loaded[0].reads_prior else None
     networks = [AlignnModel("alignn", model, trees) for model in loaded]
     for each, network in zip(paths, networks, strict=True):
         if network.model.options != networks[0].model.options:

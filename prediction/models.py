@@ -80,8 +80,7 @@ class AlignnModel:
 
     def __init__(self, name: str, model: AlignnTc, trees: "Trees | None" = None) -> None:
         self.name, self.model, self.trees = name, model.eval(), trees
-        self.reads_prior: bool = getattr(model, "reads_prior", False)
-        if self.reads_prior and trees is None:
+        if model.reads_prior and trees is None:
             raise UserError(f"{name} corrects the pair's prediction, and no pair is shipped with it: {MADE_BY}")
 
     def prepare(self, structure: "Structure") -> GraphInput:
@@ -91,14 +90,14 @@ class AlignnModel:
     def predict(self, prepared: Sequence[GraphInput]) -> Output:
         """Tc, and the backbone's part of the features as crystal vectors."""
         graphs = [each.graph for each in prepared]
-        tc_K, features = infer(self.model, graphs, CRYSTALS_AT_ONCE, **self.priors(prepared))
+        tc_K, features = infer(self.model, graphs, CRYSTALS_AT_ONCE, self.prior_K(prepared))
         return Output(tc_K, vectors=features[:, : self.model.backbone.num_features].numpy())
 
-    def priors(self, prepared: Sequence[GraphInput]) -> dict[str, Array]:
-        """`prior_K` (n,) where the network reads it."""
-        if not self.reads_prior or self.trees is None:
-            return {}
-        return {"prior_K": self.trees.predict_formulas([each.formula for each in prepared])[0]}
+    def prior_K(self, prepared: Sequence[GraphInput]) -> Array | None:
+        """The trees' prediction (n,), where the network reads it."""
+        if not self.model.reads_prior or self.trees is None:
+            return None
+        return self.trees.predict_formulas([each.formula for each in prepared])[0]
 
 
 class SeedEnsemble:

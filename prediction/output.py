@@ -26,6 +26,7 @@ Write: TypeAlias = Callable[[Found], None]
 DIGITS = 4
 INDENT = " " * 9
 NEAREST = 3
+SAME_FRACTION = 0.002
 PICTURES = (".png", ".svg", ".pdf")
 KNOWN = ("formula", "tc_K", "lowest_K", "highest_K", "entries", "source")
 
@@ -173,11 +174,18 @@ def series_lines(series: "DopingSeries") -> Iterable[str]:
     for fraction, each in zip(series.fractions, series.predictions, strict=True):
         known = f"  (measured {each.known.tc_K:g} K)" if each.known else ""
         yield f"{fraction:8.4g}  {each.tc_K:7.1f}  {interval(each):>14}  {each.formula}{known}"
-    for fraction, tc_K, formula in series.measured:
-        yield f"measured at {fraction:.3f}: {tc_K:g} K ({formula})"
+    if inside := within(series):
+        fraction, tc_K, formula = max(inside, key=lambda each: each[1])
+        yield f"measured: {len(inside)} compounds, the highest {tc_K:g} K at {fraction:.4g} ({formula})"
     texts = [text for each in series.predictions for text in each.warnings]
     for text in dict.fromkeys(texts):
         yield f"warning ({texts.count(text)} of {len(series.fractions)}): {text}"
+
+
+def within(series: "DopingSeries") -> list[tuple[float, float, str]]:
+    """What was measured between the least and the largest fraction of the series."""
+    first, last = min(series.fractions) - SAME_FRACTION, max(series.fractions) + SAME_FRACTION
+    return [each for each in series.measured if first <= each[0] <= last]
 
 
 def write_series(path: Path, series: "DopingSeries") -> None:

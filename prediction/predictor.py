@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prediction.cautions import FILE as LIMITS
 from prediction.cautions import Limits, cautions_of, read_limits
 from prediction.inputs import ReadCrystal, crystal_of, reason
 from prediction.intervals import Intervals, fit_intervals
 from prediction.known import KnownCompounds, read_known
-from prediction.load import ModelName, checked_card, load_base_model, load_own, load_training, weights_of
+from prediction.load import KNOWN, ModelName, checked_card, load_base_model, load_own, load_training, weights_of
 from prediction.models import CRYSTALS_AT_ONCE, Array, BaseModel, Output, combine
 from prediction.novelty import Distance, Training
 from prediction.prediction import Failure, Member, Prediction
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from prediction.doping import DopingSeries
-    from prediction.explain import Attribution, ViewAttribution
+    from prediction.explain import Attribution
+    from prediction.explain_views import ViewAttribution
 
 DEFAULT_FOLDER = Path(__file__).resolve().parent.parent / "models/3dsc"
-KNOWN, LIMITS = "known.csv", "cautions.json"
 NEAREST = 3
 
 
@@ -161,7 +162,7 @@ class Predictor:
         )  # that of the training set
         graphs = [None] * len(crystals) if vectors is None else self.training.by_graph(vectors)
         rows = zip(combined["tc_pred"], lower, upper, near, graphs, strict=True)
-        return [Placed(float(tc_K), *rest) for tc_K, *rest in rows]
+        return [Placed(float(tc_K), *rest) for tc_K, *rest in rows]  # type: ignore[arg-type]
 
     def _members(self, outputs: list[Output]) -> Iterator[list[Member]]:
         """Of each base model its own predictions of the n crystals."""
@@ -178,13 +179,13 @@ class Predictor:
         cautions = cautions_of(
             self.limits,
             crystal.structure,
-            tc_K=tc_K,
             lower_K=place.lower_K,
             upper_K=place.upper_K,
             members_K={member.name: member.tc_K for member in members},
             composition=place.composition,
             graph=place.graph,
             known=known,
+            nearest=self.training.table,
         )
         return Prediction(
             name=crystal.name,
@@ -238,7 +239,7 @@ def load_predictor(
         fitted = None if val_predictions is None else fit_intervals(read_predictions(Path(val_predictions)))
         return _predictor(folder, own.name, {own.name: 1.0}, [own], fitted, {})
     card = checked_card(folder, model)
-    weights = weights_of(card) if model == "ensemble" else {model: 1.0}
+    weights: dict[str, float] = weights_of(card) if model == "ensemble" else {str(model): 1.0}
     base_models = [load_base_model(folder, name, card, device) for name in weights]
     found = {name: folder / f"{name}.json" for name in weights}
     members = {

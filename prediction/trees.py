@@ -107,19 +107,16 @@ class Trees:
 # ---- writing -----------------------------------------------------------------------------------------------------
 
 
-def write_trees(
-    path: Path, fitted: "Pair | Forest", features: FeatureKind, vote: Vote = "median", trees: int | None = None
-) -> None:
+def write_trees(path: Path, fitted: "Pair | Forest", features: FeatureKind, vote: Vote = "median") -> None:
     """Write fitted trees, whole or not at all.
 
     Args:
         features: kind of features that they were fitted on.
-        trees: write only the first so many of the forest, as if no more had been grown.
     """
     forest: Any = getattr(fitted, "forest", fitted)
     boosting = getattr(fitted, "boosting", None)
     arrays: Arrays = {"columns": np.flatnonzero(forest.columns).astype(np.uint16)}
-    arrays |= packed(FOREST, [grown_nodes(each.tree_) for each in forest.model.estimators_[:trees]], np.float32)
+    arrays |= packed(FOREST, [grown_nodes(each.tree_) for each in forest.model.estimators_], np.float32)
     if boosting is not None:
         info = boosting.dump_model()["tree_info"]
         arrays |= packed(BOOSTING, [boosted_nodes(tree["tree_structure"]) for tree in info], np.float64)

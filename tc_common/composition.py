@@ -74,6 +74,8 @@ ROUNDING = 1e-9
 
 # An amount this near to a whole number is one.
 WHOLE_AMOUNT = 1e-4
+# Of the large cations, one with less than this of the largest amount is a dopant.
+DOPANT = 0.25
 RARE_EARTHS = "Sc Y La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu"
 # Rank of the large cations in a formula: rare earths and actinides, alkaline earths, alkalis.
 LARGE_CATIONS = {
@@ -81,6 +83,7 @@ LARGE_CATIONS = {
     for rank, symbols in enumerate((f"{RARE_EARTHS} Ac Th Pa U Np Pu Am", "Mg Ca Sr Ba Ra", "Li Na K Rb Cs"))
     for symbol in symbols.split()
 }
+P_METALS = ("Al", "Ga", "In", "Tl", "Sn", "Pb", "Bi")
 BLOCK_METALS = ("Hg", "Tl", "Bi", "Pb")  # of cuprates, whose formulas they begin: Bi2Sr2CaCu2O8
 
 
@@ -165,17 +168,23 @@ def _amount(amount: float) -> str:
 
 
 def _formula_units(amounts: dict[str, float]) -> int:
-    """How many formula units the amounts make."""
-    whole = [round(amount) for amount in amounts.values() if abs(amount - round(amount)) < WHOLE_AMOUNT]
-    rest = sum(amount for amount in amounts.values() if abs(amount - round(amount)) >= WHOLE_AMOUNT)
-    if rest and abs(rest - round(rest)) < WHOLE_AMOUNT:
+    """How many formula units the amounts make; a dopant counts with the cation that it replaces (La7SrCu4O16)."""
+    cations = {symbol: amount for symbol, amount in amounts.items() if symbol in LARGE_CATIONS}
+    most = max(cations.values(), default=0.0)
+    dopants = {symbol: amount for symbol, amount in cations.items() if amount < DOPANT * most}
+    found = {symbol: amount for symbol, amount in amounts.items() if symbol not in dopants}
+    if dopants:
+        found[max(cations, key=lambda symbol: cations[symbol])] += sum(dopants.values())
+    whole = [round(amount) for amount in found.values() if not _is_mixed(amount)]
+    rest = sum(amount for amount in found.values() if _is_mixed(amount))
+    if rest and not _is_mixed(rest):
         whole.append(round(rest))
         rest = 0.0
     return max(1, gcd(*whole)) if len(whole) > 1 or not rest else 1
 
 
 def _writing_order(amounts: dict[str, float]) -> Callable[[str], tuple[float, ...]]:
-    """Sorting key of symbols: block metals of cuprates, large cations, transition metals, others by electronegativity.
+    """Sorting key of symbols: block metals of cuprates, large cations, transition metals, other metals, the rest.
 
     Large cations: those of at least a quarter of the largest amount by kind (YBa2Cu3O7), dopants after them.
     """
@@ -187,10 +196,10 @@ def _writing_order(amounts: dict[str, float]) -> Callable[[str], tuple[float, ..
         if is_cuprate and symbol in BLOCK_METALS:
             return 0, -amount, electronegativity
         if symbol in LARGE_CATIONS:
-            return 1, amount < most / 4, LARGE_CATIONS[symbol], -amount, electronegativity
-        if Element(symbol).is_transition_metal:
-            return 2, -amount if _is_mixed(amount) else 0.0, electronegativity
-        return 3, electronegativity
+            return 1, amount < DOPANT * most, LARGE_CATIONS[symbol], -amount, electronegativity
+        if Element(symbol).is_transition_metal or symbol in P_METALS:
+            return 2 + (symbol in P_METALS), -amount if _is_mixed(amount) else 0.0, electronegativity
+        return 4, electronegativity
 
     return key
 
