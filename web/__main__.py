@@ -61,7 +61,6 @@ def main() -> None:
 
     predictor = load_predictor(config.models_dir, config.model, device=config.device)
     app = create_app(predictor, facts, (config.host, *config.allow_host))
-    predictor.predict(Path(__file__).resolve().parent.parent / "data/sample/cifs/MgB2-AlB2.cif")  # imports and caches
     with listening(config.host, config.port) as listener:
         print(
             f"SuperVision at http://{printable(config.host)}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True

@@ -62,6 +62,7 @@ def create_app(predictor: Predictor, facts: dict[str, Any], hosts: tuple[str, ..
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with service:
+            service.warm_up(Upload("first.cif", sample_cif(0)))
             yield
             turns.close()
 
