@@ -51,21 +51,24 @@ class WebConfig:
 def main() -> None:
     """Load the models, then serve until stopped."""
     config = parse(WebConfig, prog="python -m web", description=__doc__ or "")
+    from web.about import about
+
+    facts = about(config.models_dir, config.model)
     import uvicorn
 
     from prediction import load_predictor
     from web.app import create_app
 
     predictor = load_predictor(config.models_dir, config.model, device=config.device)
-    app = create_app(predictor, config.models_dir, (config.host, *config.allow_host))
-    with _listening(config.host, config.port) as listener:
+    app = create_app(predictor, facts, (config.host, *config.allow_host))
+    with listening(config.host, config.port) as listener:
         print(
             f"SuperVision at http://{printable(config.host)}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True
         )
         uvicorn.Server(uvicorn.Config(app, **SETTINGS)).run(sockets=[listener])
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
     Raises:

@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, File, Form, HTTPException, Request, UploadFile
@@ -17,7 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from tc_common.errors import UserError
 from tc_common.files import printable
 from web import static_files
-from web.about import about, sample, sample_cif
+from web.about import sample, sample_cif
 from web.guard import OVERHEAD, Guard
 from web.service import Predictor, Service
 from web.turns import Turns
@@ -50,22 +49,20 @@ class InMemoryParser(MultiPartParser):
     spool_max_size = LARGEST_BATCH + OVERHEAD + 1
 
 
-def create_app(predictor: Predictor, models_dir: Path, hosts: tuple[str, ...] = ()) -> FastAPI:
+def create_app(predictor: Predictor, facts: dict[str, Any], hosts: tuple[str, ...] = ()) -> FastAPI:
     """The page as an ASGI application.
 
     Args:
         predictor: of `prediction.load_predictor`.
-        models_dir: folder of its cards.
+        facts: of `web.about.about`, what the page says of it.
         hosts: names under which the page is served, besides this machine's own.
-
-    Raises:
-        UserError: the folder has no card of the predictor's model.
     """
-    facts, turns, service = about(models_dir, predictor.model), Turns(), Service(predictor)
+    turns, service = Turns(), Service(predictor)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with service:
+            service.warm_up(Upload("first.cif", sample_cif(0)))
             yield
             turns.close()
 
@@ -215,4 +212,7 @@ async def _files(request: Request) -> list[tuple[str | None, bytes]]:
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:
         raise UserError(f"no readable form of at most {MOST_CRYSTALS} files ({error})") from error
-    return [(sent.filename, await sent.read()) for _, sent in form.multi_items() if isinstance(sent, SentFile)]
+    try:
+        return [(sent.filename, await sent.read()) for _, sent in form.multi_items() if isinstance(sent, SentFile)]
+    finally:
+        await form.close()

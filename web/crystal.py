@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 from pymatgen.core import Element, Structure
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
-from dinov3_pipeline.render.atoms import Bonds, find_bonds, site_color
+from dinov3_pipeline.render.atoms import Bonds, find_bonds, site_color, symmetry_dataset
 from prediction.inputs import in_order
 from tc_common.composition import chemical_formula
 from tc_common.crystals import CrystalError, crystal_from_stream
@@ -99,9 +98,8 @@ def _digits(value: float) -> float:
 
 def _symmetry(structure: Structure) -> dict[str, Any]:
     """Space group as found in the sites, and of each site the first one of its kind."""
-    try:
-        dataset = SpacegroupAnalyzer(structure, symprec=SYMMETRY_TOLERANCE_A).get_symmetry_dataset()
-    except SymmetryUndeterminedError:
+    dataset = symmetry_dataset(structure, SYMMETRY_TOLERANCE_A)
+    if dataset is None:
         return {"space_group": None, "kinds": list(range(len(structure)))}
     group = {"symbol": str(dataset.international), "number": int(dataset.number)}
     return {"space_group": group, "kinds": dataset.equivalent_atoms.tolist()}

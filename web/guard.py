@@ -7,7 +7,6 @@ would not read the answer.
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
@@ -33,7 +32,6 @@ HEADERS = {
 }
 
 
-@dataclass(frozen=True)
 class Refusal(Exception):
     """A request that is answered without its route.
 
@@ -43,9 +41,9 @@ class Refusal(Exception):
         headers: further ones.
     """
 
-    status: int
-    text: str
-    headers: tuple[tuple[str, str], ...] = ()
+    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status, self.text, self.headers = status, text, headers or {}
 
 
 class Disconnect(Exception):
@@ -82,7 +80,7 @@ class Guard:
             await self._answer(scope, receive, send_with_headers)
         except Refusal as refusal:
             await self._drain(receive)
-            response = JSONResponse({"error": refusal.text}, refusal.status, dict(refusal.headers))
+            response = JSONResponse({"error": refusal.text}, refusal.status, refusal.headers)
             await response(scope, receive, send_with_headers)
         except Disconnect:
             return
@@ -99,7 +97,7 @@ class Guard:
                 body = await self._body(receive, most, headers.get("content-length", ""))
                 await self.app(scope, _replay(body, receive), send)
         except BusyError as error:
-            raise Refusal(429, str(error), (("retry-after", str(error.retry_after_s)),)) from error
+            raise Refusal(429, str(error), {"retry-after": str(error.retry_after_s)}) from error
 
     def _check_host(self, headers: dict[str, str]) -> None:
         """Refuse names that are not this page's, and other pages' requests from a browser."""

@@ -64,6 +64,11 @@ class Service:
     ) -> None:
         self._worker.__exit__(kind, error, trace)
 
+    def warm_up(self, upload: Upload) -> None:
+        """Answer once before anybody asks: the reader's worker has started then, and libraries are loaded."""
+        self.describe(upload)
+        self.predict(upload)
+
     def _read(self, upload: Upload) -> Structure:
         structure: Structure = self._worker(Job(upload, "structure"))
         return structure

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,13 +194,20 @@ class Operation:
     translation: NDArray[np.float64]
 
 
-def orbits(structure: Structure) -> list[list[Operation]]:
-    """Every site once: lists of operations that take one site of each symmetry-distinct kind to all of its kind."""
+def symmetry_dataset(structure: Structure, tolerance_A: float) -> Any:
+    """What spglib finds in the sites; None where it finds nothing, as with atoms on top of each other."""
     try:
         with warnings.catch_warnings():  # pymatgen calls spglib in a way that spglib deprecates
             warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
-            dataset = SpacegroupAnalyzer(structure, symprec=TOLERANCE_A).get_symmetry_dataset()
-    except SymmetryUndeterminedError:  # atoms on top of each other; every site is then its own kind
+            return SpacegroupAnalyzer(structure, symprec=tolerance_A).get_symmetry_dataset()
+    except SymmetryUndeterminedError:
+        return None
+
+
+def orbits(structure: Structure) -> list[list[Operation]]:
+    """Every site once: lists of operations that take one site of each symmetry-distinct kind to all of its kind."""
+    dataset = symmetry_dataset(structure, TOLERANCE_A)
+    if dataset is None:  # every site is then its own kind
         return [[Operation(site, site, np.eye(3), np.zeros(3))] for site in range(len(structure))]
     kinds: dict[int, list[Operation]] = {}
     for target, source in enumerate(dataset.equivalent_atoms.tolist()):

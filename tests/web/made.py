@@ -12,8 +12,10 @@ from dinov3_pipeline.render.options import RenderOptions, view_names
 from dinov3_pipeline.render.rendering import views
 from tc_common.composition import chemical_formula
 from tc_common.errors import UserError
+from web.about import about
 
 ROOT = Path(__file__).parents[2]
+FACTS = about(ROOT / "models/3dsc", "ensemble")
 MGB2 = (ROOT / "data/sample/cifs/MgB2-AlB2.cif").read_bytes()
 LSCO = (ROOT / "data/sample/cifs/La1.85Sr0.15CuO4-K2NiF4.cif").read_bytes()
 COPPER_K, VOLUME_K = 30.0, 0.3

@@ -4,7 +4,7 @@ import { byId, el, formula, interval, kelvin, niceStep, steps, svg, whileDisable
 import { post } from "./api.js";
 import { titleOf } from "./origins.js";
 
-const USUAL = { La: "Sr", Nd: "Ce", Pr: "Ce", Sm: "Ce", Ba: "K", Sr: "K", Ca: "Na", Y: "Ca", Mg: "Al", B: "C", Fe: "Co", O: "F", As: "P", Se: "Te", Te: "Se",
+const USUAL = { La: "Sr", Nd: "Ce", Pr: "Ce", Sm: "Ce", Y: "Ca", Ba: "K", Sr: "K", Ca: "Na", Mg: "Al", B: "C", Fe: "Co", O: "F", As: "P", Se: "Te", Te: "Se",
   Bi: "Pb", Nb: "Ti", Cu: "Zn", Pb: "Bi", Sn: "In", Ti: "Nb", C: "B", Tl: "Pb", Hg: "Tl", V: "Ti", Ni: "Cu", Al: "Mg", Si: "Ge", Ge: "Si", H: "" };
 const SYMBOLS = ("H Li Be B C N O F Na Mg Al Si P S Cl K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I "
   + "Cs Ba La Ce Pr Nd Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Th U Np Pu").split(" ");
