@@ -97,7 +97,7 @@ class VisionConfig(TrainConfig):
             raise ValueError("--augment-structure needs --online-views: stored images show the crystals as they are")
         if self.tune == "head" and (self.online_views or self.views_per_epoch):
             raise ValueError("--tune head uses features of the standard views: no --online-views or --views-per-epoch")
-        if self.init == "pretrained" and self.shape != AS_PUBLISHED:
+        if not self.init.endswith(("random", "crystals", ".safetensors")) and self.shape != AS_PUBLISHED:
             raise ValueError(f"{SHAPE_FLAGS} need --init random: --init {self.init} has the published shape")
 
     def plain(self) -> dict[str, Any]:
