@@ -114,8 +114,8 @@ def attribution_table(
 ) -> pd.DataFrame:
     """One row for each site, then one for the bonds and one for the background.
 
-    Columns `element, site, attention_fraction, gradient_fraction` (each sums to 1) and `gradient_K`; with the attention
-    rollout `before` fine-tuning also `attention_before_fraction`.
+    Columns `element, site, attention_fraction, gradient_fraction` (each sums to 1) and `gradient_K`; with the rollout
+    `before` fine-tuning also `attention_before_fraction`.
     """
     sites = site_maps(structure, model.render_options, model.image_size)
     attention, gradient, kelvin = (
