@@ -91,7 +91,7 @@ def create_backbone(name: str, image_size: int, init: str, shape: Shape = AS_PUB
     Args:
         name: architecture in timm, with or without a tag (`vit_base_patch16_dinov3.lvd1689m`).
         image_size: side of the square images in pixels, a multiple of the patch.
-        init: `pretrained`, `crystals` (pre-trained here), `random`, or a file (safetensors or .pth of the timm layout).
+        init: `pretrained`, `crystals` (made here), `random`, or a file (safetensors or .pth of the timm layout).
         shape: a smaller network of the same kind; weights from the hub fit the published shape alone.
 
     Returns:
@@ -134,7 +134,7 @@ def shape_from(init: str, shape: Shape) -> Shape:
     path = crystals_file(init)
     if path is None:
         return shape
-    learnt = Shape.from_plain(_crystals_card(path)["network"])
+    learnt = Shape.from_plain(crystals_card(path)["network"])
     for name, value in vars(shape).items():
         if name != "pool" and value not in (None, getattr(learnt, name)):
             flag = f"--{name.replace('_', '-')}"
@@ -142,7 +142,7 @@ def shape_from(init: str, shape: Shape) -> Shape:
     return replace(learnt, pool=shape.pool or learnt.pool)
 
 
-def _crystals_card(path: Path) -> dict[str, Any]:
+def crystals_card(path: Path) -> dict[str, Any]:
     """The card of weights pre-trained on crystals, checked against the file.
 
     Raises:
@@ -157,14 +157,14 @@ def _crystals_card(path: Path) -> dict[str, Any]:
         raise UserError(f"{path.with_suffix('.json')} is no card of pre-trained weights: {said}")
     if not card["feature_spread"] >= SMALLEST_SPREAD:
         raise UserError(
-            f"{path} is of a collapsed run (feature spread {card['feature_spread']:.3f}, at least {SMALLEST_SPREAD} is "
-            "needed): it describes all crystals alike; pre-train again"
+            f"{path} is of a collapsed run, which describes all crystals alike (feature spread "
+            f"{card['feature_spread']:.3f}, at least {SMALLEST_SPREAD} is needed); pre-train again"
         )
     return card
 
 
 def _load_crystals(name: str, image_size: int, path: Path, shape: Shape) -> nn.Module:
-    network = _crystals_card(path)["network"]
+    network = crystals_card(path)["network"]
     if (network["backbone"], network["image_size"]) != (name, image_size):
         raise UserError(
             f"{path.name} holds {network['backbone']} for images of {network['image_size']} pixels, not {name} for "

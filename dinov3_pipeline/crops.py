@@ -50,9 +50,7 @@ class Crops:
         if not (0 <= self.scale < 1 and 0 <= self.shift < 1):
             raise ValueError("--scale and --shift must be from 0 to below 1")
         if not (0 < self.masked_views <= 1 and 0 < least <= most < 1):
-            raise ValueError(
-                "--masked-views must be above 0 to 1, --masked-patches two fractions, the lower one first"
-            )
+            raise ValueError("--masked-views must be above 0 to 1, --masked-patches two fractions, lower first")
 
 
 def rendered_views(materials: pd.DataFrame, options: RenderOptions, side: int, cache_dir: Path) -> ImageArray:

@@ -6,7 +6,8 @@
 Writes `<out>/<name>_views.png` (a row for each view: the image, attention rollout, integrated gradients) and
 `<out>/<name>_atoms.csv`: for every site of the cell, for bonds and background, the fraction of attention, the fraction
 of the absolute gradient attribution, and the kelvins that its pixels add to the prediction for a black image (mean
-over the views). Attributions describe the network, not the physics.
+over the views). `--before crystals` puts the attention of the pre-trained backbone, before fine-tuning, beside that of
+the network. Attributions describe the network, not the physics.
 """
 
 from dataclasses import dataclass
@@ -21,13 +22,15 @@ from pymatgen.core import Structure
 from tyro.conf import Positional
 
 from dinov3_pipeline.attribution import attention_rollout, by_site, converged_gradients, site_maps
+from dinov3_pipeline.backbones import CRYSTALS, crystals_card, crystals_file
 from dinov3_pipeline.dataset import ImageArray, resized
-from dinov3_pipeline.model import DinoTcModel, as_images, load_model
+from dinov3_pipeline.model import DinoTcModel, as_images, create_dino_model, load_model
 from dinov3_pipeline.render.rendering import views
 from tc_common.cli import parse, run
 from tc_common.composition import fractions_formula
 from tc_common.crystals import read_crystal
 from tc_common.devices import place
+from tc_common.errors import UserError
 from tc_common.files import atomic_write, write_csv
 
 HEAT_OPACITY = 0.6
@@ -47,6 +50,9 @@ class ExplainConfig:
     """Trained vision model: a checkpoint (.pth) or a shipped file (.safetensors, its card in the same folder)."""
     init: str | None = None
     """File with the frozen backbone's weights, if it was moved after training."""
+    before: str | None = None
+    """Backbone whose attention is shown too, as it was before fine-tuning: crystals, or a file of
+    python -m dinov3_pipeline.pretrain (default: crystals where the network began with them)."""
     out: Path = Path("results/explain")
     """Folder for image and table."""
     steps: int = 512
@@ -68,12 +74,15 @@ def main(config: ExplainConfig) -> None:
     rendered = views(structure, options=model.render_options)
     images = as_images(rendered, model.image_size).to(model.mean.device)
     rollout = attention_rollout(model, images)
+    before = config.before or ("crystals" if model.init.startswith(f"pretrained:{CRYSTALS.stem}@") else None)
+    earlier = attention_rollout(backbone_before(before, model), images) if before else None
     others = model.composition_inputs([fractions_formula(structure)])
     added_K, gap_K = converged_gradients(model, images, config.steps, config.batch_size, others)
-    table = attribution_table(structure, model, rollout, added_K)
+    table = attribution_table(structure, model, rollout, added_K, earlier)
     with torch.inference_mode():
         predicted_K = model({**others, "images": images}).mean().item()
-    rows = zip((resized(image, model.image_size) for image in rendered), rollout, added_K, strict=True)
+    maps = [rollout, np.abs(added_K)] if earlier is None else [earlier, rollout, np.abs(added_K)]
+    rows = zip((resized(image, model.image_size) for image in rendered), *maps, strict=True)
     sheet = np.concatenate([_row(*row) for row in rows])
     stem = config.cif.stem
     write_csv(config.out / f"{stem}_atoms.csv", table)
@@ -84,16 +93,37 @@ def main(config: ExplainConfig) -> None:
     print(f"wrote {stem}_views.png and {stem}_atoms.csv to {config.out}")
 
 
-def attribution_table(structure: Structure, model: DinoTcModel, rollout: Map, added_K: Map) -> pd.DataFrame:
+def backbone_before(init: str, model: DinoTcModel) -> DinoTcModel:
+    """The pre-trained backbone that `init` names, for the images of `model`.
+
+    Raises:
+        UserError: it is none of `python -m dinov3_pipeline.pretrain`, or learnt from images of another size.
+    """
+    path = crystals_file(init)
+    if path is None:
+        raise UserError(f"--before {init} is neither crystals nor a file of python -m dinov3_pipeline.pretrain")
+    network = crystals_card(path)["network"]
+    if network["image_size"] != model.image_size:
+        raise UserError(
+            f"--before {init} learnt from images of {network['image_size']} pixels, not {model.image_size}"
+        )
+    before = create_dino_model(backbone=network["backbone"], image_size=model.image_size, init=init, tune="head")
+    return before.to(model.mean.device).eval()
+
+
+def attribution_table(
+    structure: Structure, model: DinoTcModel, rollout: Map, added_K: Map, before: Map | None = None
+) -> pd.DataFrame:
     """One row for each site, then one for the bonds and one for the background.
 
-    Columns `element, site, attention_fraction, gradient_fraction` (each sums to 1) and `gradient_K`.
+    Columns `element, site, attention_fraction, gradient_fraction` (each sums to 1) and `gradient_K`; with the rollout
+    `before` fine-tuning also `attention_before_fraction`.
     """
     sites = site_maps(structure, model.render_options, model.image_size)
     attention, gradient, kelvin = (
         by_site(values, sites, len(structure)) for values in (rollout, np.abs(added_K), added_K)
     )
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "element": [*(site.species_string for site in structure), "bonds", "background"],
             "site": [*(str(number) for number in range(len(structure))), "", ""],
@@ -102,11 +132,15 @@ def attribution_table(structure: Structure, model: DinoTcModel, rollout: Map, ad
             "gradient_K": kelvin / len(sites),
         }
     )
+    if before is not None:
+        earlier = by_site(before, sites, len(structure))
+        table.insert(2, "attention_before_fraction", earlier / earlier.sum())
+    return table
 
 
-def _row(image: ImageArray, rollout: Map, added_K: Map) -> ImageArray:
-    """The image, with attention, and with the gradients' absolute size; small ones enlarged for the eye."""
-    panels = [image, _overlaid(image, rollout), _overlaid(image, np.abs(added_K))]
+def _row(image: ImageArray, *maps: Map) -> ImageArray:
+    """The image, then with each map (attention, the gradients' absolute size); small ones enlarged for the eye."""
+    panels = [image, *(_overlaid(image, values) for values in maps)]
     return np.concatenate([resized(panel, max(SMALLEST_PX, len(image))) for panel in panels], axis=1)
 
 

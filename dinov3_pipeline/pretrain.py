@@ -120,7 +120,7 @@ class PretrainConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class Probe:
-    """Labelled materials for the log: Tc of the most similar known ones, against the measured (images (n, V, S, S, 3))."""
+    """Labelled materials for the log, images (n, V, S, S, 3): Tc of the most similar ones against the measured."""
 
     known: pd.DataFrame
     known_images: ImageArray
@@ -128,7 +128,7 @@ class Probe:
     asked_images: ImageArray
 
     def predict(self, describe: Callable[[ImageArray], Tensor]) -> tuple[pd.DataFrame, float]:
-        """Columns `material_id, tc, tc_pred` (K) of the materials asked about, and the spread of the known features."""
+        """Columns `material_id, tc, tc_pred` (K) of those asked about, and the spread of the known ones' features."""
         known, asked = describe(self.known_images), describe(self.asked_images)
         nearest = (asked @ known.T).topk(min(PROBE_NEIGHBOURS, len(known)), dim=1).indices
         tc_K = torch.tensor(self.known["tc"].to_numpy())[nearest].median(1).values
@@ -167,6 +167,8 @@ class SelfDistillationTrainer(Trainer):
         require_spread(spread, self.progress.epoch + 1)
         self._close_epoch(predicted)
         self.progress.history[-1]["feature_spread"] = spread
+        self.progress.best_val_mae = self.progress.best_val_loss = math.inf
+        self.progress.patience_counter = 0
         save("last")
 
     def describe(self, images: ImageArray) -> Tensor:
@@ -313,7 +315,7 @@ def build_model(config: PretrainConfig) -> SelfDistillation:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone, _ = create_backbone(config.backbone, config.image_size, "random", config.shape)
-        if not getattr(backbone, "dynamic_img_size", False):
+        if getattr(backbone, "rope", None) is None:
             raise UserError(
                 f"--backbone {config.backbone} takes images of one size, so no small crops; take one with rotary "
                 "positions, such as vit_small_patch16_dinov3"

@@ -108,7 +108,7 @@ class VisionConfig(TrainConfig):
             raise ValueError("--palette is that of the crystals as they are: leave out --augment-structure")
         if self.tune == "head" and (self.online_views or self.views_per_epoch):
             raise ValueError("--tune head uses features of the standard views: no --online-views or --views-per-epoch")
-        if self.init == "pretrained" and self.shape != AS_PUBLISHED:
+        if not self.init.endswith(("random", "crystals", ".safetensors")) and self.shape != AS_PUBLISHED:
             raise ValueError(f"{SHAPE_FLAGS} need --init random: --init {self.init} has the published shape")
 
     @property

@@ -16,6 +16,9 @@ from tc_common.checkpoints import save_checkpoint
 # A ViT of 0.3 million parameters; DINOv3's own smallest has 21.6 million.
 TINY = "test_vit"
 SIZE = 32
+# DINOv3's architecture with a few thousand parameters; its rotary positions take images of any size.
+DINO = "vit_small_patch16_dinov3"
+SMALL_DINO = Shape(patch_size=8, width=16, depth=1, heads=2, fourier_features=4)
 
 
 def tiny_model(**options: Any) -> DinoTcModel:

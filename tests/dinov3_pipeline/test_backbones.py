@@ -152,7 +152,7 @@ def test_an_unreachable_hub_is_named_within_5_s(answer: str, tmp_path: Path, mon
         ("vit_nonsense", 32, "random", "vit_nonsense is unknown to timm; for example .*vit_base_patch16_dinov3"),
         ("test_resnet", 32, "random", "no vision transformer"),
         (TINY, 40, "random", "--image-size 40 is no multiple of the patch of test_vit, 16 pixels"),
-        (TINY, 32, "no-such-file", "--init no-such-file is neither pretrained nor random, nor a file"),
+        (TINY, 32, "no-such-file", "--init no-such-file is none of pretrained, crystals and random, and no file"),
         ("vit_base_patch16_dinov3.nonsense", 32, "pretrained", "Invalid pretrained tag"),
     ],
 )  # fmt: skip
