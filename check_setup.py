@@ -3,16 +3,18 @@
     python check_setup.py
 
 ok: it works. missing: not needed by everything; the line says what for and how to add it. FAIL: something that every
-program here needs does not work; the line says how to mend it. Nothing is downloaded or written.
+program here needs does not work; the line says how to mend it. Nothing is downloaded or written. base, study, web,
+screen and dev are the extras of pyproject.toml; predict.py needs base alone.
 """
 
-import re
 import shutil
 import sys
 from collections.abc import Callable
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import Any
+
+from tc_common.extras import BASE, extra_of, how_to_add, installed, pins, version
 
 # Every library is imported by the check that needs it: one that is missing fails that check alone.
 ROOT = Path(__file__).resolve().parent
@@ -33,7 +35,10 @@ def passes(name: str, check: Callable[[], str]) -> bool:
     except Missing as missing:
         status, text = "missing", str(missing)
     except ImportError as error:
-        status, text = "FAIL", f"{error}; {INSTALL}"
+        extra = extra_of(error)
+        is_optional = extra not in (None, BASE)
+        status = "missing" if is_optional else "FAIL"
+        text = f"{error}; {how_to_add(str(extra)) if is_optional else INSTALL}"
     except (OSError, ValueError, RuntimeError, AttributeError, TypeError) as error:  # a UserError is a ValueError
         status, text = "FAIL", str(error) or type(error).__name__
     print(f"{status:8}{name:13} {' '.join(text.split())}", flush=True)
@@ -42,25 +47,43 @@ def passes(name: str, check: Callable[[], str]) -> bool:
 
 def python() -> str:
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] not in ((3, 10), (3, 11)):  # what the pinned libraries are built for
-        raise RuntimeError(f"{version}; use 3.10 or 3.11: make setup PYTHON=/path/to/python3.11")
+    if sys.version_info < (3, 11):  # noqa: UP036  whoever has an older one reads this line
+        raise RuntimeError(f"{version}; use 3.11 or newer: make setup PYTHON=/path/to/python3.12")
+    if sys.maxsize < 2**32:
+        raise RuntimeError(f"{version} of 32 bits; PyTorch is built for 64 bits only")
     return f"{version} ({sys.platform})"
 
 
-def libraries() -> str:
-    pins: dict[str, list[str]] = {}
-    for name, version in re.findall(r"(?m)^([\w.-]+)==([\w.]+)", (ROOT / "requirements.txt").read_text("utf-8")):
-        pins.setdefault(name, []).append(version)
-    installed = {entry.metadata["Name"].lower(): entry.version for entry in metadata.distributions()}
-    absent = [name for name in pins if name not in installed and name != "dgl"]
+def check_extra(extra: str, purpose: str) -> str:
+    """What is installed of one extra of pyproject.toml."""
+    needed = {name: pin.version for name, pin in pins()[extra].items() if pin.fits}
+    absent = [name for name in needed if installed(name) is None]
     if absent:
-        raise RuntimeError(f"not installed: {', '.join(absent)}; {INSTALL}")
-    others = [
-        f"{name} {installed[name]} (pinned: {' or '.join(versions)})"
-        for name, versions in pins.items()
-        if name in installed and installed[name].partition("+")[0] not in versions
-    ]
-    return f"{len(pins)} as pinned in requirements.txt" + (f", but {', '.join(others)}" if others else "")
+        said = f"not installed, for {purpose}: {', '.join(absent)}; {how_to_add(extra)}"
+        raise RuntimeError(said) if extra == BASE else Missing(said)
+    others = [f"{name} {there} (pinned: {pin})" for name, pin in needed.items() if (there := installed(name)) != pin]
+    as_pinned = f"{len(needed) - len(others)} of {len(needed)} as pinned, for {purpose}"
+    return as_pinned + (f"; but {', '.join(others)}: {how_to_add(extra)}" if others else "")
+
+
+def base() -> str:
+    return check_extra(BASE, "predict.py")
+
+
+def study() -> str:
+    return check_extra("study", "training, baselines, search and comparison")
+
+
+def web() -> str:
+    return check_extra("web", "the page")
+
+
+def screen() -> str:
+    return check_extra("screen", "tables of many structures")
+
+
+def dev() -> str:
+    return check_extra("dev", "make check")
 
 
 def device() -> str:
@@ -132,7 +155,7 @@ def torch_engine() -> str:
 
 def dgl_engine() -> str:
     if util.find_spec("dgl") is None or util.find_spec("alignn") is None:
-        raise Missing(f"dgl or alignn, which only --engine dgl needs (Python 3.10 or 3.11); {INSTALL}")
+        raise Missing("dgl or alignn, which only --engine dgl needs: make setup PYTHON=/path/to/python3.11")
     if (difference := float((features("dgl") - features("torch")).abs().max())) > 1e-5:
         raise RuntimeError(f"differs from engine torch by {difference:.1e}, more than rounding")
     return f"differs from engine torch by {difference:.1e}"
@@ -142,10 +165,7 @@ def vision() -> str:
     from dinov3_pipeline.backbones import build
 
     build(BACKBONE, image_size=64)
-    import peft  # both after `build`, which makes a torchvision for another torch harmless
-    import timm
-
-    return f"{BACKBONE} of timm {timm.__version__}, peft {peft.__version__}"
+    return f"{BACKBONE} of timm {installed('timm')}"
 
 
 def pretrained() -> str:
@@ -201,7 +221,8 @@ def data() -> str:
 
 
 CHECKS = (
-    python, libraries, device, memory, disk, renderer, graph, torch_engine, dgl_engine, vision, pretrained, shipped,
+    python, base, study, web, screen, dev, device, memory, disk, renderer, graph, torch_engine, dgl_engine, vision,
+    pretrained, shipped,
     hub_cache, downloads, data,
 )  # fmt: skip
 
@@ -210,6 +231,9 @@ def main(arguments: list[str]) -> int:
     """Run every check; returns the exit status. There is nothing to choose."""
     if {"-h", "--help"} & {*arguments}:
         print((__doc__ or "").strip())
+        return 0
+    if arguments == ["--version"]:
+        print(f"SuperVision {version()}")
         return 0
     if arguments:
         print(f"error: check_setup.py takes no flags, got {' '.join(arguments)}", file=sys.stderr)

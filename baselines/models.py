@@ -4,9 +4,11 @@ Legend: n training materials, m materials to predict, F features.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
@@ -36,26 +38,44 @@ def fit_nearest_composition(features: Array, tc_K: Array, seed: int) -> dict[str
     return {"nearest_composition": predict}
 
 
-def fit_extra_trees(features: Array, tc_K: Array, seed: int) -> dict[str, Predictor]:
-    """Extremely randomized trees (Geurts et al. 2006, doi 10.1007/s10994-006-6226-1).
+@dataclass(frozen=True, eq=False)
+class Forest:
+    """Fitted extra trees. Of their votes the mean has the least squared error, the median the least absolute one."""
 
-    Of the trees' votes the mean has the least squared error and the median the least absolute one; SD of the votes.
-    """
-    forest = ExtraTreesRegressor(TREES, max_features=0.5, random_state=seed, n_jobs=-1).fit(features, tc_K)
+    model: ExtraTreesRegressor
+    columns: NDArray[np.bool_]
+    """Features (F,) that the trees read."""
+    root: bool = False
+    """Whether they learned the square root of Tc."""
 
-    def votes(wanted: Array) -> Array:
+    def mean(self, wanted: Array) -> tuple[Array, Array]:
+        """Mean and SD (K) of the votes for features (m, F)."""
+        votes = self.votes(wanted)
+        return votes.mean(axis=0), votes.std(axis=0)
+
+    def median(self, wanted: Array) -> tuple[Array, Array]:
+        """Median and SD (K) of the votes for features (m, F)."""
+        votes = self.votes(wanted)
+        return np.median(votes, axis=0), votes.std(axis=0)
+
+    def votes(self, wanted: Array) -> Array:
+        """Tc in K that each tree says: (trees, m)."""
+        rows = wanted[:, self.columns].astype(np.float32)
         # tree by tree in a fixed order: the forest's own parallel sum differs in its last digits
-        return np.stack([tree.predict(wanted.astype(np.float32)) for tree in forest.estimators_])
+        votes = np.stack([tree.predict(rows) for tree in self.model.estimators_])
+        return votes**2 if self.root else votes
 
-    def mean(wanted: Array) -> tuple[Array, Array]:
-        cast = votes(wanted)
-        return cast.mean(axis=0), cast.std(axis=0)
 
-    def median(wanted: Array) -> tuple[Array, Array]:
-        cast = votes(wanted)
-        return np.median(cast, axis=0), cast.std(axis=0)
+def fit_extra_trees(features: Array, tc_K: Array, seed: int) -> dict[str, Predictor]:
+    """Extremely randomized trees (Geurts et al. 2006, doi 10.1007/s10994-006-6226-1)."""
+    forest = published_forest(features, tc_K, seed)
+    return {"extra_trees": forest.mean, "extra_trees_median": forest.median}
 
-    return {"extra_trees": mean, "extra_trees_median": median}
+
+def published_forest(features: Array, tc_K: Array, seed: int, trees: int = TREES) -> Forest:
+    """The trees of `fit_extra_trees`; fewer are the first of them."""
+    model = ExtraTreesRegressor(trees, max_features=0.5, random_state=seed, n_jobs=-1).fit(features, tc_K)
+    return Forest(model, np.full(features.shape[1], True))
 
 
 def fit_gradient_boosting(features: Array, tc_K: Array, seed: int) -> dict[str, Predictor]:

@@ -7,18 +7,20 @@ Legend: n training materials, m materials to predict, F features.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
 
 import lightgbm
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, KFold
 
-from baselines.models import Fit, Predictor
+from baselines.models import Fit, Forest, Predictor
 from tc_common.chemistry import FeatureKind, composition_features
 from tc_common.composition import Array
-from tc_common.labels import ExtraLabels
+from tc_common.labels import ExtraLabels, with_labels
 
 KIND: FeatureKind = "physics"
 TREES, MAX_FEATURES = 80, 0.25
@@ -31,56 +33,78 @@ BOOSTING = {
 }  # fmt: skip
 ROUNDS = 600
 FOLDS = 5
+FoldKind: TypeAlias = Literal["grouped", "random"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Fitted trees and boosted trees, both on the root of Tc and on the features that vary."""
+
+    forest: Forest
+    boosting: lightgbm.Booster
+
+    def boosted(self, wanted: Array) -> tuple[Array, None]:
+        """Tc (m,) in K by the boosted trees alone."""
+        root = np.asarray(self.boosting.predict(wanted[:, self.forest.columns]))
+        return np.maximum(root, 0.0) ** 2, None
+
+    def predict(self, wanted: Array) -> tuple[Array, Array]:
+        """Mean of both (m,) in K, and the SD of the trees' votes."""
+        median, std = self.forest.median(wanted)
+        return (median + self.boosted(wanted)[0]) / 2, std
 
 
 def fit_pair(features: Array, tc_K: Array, seed: int) -> dict[str, Predictor]:
     """Trees, boosted trees and their mean, on the features of `KIND`; the SD is that of the trees' votes."""
+    pair = fitted_pair(features, tc_K, seed)
+    return {"pair_trees": pair.forest.median, "pair_boosting": pair.boosted, "pair": pair.predict}
+
+
+def fitted_pair(features: Array, tc_K: Array, seed: int) -> Pair:
+    """The pair of `fit_pair`."""
     varies = np.ptp(features, axis=0) > 0
     learned, root = features[:, varies], np.sqrt(tc_K)
-    forest = ExtraTreesRegressor(TREES, max_features=MAX_FEATURES, random_state=seed, n_jobs=-1).fit(learned, root)
+    model = ExtraTreesRegressor(TREES, max_features=MAX_FEATURES, random_state=seed, n_jobs=-1).fit(learned, root)
     boosting = lightgbm.train({**BOOSTING, "seed": seed}, lightgbm.Dataset(learned, root), ROUNDS)
-
-    def trees(wanted: Array) -> tuple[Array, Array]:
-        rows = wanted[:, varies].astype(np.float32)
-        votes = np.stack([tree.predict(rows) for tree in forest.estimators_]) ** 2
-        return np.median(votes, axis=0), votes.std(axis=0)
-
-    def boosted(wanted: Array) -> tuple[Array, None]:
-        return np.maximum(np.asarray(boosting.predict(wanted[:, varies])), 0.0) ** 2, None
-
-    def pair(wanted: Array) -> tuple[Array, Array]:
-        median, std = trees(wanted)
-        return (median + boosted(wanted)[0]) / 2, std
-
-    return {"pair_trees": trees, "pair_boosting": boosted, "pair": pair}
-
-
-def with_labels(materials: pd.DataFrame, labels: ExtraLabels | None) -> pd.DataFrame:
-    """`formula` and `tc` (K) of materials and of extra labels, in this order."""
-    own = materials[["formula", "tc"]]
-    return own if labels is None else pd.concat([own, labels.table[["formula", "tc"]]], ignore_index=True)
+    return Pair(Forest(model, varies, root=True), boosting)
 
 
 def out_of_fold(
-    materials: pd.DataFrame, seed: int, labels: ExtraLabels | None = None, fit: Fit = fit_pair, name: str = "pair"
+    materials: pd.DataFrame,
+    seed: int,
+    labels: ExtraLabels | None = None,
+    fit: Fit = fit_pair,
+    name: str = "pair",
+    kind: FoldKind = "grouped",
 ) -> Array:
-    """Tc (n,) in K of training materials, each by a model that has not seen its chemical system: for stacking.
+    """Tc (n,) in K of training materials, each by a model that has not seen it: for stacking.
 
-    Labels within their own exclusion of a fold's compositions, or of its chemical systems, are left out of its fit, as
-    they are for test materials.
+    Labels within their own exclusion of a fold's compositions, and in grouped folds of its chemical systems, are left
+    out of its fit, as they are for test materials.
 
     Args:
         materials: `formula`, `tc` (K), `chemical_system` of the training materials.
         fit: learner on the features of `KIND`; `name`: which of its predictors.
+        kind: grouped folds hold out whole chemical systems, random ones single compositions.
     """
     predicted = np.full(len(materials), np.nan)
-    for known, unseen in grouped_folds(materials["chemical_system"], seed):
+    for known, unseen in folds_of(materials, kind, seed):
         held_out = materials.iloc[unseen]
-        away = None if labels is None else labels.away_from(held_out)
+        away = None if labels is None else labels.away_from(held_out, systems=kind == "grouped")
         learned = with_labels(materials.iloc[known], away)
         predictor = fit(_features(learned), learned["tc"].to_numpy(float), seed)[name]
         predicted[unseen] = predictor(_features(held_out))[0]
     return predicted
+
+
+def folds_of(
+    materials: pd.DataFrame, kind: FoldKind, seed: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows to learn from and rows to predict, five times, every row predicted once."""
+    if kind == "grouped":
+        return grouped_folds(materials["chemical_system"], seed)
+    folds = KFold(min(FOLDS, len(materials)), shuffle=True, random_state=seed)
+    return cast(Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]], folds.split(materials))
 
 
 def grouped_folds(groups: pd.Series, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from baselines.models import FITS, Fit, Predictor, fit_extra_trees
-from baselines.pair import KIND, fit_pair, with_labels
+from baselines.pair import KIND, fit_pair
 from tc_common.chemistry import FeatureKind, composition_features
 from tc_common.composition import Array
 from tc_common.environment import peak_rss_MB
-from tc_common.labels import ExtraLabels
+from tc_common.labels import ExtraLabels, with_labels
 from tc_common.results import Tables, metrics_of, with_intervals, write_further, write_results
 
 # The best of these on validation materials enters the comparison as `composition`.

@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from baselines.models import fit_extra_trees
-from baselines.pair import KIND, fit_pair, with_labels
+from baselines.pair import KIND, fit_pair
 from data.splitting import Split, divide
 from data.supercon import (
     TABLE,
@@ -37,7 +37,7 @@ from tc_common.cli import parse, run
 from tc_common.composition import composition_key, fractions, parse_formula
 from tc_common.environment import git_commit, processor
 from tc_common.files import read_csv, write_csv, write_json
-from tc_common.labels import ExtraLabels
+from tc_common.labels import ExtraLabels, with_labels
 from tc_common.metrics import score
 from tc_common.splits import SPLITS
 

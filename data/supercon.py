@@ -10,7 +10,6 @@ validation or test composition (`--exclude`), and, where chemical systems are he
 composition from the nearest label.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ from tc_common.download import Remote, download
 from tc_common.errors import UserError
 from tc_common.files import sha256, write_csv, write_json
 from tc_common.labels import LABEL_COLUMNS, LABELS_FILE, report_path
-from tc_common.splits import SPLITS, read_splits, splits_sha256
+from tc_common.splits import SPLITS, read_splits, split_kind, splits_sha256
 
 ORIGIN = {
     "name": "SuperCon in the version of Stanev et al. 2018",
@@ -93,26 +92,6 @@ def main(config: SuperconConfig) -> None:
     origin = {**ORIGIN, "table": relative(source), "table_sha256": sha256(source)}
     write_json(report_path(path), {"source": origin, "labels_sha256": sha256(path), **report})
     show(report, path)
-
-
-def split_kind(folder: Path, splits: dict[str, pd.DataFrame]) -> str:
-    """What is never in two of these splits, by their report.json (for folds one folder up).
-
-    Raises:
-        UserError: there is no report, or it is of other splits.
-    """
-    for path in (folder / "report.json", folder.parent / "report.json"):
-        try:
-            report = json.loads(path.read_text(encoding="utf-8"))
-            known = {division["splits_sha256"] for division in report["divisions"].values()}
-            kind = str(report["config"]["split"])
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} cannot be read as a report; make it with: python -m data.prepare") from error
-        if splits_sha256(splits) in known:
-            return kind
-    raise UserError(f"{folder}: no report.json of these splits; make them again with: python -m data.prepare")
 
 
 def refuse_close_parents(kind: str, exclude: float) -> None:

@@ -7,7 +7,7 @@ The DINOv3 names are `vit_{small,small_plus,base,large}_patch16_dinov3`; their w
 import functools
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -20,9 +20,15 @@ from torch import Tensor, nn
 from tc_common.checkpoints import load_torch
 from tc_common.errors import UserError, one_line
 from tc_common.files import sha256
-from tc_common.model_files import read_tensors
+from tc_common.model_files import read_card, read_tensors
+from tc_common.state_checks import mismatch
 
 WEIGHTS_FILE = "model.safetensors"
+# What `--init crystals` brings (python -m dinov3_pipeline.pretrain).
+CRYSTALS = Path(__file__).resolve().parents[1] / "models" / "pretrained" / "dino_crystals.safetensors"
+PRETRAINED_HERE = "self-distillation on rendered crystals"
+SMALLEST_SPREAD = 0.05
+"""Least `feature_spread` of a network that tells crystals apart; below it the pre-training has collapsed."""
 HUB_TIMEOUT_S = 4.0
 LAYER_SCALES = ("gamma_1", "gamma_2", ".gamma")
 Pool: TypeAlias = Literal["token", "avg"]
@@ -85,8 +91,8 @@ def create_backbone(name: str, image_size: int, init: str, shape: Shape = AS_PUB
     Args:
         name: architecture in timm, with or without a tag (`vit_base_patch16_dinov3.lvd1689m`).
         image_size: side of the square images in pixels, a multiple of the patch.
-        init: `pretrained`, `random`, or a file (safetensors or .pth of the timm layout).
-        shape: a smaller network of the same kind; weights of others fit the published shape alone.
+        init: `pretrained`, `crystals` (pre-trained here), `random`, or a file (safetensors or .pth of the timm layout).
+        shape: a smaller network of the same kind; weights from the hub fit the published shape alone.
 
     Returns:
         The network, images (B, 3, S, S) -> features (B, D), and `pretrained:<name>@<sha256>`,
@@ -97,6 +103,9 @@ def create_backbone(name: str, image_size: int, init: str, shape: Shape = AS_PUB
     """
     if init == "random":
         return _without_layer_scale(build(name, image_size, shape)), "random"
+    if (path := crystals_file(init)) is not None:
+        origin = f"pretrained:{path.stem}" if init == "crystals" else f"file:{path.name}"
+        return _load_crystals(name, image_size, path, shape), f"{origin}@{sha256(path)[:12]}"
     if shape != AS_PUBLISHED:
         raise UserError(f"--init {init} brings weights of the published shape; {SHAPE_FLAGS} need --init random")
     if init == "pretrained":
@@ -104,8 +113,69 @@ def create_backbone(name: str, image_size: int, init: str, shape: Shape = AS_PUB
         return load(name, image_size, path), f"pretrained:{_tagged(name)}@{sha256(path)[:12]}"
     path = Path(init)
     if not path.is_file():
-        raise UserError(f"--init {init} is neither pretrained nor random, nor a file; name one of the three")
+        raise UserError(f"--init {init} is none of pretrained, crystals and random, and no file; name one of the four")
     return load(name, image_size, path), f"file:{path.name}@{sha256(path)[:12]}"
+
+
+def crystals_file(init: str) -> Path | None:
+    """The weights of `python -m dinov3_pipeline.pretrain` that `init` names, if it names such."""
+    path = CRYSTALS if init == "crystals" else Path(init)
+    has_card = path.suffix == ".safetensors" and path.with_suffix(".json").is_file()
+    made_here = has_card and read_card(path).get("kind") == PRETRAINED_HERE
+    return path if made_here or init == "crystals" else None
+
+
+def shape_from(init: str, shape: Shape) -> Shape:
+    """`shape`, or that of the weights pre-trained on crystals which `init` names; only `pool` may differ from theirs.
+
+    Raises:
+        UserError: no such weights, or they have another shape.
+    """
+    path = crystals_file(init)
+    if path is None:
+        return shape
+    learnt = Shape.from_plain(_crystals_card(path)["network"])
+    for name, value in vars(shape).items():
+        if name != "pool" and value not in (None, getattr(learnt, name)):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"--init {init} has {flag} {getattr(learnt, name)}, not {value}; leave {flag} out")
+    return replace(learnt, pool=shape.pool or learnt.pool)
+
+
+def _crystals_card(path: Path) -> dict[str, Any]:
+    """The card of weights pre-trained on crystals, checked against the file.
+
+    Raises:
+        UserError: one of the two is missing, they do not belong together, or the run had collapsed.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing; make it with: python -m dinov3_pipeline.pretrain, or use --init random")
+    card = read_card(path)
+    if card.get("sha256") != sha256(path):
+        raise UserError(f"{path} is not the file that its card describes; fetch both again")
+    if said := mismatch(card, {"network": {"backbone": "", "image_size": 0}, "feature_spread": 0.0}, "it"):
+        raise UserError(f"{path.with_suffix('.json')} is no card of pre-trained weights: {said}")
+    if not card["feature_spread"] >= SMALLEST_SPREAD:
+        raise UserError(
+            f"{path} is of a collapsed run (feature spread {card['feature_spread']:.3f}, at least {SMALLEST_SPREAD} is "
+            "needed): it describes all crystals alike; pre-train again"
+        )
+    return card
+
+
+def _load_crystals(name: str, image_size: int, path: Path, shape: Shape) -> nn.Module:
+    network = _crystals_card(path)["network"]
+    if (network["backbone"], network["image_size"]) != (name, image_size):
+        raise UserError(
+            f"{path.name} holds {network['backbone']} for images of {network['image_size']} pixels, not {name} for "
+            f"{image_size}; give --backbone {network['backbone']} --image-size {network['image_size']}"
+        )
+    backbone = build(name, image_size, shape_from(str(path), shape))
+    try:
+        backbone.load_state_dict(read_tensors(path), strict=True)
+    except RuntimeError as error:
+        raise UserError(f"{path} and its card do not fit: {one_line(error, 300)}") from error
+    return backbone
 
 
 def build(name: str, image_size: int, shape: Shape = AS_PUBLISHED, **options: Any) -> nn.Module:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import torch
 
-from dinov3_pipeline.backbones import Shape, build, create_backbone, normalisation
+from dinov3_pipeline.backbones import CRYSTALS, Shape, build, create_backbone, normalisation
 from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.network import DinoTcModel, as_images, assemble, count_parameters, create_dino_model
 from tc_common.checkpoints import load_checkpoint, load_weights
@@ -111,10 +111,9 @@ def restore_model(settings: Mapping[str, Any], init: str | None = None) -> DinoT
     head_features: Any = settings.get("head_features") or "none"
     if head_features not in get_args(HeadFeatures):
         raise ValueError(f"config.head_features is {head_features!r:.60}")
+    shape = Shape.from_plain(settings)
     with torch.random.fork_rng(devices=[]):
-        vit = (
-            create_backbone(name, image_size, init)[0] if init else build(name, image_size, Shape.from_plain(settings))
-        )
+        vit = create_backbone(name, image_size, init, shape)[0] if init else build(name, image_size, shape)
         dropout, normalise = settings["head_dropout"], normalisation(name)
         return assemble(vit, tune, lora, dropout, target, normalise, image_size, palette, head_features)
 
@@ -126,9 +125,9 @@ def write_shipped(checkpoint: Path, path: Path) -> dict[str, Any]:
         UserError: it was pretrained, or takes more than 25 MB.
     """
     model, settings = load_model(checkpoint), load_checkpoint(checkpoint)["config"]
-    if model.init != "random":
+    if model.init != "random" and not model.init.startswith(f"pretrained:{CRYSTALS.stem}@"):
         raise UserError(
-            f"{checkpoint} started from {model.init}; only networks trained from --init random are shipped"
+            f"{checkpoint} started from {model.init}; only networks that began as random or crystals are shipped"
         )
     write_tensors(path, half_state(model, STATE))
     if path.stat().st_size > LARGEST_BYTES:

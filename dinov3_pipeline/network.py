@@ -13,13 +13,12 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, create_backbone, normalisation
+from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, create_backbone, crystals_file, normalisation
 from dinov3_pipeline.dataset import ImageArray, ViewDataset, collate, read_cached, resized
 from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
 from dinov3_pipeline.palette import PALETTE, PaletteBranch, palette_of
@@ -184,12 +183,12 @@ class DinoTcModel(nn.Module):
                 parameter.data = parameter.data.bfloat16()
 
     def predict(self, cif_path: Path | str) -> float:
-        """Tc in kelvin, the mean over the standard views.
+        """Tc in kelvin, the mean over the standard views, cut at 0 K.
 
         Raises:
             CrystalError: a CIF that cannot be used.
         """
-        return float(self.predict_views(cif_path).mean())
+        return max(0.0, float(self.predict_views(cif_path).mean()))
 
     def predict_views(self, cif_path: Path | str) -> Tensor:
         """Tc in kelvin (V,) from each of the standard views; see `predict`."""
@@ -241,7 +240,7 @@ def create_dino_model(
     Args:
         backbone: a timm ViT; image_size: pixels, a multiple of its patch.
         tune: what is trained: adapters and head (`lora`), `head`, or `full`.
-        init: `pretrained`, `random`, or a file of weights.
+        init: `pretrained`, `crystals`, `random`, or a file of weights.
         shape: of a network from scratch.
         target: what is regressed (default: kelvin).
         gradient_checkpointing: compute activations twice instead of keeping them.
@@ -254,7 +253,8 @@ def create_dino_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vit, origin = create_backbone(backbone, image_size, init, shape)
-        normalise = RANDOM_NORMALISATION if origin == "random" else normalisation(backbone)
+        ours = origin == "random" or crystals_file(init) is not None
+        normalise = RANDOM_NORMALISATION if ours else normalisation(backbone)
         target = target or TargetTransform("kelvin")
         model = assemble(vit, tune, lora, head_dropout, target, normalise, image_size, palette, head_features)
     model.init = origin
@@ -315,6 +315,8 @@ def cached_features(
     """
     kind = "bf16" if placement.bf16 else "fp32"
     file = cache_dir / f"features_{_digest(f'{dataset.images.fingerprint} {kind}', model)}.npy"
+    from accelerate import PartialState  # of the extra `study`
+
     with PartialState().main_process_first():
         if not file.exists():
             features = _compute_features(model.to(placement.device), dataset, placement, batch_size, num_workers)

@@ -2,6 +2,7 @@
 
     python -m dinov3_pipeline.train                                  # fine-tune DINOv3: ViT-B, LoRA, 50 epochs
     python -m dinov3_pipeline.train --tune head --batch-size 64      # linear probe: features once, epochs in seconds
+    python -m dinov3_pipeline.train --init crystals --backbone vit_small_patch16_dinov3 --image-size 32   # small, LoRA
     python -m dinov3_pipeline.train --init random --tune full …      # published result: README_dinov3.md, Results
     accelerate launch --num-processes 2 -m dinov3_pipeline.train     # GPUs or processes
 
@@ -11,7 +12,7 @@ images are rendered in memory. Cost and results: README_dinov3.md.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ import pandas as pd
 import torch
 from tyro.conf import OmitArgPrefixes
 
-from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Shape
+from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Shape, shape_from
 from dinov3_pipeline.dataset import (
     Augmentation,
     FeatureDataset,
@@ -60,7 +61,7 @@ class VisionConfig(TrainConfig):
     image_size: int = 224
     """Side of the images in pixels, a multiple of the patch (16); other sizes are scaled to it."""
     shape: Annotated[Shape, OmitArgPrefixes] = field(default_factory=Shape)
-    """Network of another shape than the published one (only with --init random)."""
+    """Network of another shape than the published one (with --init random; --init crystals brings its own)."""
     tune: Tune = "lora"
     """What is trained: head (the head alone), lora (head and adapters), or full (head and whole backbone)."""
     lora: Annotated[Lora, OmitArgPrefixes] = field(default_factory=Lora)
@@ -107,7 +108,7 @@ class VisionConfig(TrainConfig):
             raise ValueError("--palette is that of the crystals as they are: leave out --augment-structure")
         if self.tune == "head" and (self.online_views or self.views_per_epoch):
             raise ValueError("--tune head uses features of the standard views: no --online-views or --views-per-epoch")
-        if self.init != "random" and self.shape != AS_PUBLISHED:
+        if self.init == "pretrained" and self.shape != AS_PUBLISHED:
             raise ValueError(f"{SHAPE_FLAGS} need --init random: --init {self.init} has the published shape")
 
     @property
@@ -125,6 +126,7 @@ class VisionConfig(TrainConfig):
 def main(config: VisionConfig) -> None:
     """Build data and model, train, predict, write."""
     set_up_log(config.log_file, place(config.device, config.precision).is_main)
+    config = replace(config, shape=shape_from(config.init, config.shape))
     run_training(prepare(config), config)
 
 

@@ -26,6 +26,7 @@ from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_json
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name
+from tc_common.prior import FACTS, Prior, read_prior
 from tc_common.results import metrics_of, write_further, write_results
 from tc_common.retrieval import RETRIEVED, FeatureSet, fit
 from tc_common.splits import read_splits, splits_sha256
@@ -39,6 +40,8 @@ class RetrievalConfig:
     """The trained network."""
     data_dir: Path = Path("data/processed")
     """Folder with the train.csv, val.csv and test.csv it was trained with (Tc in K)."""
+    prior: Path | None = None
+    """The prior that the network was trained with, if it was."""
     models_dir: Path = Path("models")
     """Folder for the network with retrieval."""
     results_dir: Path = Path("results")
@@ -83,12 +86,13 @@ def main(config: RetrievalConfig) -> None:
     splits = read_splits(config.data_dir, config.limit)
     require_free(config.path)
     content = checkpoint_of(config.checkpoint, config.data_dir, splits)
+    prior = prior_for(content, config.prior, config.checkpoint, config.data_dir)
     device = place(config.device, "fp32").device
     model = load_model(config.checkpoint).to(device)
     model.retrieval = None  # it may have one already
-    model.retrieval = fit(*(extract_features(config, model, splits[split]) for split in ("train", "val")))
+    model.retrieval = fit(*(extract_features(config, model, splits[split], prior) for split in ("train", "val")))
     model.to(device)
-    predicted, seconds_per_sample = predict(config, model, splits)
+    predicted, seconds_per_sample = predict(config, model, splits, prior)
     settings = content["config"] | {"name": config.name}
     save_checkpoint(
         config.path,
@@ -98,7 +102,8 @@ def main(config: RetrievalConfig) -> None:
     known = known_metrics(content, model, seconds_per_sample)
     metrics = metrics_of(config.name, splits, predicted, known)
     write_results(config.results_dir, config.name, predicted, metrics)
-    write_further(config.results_dir, config.name, predict_further(model, config, splits))
+    further = predict_further(model, config, splits, prior, content.get("learned", ()))
+    write_further(config.results_dir, config.name, further)
     log.info(f"{metrics['neighbours']}: validation MAE {metrics['val_mae_K']:.3f} K, test {metrics['mae_K']:.3f} K")
 
 
@@ -118,20 +123,39 @@ def checkpoint_of(path: Path, data_dir: Path, splits: dict[str, pd.DataFrame]) -
     return content
 
 
-def extract_features(config: RetrievalConfig, model: AlignnTc, materials: pd.DataFrame) -> FeatureSet:
+def prior_for(content: dict[str, Any], path: Path | None, checkpoint: Path, data_dir: Path) -> Prior | None:
+    """The prior that a checkpoint was trained with, if it was with one.
+
+    Raises:
+        UserError: it is not given, is another one, or the network reads none.
+    """
+    digest = content["identity"].get("prior_sha256")
+    if path is None and digest is None:
+        return None
+    if path is None or digest is None:
+        raise UserError(f"{checkpoint} {'reads no prior; take away' if path else 'needs its prior; give'} --prior")
+    prior = read_prior(path, data_dir)
+    if prior.facts["prior_sha256"] != digest:
+        raise UserError(f"{checkpoint} was trained with another prior than {path} (sha256 {digest[:12]})")
+    return prior
+
+
+def extract_features(
+    config: RetrievalConfig, model: AlignnTc, materials: pd.DataFrame, prior: Prior | None = None
+) -> FeatureSet:
     """Features and predictions of materials, with their measured Tc."""
-    dataset = GraphDataset(materials, model.options, config.cache_dir)
-    network_K, features = infer(model, dataset.graphs, config.batch_size)
+    dataset = GraphDataset(materials, model.options, config.cache_dir, prior=prior)
+    network_K, features = infer(model, dataset.graphs, config.batch_size, dataset.prior_K)
     return FeatureSet(features, network_K, dataset.tc_K)
 
 
 def predict(
-    config: RetrievalConfig, model: AlignnTc, splits: dict[str, pd.DataFrame]
+    config: RetrievalConfig, model: AlignnTc, splits: dict[str, pd.DataFrame], prior: Prior | None = None
 ) -> tuple[dict[str, pd.DataFrame], float]:
     """Predictions of validation and test materials, and the seconds that one of the latter took."""
     tables, seconds_per_sample = {}, 0.0
     for split in ("val", "test"):
-        dataset = GraphDataset(splits[split], model.options, config.cache_dir)
+        dataset = GraphDataset(splits[split], model.options, config.cache_dir, prior=prior)
         started = time.monotonic()
         kelvin = predict_all(model, dataset, config.batch_size)
         seconds_per_sample = (time.monotonic() - started) / len(kelvin)
@@ -149,6 +173,7 @@ def known_metrics(content: dict[str, Any], model: AlignnTc, seconds_per_sample: 
         "train_seconds": round(content["train_seconds"], 1),
         "inference_ms_per_sample": round(1000 * seconds_per_sample, 3),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **{name: content["identity"][name] for name in FACTS if name in content["identity"]},
         "neighbours": {
             "count": RETRIEVED,
             "mixing_weight": round(float(model.retrieval.mixing_weight), 3),

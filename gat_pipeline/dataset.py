@@ -12,21 +12,22 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gat_pipeline.cache import graphs_of
 from gat_pipeline.graphs import CrystalGraph, GraphError, GraphOptions, bond_cosines, build_graph, line_graph
 from tc_common.augmentation import StructureAugmentation
 from tc_common.chemistry import FeatureKind
-from tc_common.composition_branch import KINDS, features_of_fractions
+from tc_common.composition_branch import features_of_fractions
 from tc_common.crystals import read_crystal
+from tc_common.prior import Prior
 from tc_common.structures import TrainingStructures, structures_of
 
 # Keeps the random numbers of augmentation apart from others of the same seed and epoch.
 AUGMENTATION_STREAM = 2
 
-Item: TypeAlias = tuple[str, float, CrystalGraph]
-"""Material id, Tc in kelvin, graph."""
+Item: TypeAlias = tuple[str, float, CrystalGraph, float | None]
+"""Material id, Tc in kelvin, graph, prior in kelvin (None where the dataset has none)."""
 Batch: TypeAlias = dict[str, Any]
 
 
@@ -39,6 +40,7 @@ class GraphDataset:
         materials: a split table, or the structures that each epoch draws from.
         augmentation: changes of the crystals, drawn anew every epoch.
         seed: of these changes.
+        prior: the pair's prediction of every row (`tc_common.prior`), for a network that reads it.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class GraphDataset:
         cache_dir: Path | None = None,
         augmentation: StructureAugmentation | None = None,
         seed: int = 0,
+        prior: Prior | None = None,
     ) -> None:
         self.structures = structures_of(materials)
         table = self.structures.table
         self.options, self.augmentation, self.seed, self.epoch = options, augmentation, seed, 0
         self.material_ids = table["material_id"].tolist()
         self.tc_of_row_K = table["tc"].to_numpy(np.float64)
+        self.prior_of_row_K = None if prior is None else prior.of(self.material_ids)
         cifs = [Path(cif) for cif in table["cif"]]
         self.graphs = graphs_of(cifs, options, cache_dir)
         self.crystals = [read_crystal(cif) for cif in cifs] if augmentation else []
@@ -66,7 +70,8 @@ class GraphDataset:
     def __getitem__(self, index: int) -> Item:
         row = int(self.rows[index])
         graph = self._changed_graph(index, row) if self.augmentation else self.graphs[row]
-        return self.material_ids[row], float(self.tc_of_row_K[row]), graph
+        prior_K = None if self.prior_of_row_K is None else float(self.prior_of_row_K[row])
+        return self.material_ids[row], float(self.tc_of_row_K[row]), graph, prior_K
 
     def _changed_graph(self, index: int, row: int) -> CrystalGraph:
         """Graph of the augmented crystal; of the crystal itself where the augmented one has none."""
@@ -81,6 +86,11 @@ class GraphDataset:
     def tc_K(self) -> NDArray[np.float64]:
         """Tc of each sample (n,)."""
         return self.tc_of_row_K[self.rows]
+
+    @property
+    def prior_K(self) -> NDArray[np.float64] | None:
+        """Prior of each sample (n,) in K, where there is one."""
+        return None if self.prior_of_row_K is None else self.prior_of_row_K[self.rows]
 
     @property
     def angles(self) -> NDArray[np.int64]:
@@ -100,24 +110,30 @@ class GraphDataset:
         self.epoch, self.rows = epoch, self.structures.drawn(epoch)
 
 
-def collator(options: GraphOptions) -> Callable[[Sequence[Item]], Batch]:
-    """The function that joins graphs built with these options into a batch."""
+def collator(options: GraphOptions, kind: FeatureKind | None = None) -> Callable[[Sequence[Item]], Batch]:
+    """The function that joins graphs built with these options into a batch, with this kind of composition features."""
 
     def collate(items: Sequence[Item]) -> Batch:
-        ids, tc_K, graphs = zip(*items, strict=True)
-        batch = join([*graphs], options.angle_cutoff_A)
+        ids, tc_K, graphs, prior_K = zip(*items, strict=True)
+        batch = join([*graphs], options.angle_cutoff_A, kind, None if None in prior_K else prior_K)
         return {**batch, "tc": torch.tensor(tc_K, dtype=torch.float32), "material_id": list(ids)}
 
     return collate
 
 
-def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) -> Batch:
+def join(
+    graphs: Sequence[CrystalGraph],
+    angle_cutoff_A: float | None = None,
+    kind: FeatureKind | None = None,
+    prior_K: ArrayLike | None = None,
+) -> Batch:
     """Join graphs into one without bonds between them, with its line graph.
 
     Keys: `atom_features` (N, F); `source`, `target` (E,) atoms of a bond; `bond_A` (E, 3) in angstrom; `first_bond`,
     `second_bond`, `angle_cosine` (A,); `crystal` (N,) crystal of an atom; `atoms` (B,) atoms of a crystal;
-    `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number; each kind of
-    composition features (B, C) by its name (`statistics`, `continuous`, `physics`).
+    `lattice` (B, 6) in angstrom and degrees; `composition` (B, 101) atomic fractions by atomic number; composition
+    features (B, C) by the name of their kind (`statistics`, `continuous`, `physics`), if one is wanted; `prior_K` (B,)
+    in kelvin, if given.
     """
     atoms = np.array([len(graph.atom_features) for graph in graphs])
     offset = np.repeat(np.cumsum(atoms) - atoms, [len(graph.source) for graph in graphs])
@@ -130,6 +146,9 @@ def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) ->
         short = np.linalg.norm(bond_A, axis=1) <= angle_cutoff_A
         both = short[first] & short[second]
         first, second = first[both], second[both]
+    extras: Batch = {} if kind is None else {kind: torch.from_numpy(features_of_fractions(composition, kind))}
+    if prior_K is not None:
+        extras["prior_K"] = torch.from_numpy(np.asarray(prior_K, np.float32))
     return {
         "atom_features": torch.from_numpy(np.concatenate([graph.atom_features for graph in graphs])),
         "source": torch.from_numpy(source),
@@ -142,7 +161,7 @@ def join(graphs: Sequence[CrystalGraph], angle_cutoff_A: float | None = None) ->
         "atoms": torch.from_numpy(atoms),
         "lattice": torch.from_numpy(np.stack([graph.lattice for graph in graphs])),
         "composition": torch.from_numpy(composition),
-        **{kind: torch.from_numpy(features_of_fractions(composition, kind)) for kind in KINDS.values()},
+        **extras,
     }
 
 

@@ -10,7 +10,7 @@ Trainings do this at their end; this command does it for a checkpoint made befor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gat_pipeline.add_retrieval import checkpoint_of
+from gat_pipeline.add_retrieval import checkpoint_of, prior_for
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.inference import predict_further
 from gat_pipeline.model import load_model
@@ -31,6 +31,8 @@ class EvaluationConfig:
     """Folder with the split files it was trained with (Tc in K) and other_structures.csv."""
     results_dir: Path = Path("results")
     """Folder for the predictions."""
+    prior: Path | None = None
+    """The prior that it was trained with, if it was."""
     name: str = "alignn"
     """Name of the model: beginning of its files' names."""
     cache_dir: Path = Path("data/cache/graphs")
@@ -54,9 +56,10 @@ def main(config: EvaluationConfig) -> None:
     set_up_log(None)
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
-    checkpoint_of(config.checkpoint, config.data_dir, splits)
+    content = checkpoint_of(config.checkpoint, config.data_dir, splits)
+    prior = prior_for(content, config.prior, config.checkpoint, config.data_dir)
     model = load_model(config.checkpoint).to(place(config.device, "fp32").device)
-    predicted = predict_further(model, config, splits)
+    predicted = predict_further(model, config, splits, prior, content.get("learned", ()))
     write_further(config.results_dir, config.name, predicted)
     log.info(summary(predicted))
 

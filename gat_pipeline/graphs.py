@@ -11,7 +11,7 @@ Legend: N atoms, E directed bonds, A angles (edges of the line graph), F feature
 import json
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,6 +28,7 @@ Indices: TypeAlias = NDArray[np.int64]
 Bonds: TypeAlias = tuple[Indices, Indices, Indices, NDArray[np.float64]]
 """Source (E,), target (E,), lattice image of the target (E, 3), length in angstrom (E,)."""
 
+ELEMENTS = Path(__file__).with_name("cgcnn_elements.json")
 CLOSEST_ATOMS_A = 0.5
 LARGEST_LINE_GRAPH = 100_000
 # Raised whenever the same crystal and options give another graph, so that old caches are not read.
@@ -137,12 +138,12 @@ def cgcnn_table() -> Floats:
     """CGCNN features by atomic number, (101, 92), row 0 unused.
 
     One-hot group, period, electronegativity, radius, … of Xie & Grossman 2018 (doi 10.1103/PhysRevLett.120.145301),
-    from the file that alignn itself reads.
+    as alignn has them: `cgcnn_elements.json`, with its source and licence.
     """
-    by_number = json.loads(files("jarvis.core").joinpath("atom_init.json").read_text(encoding="utf-8"))
+    by_number = json.loads(ELEMENTS.read_text(encoding="utf-8"))["features"]
     table = np.zeros((1 + max(map(int, by_number)), len(by_number["1"])), np.float32)
-    for number, features in by_number.items():
-        table[int(number)] = features
+    for number, digits in by_number.items():
+        table[int(number)] = [*map(int, digits)]
     table.setflags(write=False)
     return table
 

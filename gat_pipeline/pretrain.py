@@ -66,6 +66,10 @@ class PretrainConfig(GraphTrainConfig):
         super().__post_init__()
         if self.structures != "one":
             raise ValueError(f"--structures {self.structures}: the JARVIS tables have one structure a material")
+        if self.prior or self.extra_labels:
+            raise ValueError(
+                "--prior and --extra-labels belong to other materials than those of JARVIS; take them away"
+            )
         if self.output.suffix != ".safetensors":
             raise ValueError(f"--output must end in .safetensors, got {self.output}")
 

@@ -12,7 +12,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch.optim import AdamW
@@ -23,9 +25,13 @@ from gat_pipeline.graphs import GraphOptions
 from gat_pipeline.model import AlignnTc, Engine, create_alignn_model
 from gat_pipeline.network import NetworkShape
 from gat_pipeline.weights import Weights, find_weights, load_strictly
+from tc_common.chemistry import composition_features
 from tc_common.cli import log, parse, run, set_up_log
-from tc_common.composition_branch import HeadFeatures
+from tc_common.composition_branch import HeadFeatures, pretrain
 from tc_common.errors import UserError
+from tc_common.further import learned_literature
+from tc_common.labels import ExtraLabels, read_extra_labels, with_labels
+from tc_common.prior import MADE_BY, Prior, read_prior
 from tc_common.runs import run_training
 from tc_common.splits import SPLITS, read_splits
 from tc_common.structures import TrainingStructures, training_structures
@@ -61,6 +67,13 @@ class GraphTrainConfig(TrainConfig):
     head_features: HeadFeatures = "none"
     """A branch on composition features, concatenated to the head's input: the tree baseline's (composition), ones that
     a trace of another element does not make jump (continuous), or those with formal valences and ratios (physics)."""
+    extra_labels: Path | None = None
+    """Labels of `python -m data.supercon` for these split files: the composition branch learns from them, and from the
+    training compositions, before the network does."""
+    branch_epochs: int = 40
+    """Passes of the branch over those labels (>= 1), about a second each."""
+    prior: Path | None = None
+    """The pair's prediction of every material (`python -m baselines.prior`): the network learns a correction of it."""
     hidden: int = 256
     """Width of the network (>= 1); pretrained weights have 256."""
     alignn_layers: int = 4
@@ -80,6 +93,10 @@ class GraphTrainConfig(TrainConfig):
             raise ValueError("learning rates must be > 0, --weight-decay and --unfreeze-every >= 0")
         if self.batch_size < 2 or self.angles_per_batch < 1:
             raise ValueError("--batch-size must be at least 2 (batch normalisation), --angles-per-batch at least 1")
+        if self.branch_epochs < 1:
+            raise ValueError(f"--branch-epochs must be at least 1, got {self.branch_epochs}")
+        if self.extra_labels is not None and self.head_features == "none":
+            raise ValueError("--extra-labels teach the composition branch; add --head-features physics")
         if self.unfreeze_every and self.init == "random":
             raise ValueError("--unfreeze-every needs pretrained weights; random ones must all learn")
 
@@ -103,20 +120,53 @@ def prepare(config: GraphTrainConfig, parts: Sequence[str] = SPLITS) -> Task:
     """
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
+    prior = None if config.prior is None else read_prior(config.prior, config.data_dir)
+    labels = None if config.extra_labels is None else read_extra_labels(config.extra_labels, config.data_dir)
+    facts = facts_of(prior, labels)
     weights = find_weights(config.init, config.models_dir / "downloads")
     model = build_model(config, weights, splits["train"])
     tables = {**splits, "train": training_structures(config.data_dir, splits, config.structures, config.seed)}
-    datasets = {name: dataset_of(config, name, tables[name]) for name in SPLITS if name in parts}
-    if (branch := model.composition_branch) is not None:
+    datasets = {name: dataset_of(config, name, tables[name], prior) for name in SPLITS if name in parts}
+    if labels is not None:
+        pretrain_branch(config, model, with_labels(splits["train"], labels))
+    elif (branch := model.composition_branch) is not None:
         branch.standardise(datasets["train"].composition_features(branch.kind))
     log.info(describe(config, model, datasets))
-    return task_of(config, model, weights, splits, datasets)
+    task = task_of(config, model, weights, splits, datasets, prior)
+    learned = (prior.learned if prior else frozenset()) | learned_literature(splits, labels)
+    return replace(task, facts=facts, learned=learned)
 
 
-def dataset_of(config: GraphTrainConfig, split: str, materials: pd.DataFrame | TrainingStructures) -> GraphDataset:
+def facts_of(prior: Prior | None, labels: ExtraLabels | None) -> dict[str, Any]:
+    """What metrics and checkpoints say of the prior and the extra labels.
+
+    Raises:
+        UserError: they keep another distance from the held-out materials.
+    """
+    said = [{} if prior is None else prior.facts, {} if labels is None else labels.metadata()]
+    if prior is not None and labels is not None and said[0].get("extra_labels_exclude", said) != labels.exclude:
+        raise UserError(
+            f"{prior.path} was made with --exclude {said[0].get('extra_labels_exclude')}, the extra labels with "
+            f"{labels.exclude}; make it with the same: {MADE_BY} --extra-labels FILE"
+        )
+    return said[0] | said[1]
+
+
+def pretrain_branch(config: GraphTrainConfig, model: AlignnTc, learned_from: pd.DataFrame) -> None:
+    """The composition branch learns Tc (K) of formulas; what it began from depends on the seed alone."""
+    branch = model.composition_branch
+    assert branch is not None
+    features = composition_features(learned_from["formula"].tolist(), branch.kind).astype(np.float32)
+    pretrain(branch, features, learned_from["tc"], model.target, config.branch_epochs, config.seed)
+    log.info(f"the composition branch has learned from {len(features)} compositions, {config.branch_epochs} epochs")
+
+
+def dataset_of(
+    config: GraphTrainConfig, split: str, materials: pd.DataFrame | TrainingStructures, prior: Prior | None = None
+) -> GraphDataset:
     """Graphs of one split; only training crystals are augmented."""
     augmentation = config.augment_structure if split == "train" and config.augment_structure.changes else None
-    return GraphDataset(materials, config.graph, config.cache_dir, augmentation, config.seed)
+    return GraphDataset(materials, config.graph, config.cache_dir, augmentation, config.seed, prior)
 
 
 def build_model(config: GraphTrainConfig, weights: Weights | None, train: pd.DataFrame) -> AlignnTc:
@@ -129,7 +179,7 @@ def build_model(config: GraphTrainConfig, weights: Weights | None, train: pd.Dat
     shape = config.shape if weights is None else fitting_shape(config, weights)
     model = create_alignn_model(
         shape=shape, options=config.graph, engine=config.engine, head_features=config.head_features, target=target,
-        seed=config.seed,
+        reads_prior=config.prior is not None, seed=config.seed,
     )  # fmt: skip
     if weights is not None:
         load_strictly(model.backbone, weights.backbone, weights.origin)
@@ -172,6 +222,7 @@ def task_of(
     weights: Weights | None,
     splits: dict[str, pd.DataFrame],
     datasets: dict[str, GraphDataset],
+    prior: Prior | None = None,
 ) -> Task:
     """The task for the training loop."""
 
@@ -190,14 +241,14 @@ def task_of(
         optimizer=optimizer_of(config, model, weights is not None),
         datasets=datasets,
         splits=splits,
-        collate=collator(config.graph),
+        collate=collator(config.graph, model.feature_kind),
         schedule=config.schedule,
         init=weights.origin if weights else "random",
         fingerprint=json.dumps(config.graph.plain(), sort_keys=True),
         structures_sha256=train.structures.fingerprint(),
         batches=batches,
         micro_batches=micro_batches,
-        further=lambda materials: GraphDataset(materials, config.graph, config.cache_dir),
+        further=lambda materials: GraphDataset(materials, config.graph, config.cache_dir, prior=prior),
         before_epoch=unfreezer(model, config.unfreeze_every),
     )
 

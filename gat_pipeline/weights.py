@@ -41,6 +41,8 @@ class Weights:
     """Empty where there is none."""
     head_features: HeadFeatures = "none"
     """What that branch reads."""
+    reads_prior: bool = False
+    """Whether the head reads and corrects the pair's prediction."""
     retrieval: dict[str, Tensor] = field(default_factory=dict)
     """Empty where there is none."""
     training: dict[str, Any] | None = None
@@ -110,8 +112,9 @@ def _from_safetensors(path: Path, origin: str) -> Weights:
     options, parts = GraphOptions.from_plain(card["graph"], str(path)), _parts(tensors, path)
     reads = _head_features(card, parts, origin)
     return Weights(
-        origin, **parts, head_features=reads, options=options, target=card["target"], training=card["training"]
-    )
+        origin, **parts, head_features=reads, options=options, target=card["target"], training=card["training"],
+        reads_prior=card.get("reads_prior") is True,
+    )  # fmt: skip
 
 
 def _from_checkpoint(content: dict[str, Any], path: Path, origin: str) -> Weights:
@@ -124,7 +127,10 @@ def _from_checkpoint(content: dict[str, Any], path: Path, origin: str) -> Weight
     rest = {name: value for name, value in tensors.items() if not name.startswith("target.")}
     options, parts = GraphOptions.from_plain(config["graph"], str(path)), _parts(rest, path)
     reads = _head_features(config, parts, origin)
-    return Weights(origin, **parts, head_features=reads, options=options, target={"kind": config["target"], **target})
+    return Weights(
+        origin, **parts, head_features=reads, options=options, target={"kind": config["target"], **target},
+        reads_prior=config.get("prior") is not None,
+    )  # fmt: skip
 
 
 def _head_features(stated: dict[str, Any], parts: dict[str, dict[str, Tensor]], origin: str) -> HeadFeatures:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import deque
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -51,7 +51,7 @@ class EventLog:
         self.stream.close()
 
     def _write(self, event: str, facts: dict[str, Any]) -> None:
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         try:
             self.stream.write(json.dumps({"time": now, "event": event, **facts}, default=str) + "\n")
         except OSError as error:  # a full disk must not cost the training its watchdog

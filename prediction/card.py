@@ -7,11 +7,9 @@ from typing import Any
 import pandas as pd
 
 from prediction.study import Study
-from tc_common.conformal import conformal_intervals
 from tc_common.environment import git_commit
 from tc_common.errors import UserError
 from tc_common.files import read_json, sha256
-from tc_common.results import COVERAGE
 
 DATA = "3DSC_MP (Sommer et al. 2023, doi 10.1038/s41597-023-02721-y)"
 LICENCE = {"code and weights": "MIT", "training.csv and *_val_predictions.csv": "derived from 3DSC, CC BY 4.0"}
@@ -95,26 +93,6 @@ def agreement(name: str, test: pd.DataFrame, study: pd.DataFrame) -> dict[str, f
         "largest_abs_difference_K": float(shift_K.max()),
         "test_mae_K": float((test["tc_pred"] - test["tc"]).abs().mean()),
         "study_test_mae_K": mae_K,
-    }
-
-
-def interval_metadata(val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
-    """Nominal coverage of the intervals, and their empirical coverage and width (K) on the test set.
-
-    Raises:
-        UserError: too few validation materials for that coverage.
-    """
-    bounds = conformal_intervals(val, test, COVERAGE)
-    if bounds is None:
-        raise UserError(f"{len(val)} validation materials are too few for intervals of {COVERAGE:.0%}")
-    inside = (test["tc"] >= bounds["tc_lower"]) & (test["tc"] <= bounds["tc_upper"])
-    return {
-        "method": "split-conformal on the validation residuals (tc_common/conformal.py), on which the best epoch, and "
-        "bandwidth and mixing weight of a retrieval where there is one, were chosen too",
-        "nominal_coverage": COVERAGE,
-        "test_coverage": float(inside.mean()),
-        "mean_width_K": float((bounds["tc_upper"] - bounds["tc_lower"]).mean()),
-        "scaled_by_tc_std": bool("tc_std" in val and "tc_std" in test),
     }
 
 

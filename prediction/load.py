@@ -2,80 +2,42 @@
 
     alignn.safetensors, alignn.json            the graph network and its card
     alignn_2.safetensors, alignn_2.json, ...   trainings with other seeds, where their mean is shipped
+    student.safetensors, student.json          the small network taught by the ensemble, where one is shipped
     dinov3.safetensors, dinov3.json            the vision network and its card, where one is shipped
+    pair_with_labels.safetensors, ...          trees on composition that the ensemble gives a weight
     ensemble.json                              base models and their weights
-    <model>_val_predictions.csv                validation predictions, from which the intervals are computed
+    <model>_val_predictions.csv                validation predictions, to which the intervals in the cards are fitted
+    known.csv, cautions.json                   measured compounds; limits beyond which a prediction is doubtful
     training.csv, training.safetensors         training set; its crystal vectors and nearest distances
 
 A card lists its `networks` (weights, one file a training) and the sha256 of every file it needs; a file with another
 digest is refused.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-import pandas as pd
 import torch
 
-from baselines.run import NAME as COMPOSITION
-from dinov3_pipeline.model import load_model as load_vision
-from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT
-from gat_pipeline.model import load_model, model_of
+from gat_pipeline.model import load_network, model_of
 from gat_pipeline.weights import find_weights
-from prediction.models import AlignnModel, Array, BaseModel, SeedEnsemble, TreeModel, VisionModel
+from prediction.models import MADE_BY, AlignnModel, BaseModel, SeedEnsemble, TreeModel, VisionModel
 from prediction.novelty import Training, read_training
-from tc_common.devices import place
+from prediction.trees import Trees, read_trees
+from tc_common.checkpoints import load_checkpoint
+from tc_common.devices import find_device
 from tc_common.errors import UserError
 from tc_common.files import read_csv, sha256
 from tc_common.model_files import read_card
-from tc_common.predictions import read_predictions
 
-ModelName: TypeAlias = Literal["alignn", "dinov3", "ensemble"]
-TRAINING, VECTORS = "training.csv", "training.safetensors"
+ModelName: TypeAlias = Literal["alignn", "dinov3", "ensemble", "student"]
+TRAINING, VECTORS, KNOWN = "training.csv", "training.safetensors", "known.csv"
 TRAINING_COLUMNS = ("material_id", "formula", "tc")
-MADE_BY = "python -m prediction.ship"
-
-
-@dataclass(frozen=True, eq=False)
-class Predictor:
-    """A model that is ready to predict."""
-
-    model: str
-    base_models: list[BaseModel]
-    weights: Array
-    """(M,) of the base models, summing to 1."""
-    validation: pd.DataFrame | None
-    """Validation predictions behind the intervals: `tc, tc_pred` and perhaps `tc_std`, in K; None for no intervals."""
-    training: Training
-
-
-def load_predictor(
-    models_dir: Path,
-    model: ModelName,
-    device: str,
-    checkpoint: Path | None = None,
-    val_predictions: Path | None = None,
-) -> Predictor:
-    """Read the shipped files of one model.
-
-    Args:
-        checkpoint: a vision model of the user's own, instead of the shipped one.
-        val_predictions: its predictions for its validation materials, for its intervals.
-
-    Raises:
-        UserError: nothing is shipped there, or files are missing, damaged or do not belong together.
-    """
-    if checkpoint is not None:
-        vision = VisionModel("dinov3", load_vision(checkpoint).to(place(device, "fp32").device))
-        validation = None if val_predictions is None else read_predictions(val_predictions)
-        return Predictor("dinov3", [vision], np.ones(1), validation, load_training(models_dir))
-    card = checked_card(models_dir, model)
-    weights = weights_of(card) if model == "ensemble" else {model: 1.0}
-    base_models = [load_base_model(models_dir, name, card, device) for name in weights]
-    validation = read_predictions(models_dir / f"{model}_val_predictions.csv")
-    return Predictor(model, base_models, np.array([*weights.values()]), validation, load_training(models_dir))
+# Models on composition alone: each is one file of trees.
+TREES = ("pair", "pair_with_labels", "composition", "composition_with_labels")
+ZERO_SHOT = "pretrained_alignn"
+# Whose prediction a network that corrects one reads, if its card does not say.
+PRIOR = "pair_with_labels"
 
 
 def load_training(models_dir: Path) -> Training:
@@ -129,20 +91,20 @@ def networks_of(card: dict[str, Any], path: Path) -> list[str]:
 def _remedy(model: str) -> str:
     if model == "dinov3":
         return (
-            "train one with python -m dinov3_pipeline.train and name it: --dinov3-checkpoint models/dino_best.pth, "
-            "or use --model alignn"
+            "train one with python -m dinov3_pipeline.train and name it: --checkpoint models/dino_best.pth, or use "
+            "--model alignn"
         )
     return f"make it with {MADE_BY}, or name its folder with --models-dir"
 
 
 def weights_of(card: dict[str, Any]) -> dict[str, float]:
-    """Weights of an ensemble's base models, without those of weight 0.
+    """Weights of an ensemble's base models; one of weight 0 is shown beside the mean.
 
     Raises:
         UserError: they are no weights.
     """
     try:
-        weights = {str(name): float(weight) for name, weight in card["weights"].items() if float(weight) != 0}
+        weights = {str(name): float(weight) for name, weight in card["weights"].items()}
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"the ensemble's card has no weights ({error}); make it again with: {MADE_BY}") from error
     if not weights or min(weights.values()) < 0 or abs(sum(weights.values()) - 1) > 1e-6:
@@ -156,22 +118,45 @@ def load_base_model(models_dir: Path, name: str, card: dict[str, Any], device: s
     Raises:
         UserError: its files are damaged, or the name is unknown.
     """
-    on = place(device, "fp32").device
+    if name in TREES:
+        return TreeModel(name, read_trees(models_dir / f"{name}.safetensors"))
+    on = find_device(device)
     if name == "alignn":
         return load_seed_ensemble(models_dir, on)
+    if name == "student":
+        return AlignnModel(name, load_model(models_dir / "student.safetensors").to(on))
     if name == "dinov3":
-        return VisionModel(name, load_vision(models_dir / "dinov3.safetensors").to(on))
+        return vision_model(name, models_dir / "dinov3.safetensors", on)
     if name == ZERO_SHOT:
         return AlignnModel(name, zero_shot_model(card).to(on))
-    if name == COMPOSITION:
-        table = read_csv(models_dir / TRAINING, TRAINING_COLUMNS, MADE_BY)
-        try:
-            return TreeModel(name, table, str(card["trees"]["kind"]), int(card["trees"]["seed"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"the ensemble's card does not say which trees ({error}); make it again: {MADE_BY}"
-            ) from error
     raise UserError(f"the ensemble's model {name} is unknown here; make it again with: {MADE_BY}")
+
+
+def vision_model(name: str, path: Path, on: torch.device) -> VisionModel:
+    """A vision network, shipped or of the user's own."""
+    from dinov3_pipeline.model import load_model as load_vision  # timm and peft take a second to import
+
+    return VisionModel(name, load_vision(path).to(on))
+
+
+def load_own(checkpoint: Path, device: str) -> BaseModel:
+    """A network of the user's own training: a checkpoint (.pth) of either pipeline, or shipped weights and their card.
+
+    Its name says pipeline and file.
+
+    Raises:
+        UserError: no such file, or neither pipeline's.
+    """
+    if not checkpoint.is_file():
+        raise UserError(f"{checkpoint} is missing; train first, or name another checkpoint")
+    shipped = checkpoint.suffix == ".safetensors"
+    stated = read_card(checkpoint) if shipped else load_checkpoint(checkpoint)["config"]
+    on = find_device(device)
+    if "graph" in stated:
+        return AlignnModel(f"alignn:{checkpoint.name}", load_network(checkpoint).to(on))
+    if ("network" if shipped else "backbone") in stated:
+        return vision_model(f"dinov3:{checkpoint.name}", checkpoint, on)
+    raise UserError(f"{checkpoint} is neither the graph network's nor the vision network's; name another checkpoint")
 
 
 def load_seed_ensemble(models_dir: Path, on: torch.device) -> BaseModel:
@@ -180,15 +165,26 @@ def load_seed_ensemble(models_dir: Path, on: torch.device) -> BaseModel:
     Raises:
         UserError: a file is damaged, or the trainings read different graphs.
     """
-    card = models_dir / "alignn.json"
-    paths = [models_dir / name for name in networks_of(read_card(card), card)]
+    path = models_dir / "alignn.json"
+    card = read_card(path)
+    paths = [models_dir / name for name in networks_of(card, path)]
     if not paths:
-        raise UserError(f"{card} lists no network; make it again with: {MADE_BY}")
-    networks = [AlignnModel("alignn", load_model(path).to(on)) for path in paths]
-    for path, network in zip(paths, networks, strict=True):
+        raise UserError(f"{path} lists no network; make it again with: {MADE_BY}")
+    loaded = [load_network(each).to(on) for each in paths]
+    trees = load_prior(models_dir, card) if loaded[0].reads_prior else None
+    networks = [AlignnModel("alignn", model, trees) for model in loaded]
+    for each, network in zip(paths, networks, strict=True):
         if network.model.options != networks[0].model.options:
-            raise UserError(f"{path} reads other graphs than {paths[0].name}; make them again with: {MADE_BY}")
+            raise UserError(f"{each} reads other graphs than {paths[0].name}; make them again with: {MADE_BY}")
     return SeedEnsemble("alignn", networks) if len(networks) > 1 else networks[0]
+
+
+def load_prior(models_dir: Path, card: dict[str, Any]) -> Trees:
+    """The trees that a network corrects, by the name that its card states."""
+    name = card.get("prior", PRIOR)
+    if name not in TREES:
+        raise UserError(f"the graph network corrects {str(name)[:80]!r}, which is none of {', '.join(TREES)}")
+    return read_trees(models_dir / f"{name}.safetensors")
 
 
 def zero_shot_model(card: dict[str, Any]) -> Any:

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from tc_common.composition import element_fractions
@@ -58,18 +57,20 @@ class Training:
 
     def by_composition(self, formulas: list[str]) -> list[Distance]:
         """Distances (m) of compositions."""
-        return _distances(cdist(element_fractions(formulas), self.fractions, "cityblock"), self.composition_nearest)
+        rows = element_fractions(formulas)
+        return [_nearest(np.abs(self.fractions - row).sum(axis=1), self.composition_nearest) for row in rows]
 
     def by_graph(self, vectors: NDArray[np.float32]) -> list[Distance]:
         """Distances (m) of crystal vectors (m, D)."""
-        return _distances(cdist((vectors - self.mean) / self.std, self.vectors), self.graph_nearest)
+        rows = (vectors - self.mean) / self.std
+        return [_nearest(np.linalg.norm(self.vectors - row, axis=1), self.graph_nearest) for row in rows]
 
 
-def _distances(matrix: Array, nearest: Array) -> list[Distance]:
-    rows = matrix.argmin(axis=1)
-    values = matrix[np.arange(len(matrix)), rows]
-    percentiles = np.searchsorted(nearest, values) / len(nearest)
-    return [Distance(float(v), float(r), int(row)) for v, r, row in zip(values, percentiles, rows, strict=True)]
+def _nearest(distances: Array, known: Array) -> Distance:
+    """The least of the distances (n,), and its percentile among those of the training materials."""
+    row = int(distances.argmin())
+    value = float(distances[row])
+    return Distance(value, float(np.searchsorted(known, value) / len(known)), row)
 
 
 def read_training(table: pd.DataFrame, path: Path) -> Training:
@@ -103,6 +104,8 @@ def training_tensors(formulas: list[str], vectors: NDArray[np.float32]) -> dict[
 
 def nearest_other(points: Array, metric: str) -> Array:
     """Distance (n,) of each point to the nearest of the others."""
+    from scipy.spatial.distance import cdist  # takes 0.2 s to import; whoever predicts needs none
+
     nearest = np.empty(len(points))
     for start in range(0, len(points), ROWS_AT_ONCE):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, len(points)))

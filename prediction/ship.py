@@ -1,11 +1,12 @@
-"""Ship the models of a study: weights, cards, validation predictions, training vectors and the folder's README.
+"""Ship the models of a study: weights, trees, cards with intervals, what is known, and the folder's README.
 
     python -m prediction.ship --results-dir results/3dsc/stratified --data-dir data/processed \\
         --alignn models/alignn_best.pth --out models/3dsc
 
-Reads the trained networks, the study's predictions, metrics and comparison; writes the networks with their matrices in
-half precision, reads them back, predicts every material with predict.py's own code path, and states in the cards the
-difference from the study's predictions. The folder changes only when all files could be made.
+Reads the trained networks, the study's predictions, metrics and comparison; fits the trees that its ensemble weights
+again; writes networks with their matrices in half precision and trees as arrays, reads all back, predicts every
+material with predict.py's own code path, and states in the cards the difference from the study's predictions, and how
+well intervals and cautions do. The folder changes only when all files could be made.
 """
 
 import tempfile
@@ -15,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from baselines.run import NAME as COMPOSITION
 from dinov3_pipeline.model import write_shipped
 from dinov3_pipeline.train import VisionConfig
 from gat_pipeline.allocator import tune_memory
@@ -25,22 +26,47 @@ from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT
 from gat_pipeline.model import architecture_metadata, load_model, write_weights
 from gat_pipeline.train import GraphTrainConfig
 from gat_pipeline.zero_shot import distribution
-from prediction.card import NAMES, agreement, card_of, interval_metadata, readme, split_metadata
-from prediction.load import TRAINING, TRAINING_COLUMNS, VECTORS, load_base_model, networks_of, weights_of
-from prediction.models import Prediction, predict_materials
+from prediction.card import NAMES, agreement, card_of, readme, split_metadata
+from prediction.cautions import FILE as CAUTIONS
+from prediction.cautions import fit_limits, plain_limits, read_limits
+from prediction.intervals import Intervals, fit_intervals
+from prediction.load import (
+    KNOWN,
+    PRIOR,
+    TRAINING,
+    TRAINING_COLUMNS,
+    TREES,
+    VECTORS,
+    load_base_model,
+    load_training,
+    networks_of,
+    weights_of,
+)
+from prediction.models import BaseModel, Output, combine, predict_materials
 from prediction.novelty import training_tensors
-from prediction.stream import combine
+from prediction.quality import (
+    caution_metadata,
+    cautions_for,
+    coverage_metadata,
+    new_systems,
+    pressure_metadata,
+    pressure_sample,
+)
+from prediction.ship_trees import find_labels, ship_trees, shipped_known
 from prediction.study import Study, command, read_study
 from tc_common.checkpoints import load_checkpoint
 from tc_common.cli import log, parse, run, set_up_log
+from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import sha256, sync, write_csv, write_json, write_text
 from tc_common.model_files import read_card, write_tensors
 from tc_common.predictions import write_predictions
 from tc_common.splits import read_splits
 
-Shipped = dict[str, dict[str, Prediction]]
-"""Prediction by model and split."""
+# Files that every model needs.
+SHARED = (TRAINING, VECTORS, KNOWN)
+Shipped = dict[str, dict[str, Output]]
+"""Output by model and split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +83,12 @@ class ShipConfig:
     """Its name in the study, such as alignn_neighbours; it is shipped as alignn."""
     dinov3: Path | None = None
     """Checkpoint of the vision network, trained with --init random; none is shipped without it."""
+    extra_labels: Path | None = None
+    """The study's extra labels, if a weighted model has them (default: extra_labels.csv in --data-dir)."""
+    trees: int = 100
+    """Write no more than so many of the published trees, whose recipe grows 500 (>= 1)."""
+    grouped: Path | None = None
+    """A study with chemical systems held out (seed_*/<model>_predictions.csv, K), for the cards."""
     out: Path = Path("models/3dsc")
     """Folder of the shipped files; older ones there are replaced."""
     device: str = "cpu"
@@ -67,6 +99,8 @@ class ShipConfig:
     def __post_init__(self) -> None:
         if not self.alignn:
             raise ValueError("--alignn must name at least one checkpoint")
+        if self.trees < 1:
+            raise ValueError(f"--trees must be at least 1, got {self.trees}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"--limit must be at least 1, got {self.limit}")
 
@@ -78,16 +112,36 @@ def main(config: ShipConfig) -> None:
     splits = read_splits(config.data_dir, config.limit)
     study = read_study(config.results_dir, splits, {"alignn": config.alignn_name})
     common = {**split_metadata(config.data_dir, study), "n_train": len(splits["train"])}
+    ensemble = ensemble_metadata(study) if (config.results_dir / "ensemble_metrics.json").is_file() else None
+    weights = weights_of(ensemble) if ensemble else {}
+    require_trainings(config.alignn, study.metrics("alignn").get("seeds"))
+    require_vision(config, weights)
     with replaced(config.out) as folder:
         write_csv(folder / TRAINING, splits["train"][list(TRAINING_COLUMNS)])
+        write_csv(folder / KNOWN, shipped_known(splits, config.extra_labels, config.data_dir))
+        trees = ship_all_trees(config, folder, study, weights)
         done: Shipped = {"alignn": ship_alignn(config, folder, study, common)}
         if config.dinov3 is not None:
             done["dinov3"] = ship_dinov3(config, config.dinov3, folder, study, common)
-        if (config.results_dir / "ensemble_metrics.json").is_file():
-            ship_ensemble(config, folder, study, common, done)
+        if ensemble is not None:
+            ship_ensemble(config, folder, study, {**common, **ensemble, "trees": trees}, done)
         cards = [read_card(folder / f"{name}.json") for name in NAMES if (folder / f"{name}.json").is_file()]
         write_text(folder / "README.md", readme(cards))
     log.info(f"wrote {', '.join(sorted(path.name for path in config.out.iterdir()))} to {config.out}")
+
+
+def ship_all_trees(
+    config: ShipConfig, folder: Path, study: Study, weights: dict[str, float]
+) -> dict[str, dict[str, Any]]:
+    """Write the trees that the ensemble weights, and those whose prediction a network reads; what the card says."""
+    names = sorted({*weights} & {*TREES} | {*prior_metadata(config).values()})
+    labels = find_labels(config.extra_labels, config.data_dir) if names else None
+    made = {}
+    for name in names:
+        path = folder / f"{name}.safetensors"
+        made[name] = ship_trees(path, name, study, labels, config.trees)
+        log.info(f"{name}: {made[name]}, {path.stat().st_size / 1e6:.1f} MB")
+    return made
 
 
 @contextmanager
@@ -107,13 +161,12 @@ def replaced(out: Path) -> Iterator[Path]:
         sync(out)
 
 
-def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Prediction]:
+def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any]) -> dict[str, Output]:
     """Write weights, card, validation predictions and training vectors; returns predictions of val and test."""
-    require_trainings(config.alignn, study.metrics("alignn").get("seeds"))
     train = study.splits["train"]
     learned_from = distribution(train)
     networks = [write_network(folder, *each, learned_from) for each in enumerate(config.alignn, 1)]
-    metadata = read_card(networks[0])
+    metadata = read_card(networks[0]) | prior_metadata(config)
     write_json(folder / "alignn.json", {**metadata, "networks": [path.name for path in networks]})
     model = load_base_model(folder, "alignn", {}, config.device)
     predictions = {split: predict_materials(model, table) for split, table in study.splits.items()}
@@ -122,8 +175,13 @@ def ship_alignn(config: ShipConfig, folder: Path, study: Study, common: dict[str
     write_tensors(folder / VECTORS, training_tensors(train["formula"].tolist(), vectors))
     settings = study.settings("alignn")
     origin = {"settings": settings, "command": command("python -m gat_pipeline.train", settings, GraphTrainConfig())}
-    write_model(folder, "alignn", study, predictions, {**common, **metadata, **origin}, networks)
+    write_model(config, folder, "alignn", study, predictions, {**common, **metadata, **origin}, networks)
     return predictions
+
+
+def prior_metadata(config: ShipConfig) -> dict[str, str]:
+    """The trees whose prediction the graph network reads, if it reads one."""
+    return {"prior": PRIOR} if load_checkpoint(config.alignn[0])["config"].get("prior") else {}
 
 
 def require_trainings(checkpoints: Sequence[Path], seeds: list[int] | None) -> None:
@@ -138,6 +196,18 @@ def require_trainings(checkpoints: Sequence[Path], seeds: list[int] | None) -> N
         raise UserError(f"the study's ALIGNN is made of {wanted}, --alignn names those of {', '.join(map(str, ours))}")
 
 
+def require_vision(config: ShipConfig, weights: dict[str, float]) -> None:
+    """Check that the vision network is shipped where the ensemble weights it.
+
+    Raises:
+        UserError: it is not.
+    """
+    if weights.get("dinov3") and config.dinov3 is None:
+        raise UserError(
+            f"the ensemble gives dinov3 a weight of {weights['dinov3']:.3f}; name its checkpoint: --dinov3"
+        )
+
+
 def write_network(folder: Path, number: int, checkpoint: Path, learned_from: dict[str, Any]) -> Path:
     """Write the weights of one training, with a card of the metadata that loading needs."""
     path = folder / ("alignn.safetensors" if number == 1 else f"alignn_{number}.safetensors")
@@ -149,7 +219,7 @@ def write_network(folder: Path, number: int, checkpoint: Path, learned_from: dic
 
 def ship_dinov3(
     config: ShipConfig, checkpoint: Path, folder: Path, study: Study, common: dict[str, Any]
-) -> dict[str, Prediction]:
+) -> dict[str, Output]:
     """Write weights, card and validation predictions; returns predictions of val and test."""
     path = folder / "dinov3.safetensors"
     metadata = write_shipped(checkpoint, path)
@@ -158,15 +228,16 @@ def ship_dinov3(
     predictions = {split: predict_materials(model, study.splits[split]) for split in ("val", "test")}
     settings = study.settings("dinov3")
     origin = {"settings": settings, "command": command("python -m dinov3_pipeline.train", settings, VisionConfig())}
-    write_model(folder, "dinov3", study, predictions, {**common, **metadata, **origin}, [path])
+    write_model(config, folder, "dinov3", study, predictions, {**common, **metadata, **origin}, [path])
     return predictions
 
 
 def write_model(
+    config: ShipConfig,
     folder: Path,
     name: str,
     study: Study,
-    predictions: dict[str, Prediction],
+    predictions: dict[str, Output],
     metadata: dict[str, Any],
     networks: list[Path],
 ) -> None:
@@ -174,15 +245,27 @@ def write_model(
     tables = {split: _table(study, split, combine([made])) for split, made in predictions.items()}
     validation = folder / f"{name}_val_predictions.csv"
     write_predictions(validation, tables["val"])
-    quality = {
-        "file_against_study": agreement(name, tables["test"], study.predictions(name, "test")),
-        "prediction_intervals": interval_metadata(tables["val"], tables["test"]),
-    }
     cards = [path.with_suffix(".json") for path in networks[1:]]
-    files = [*networks, *cards, validation, folder / TRAINING, folder / VECTORS]
-    metadata = {"sha256": sha256(networks[0]), **metadata, **quality}
+    prior = [folder / f"{metadata['prior']}.safetensors"] if "prior" in metadata else []
+    files = [*networks, *cards, *prior, validation, *(folder / file for file in SHARED)]
+    metadata = {"sha256": sha256(networks[0]), **metadata, **quality_of(config, name, study, tables)}
     write_json(folder / f"{name}.json", card_of(study, name, [path.name for path in networks], files, metadata))
-    log.info(f"{name}: {quality['file_against_study']}")
+    log.info(f"{name}: {metadata['file_against_study']}")
+
+
+def quality_of(config: ShipConfig, name: str, study: Study, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """Difference from the study, intervals, what they hold on test materials, and errors on new chemical systems.
+
+    Args:
+        tables: `val` and `test` with `tc`, `tc_pred` and perhaps `tc_std` (K).
+    """
+    intervals: Intervals = fit_intervals(tables["val"])
+    return {
+        "file_against_study": agreement(name, tables["test"], study.predictions(name, "test")),
+        "intervals": intervals.plain(),
+        "prediction_intervals": coverage_metadata(intervals, tables["test"], study.splits["test"]["family"].tolist()),
+        "new_systems": new_systems(config.grouped, study.name(name), intervals),
+    }
 
 
 def _table(study: Study, split: str, made: pd.DataFrame) -> pd.DataFrame:
@@ -190,59 +273,66 @@ def _table(study: Study, split: str, made: pd.DataFrame) -> pd.DataFrame:
     return materials.join(made)
 
 
-def ship_ensemble(config: ShipConfig, folder: Path, study: Study, common: dict[str, Any], done: Shipped) -> None:
-    """Write card and validation predictions of the study's ensemble.
-
-    Raises:
-        UserError: a model with a weight is not shipped.
-    """
-    metadata = ensemble_metadata(study)
+def ship_ensemble(config: ShipConfig, folder: Path, study: Study, metadata: dict[str, Any], done: Shipped) -> None:
+    """Write card and validation predictions of the study's ensemble, and the limits of its cautions."""
     weights = weights_of(metadata)
-    if "dinov3" in weights and "dinov3" not in done:
-        raise UserError(
-            f"the ensemble gives dinov3 a weight of {weights['dinov3']:.3f}; name its checkpoint: --dinov3"
-        )
-    predictions = [
-        done[name]["test"]
-        if name in done
-        else predict_materials(load_base_model(folder, name, metadata, config.device), study.splits["test"])
-        for name in weights
-    ]
-    combined = combine(predictions, pd.Series(weights).to_numpy())
-    test, val = _table(study, "test", combined), study.predictions("ensemble", "val")
-    if len(predictions) == 1:
-        val = val.drop(columns="tc_std", errors="ignore")
-        test = test.drop(columns="tc_std", errors="ignore")
+    models = {name: load_base_model(folder, name, metadata, config.device) for name in weights}
+    made = {
+        name: done.get(name) or {split: predict_materials(model, study.splits[split]) for split in ("val", "test")}
+        for name, model in models.items()
+    }
+    combined = combine([made[name]["test"] for name in weights], pd.Series(weights).to_numpy())
+    tables = {"test": _table(study, "test", combined), "val": study.predictions("ensemble", "val")}
     validation = folder / "ensemble_val_predictions.csv"
-    write_predictions(validation, val)
-    quality = {
-        "file_against_study": agreement("ensemble", test, study.predictions("ensemble", "test")),
-        "prediction_intervals": {
-            **interval_metadata(val, test),
-            "note": "validation predictions are cross-fitted: each by weights that did not see its material",
-        },
+    write_predictions(validation, tables["val"])
+    write_limits(folder, study, made)
+    metadata = {
+        **metadata,
+        **quality_of(config, "ensemble", study, tables),
+        "cautions": measured_cautions(folder, study, models, made, tables["test"]),
     }
     cards = [folder / f"{name}.json" for name in weights if name in done]
     networks = [name for path in cards for name in networks_of(read_card(path), path)]
     needed = sorted(folder / file for name in networks for file in (name, f"{Path(name).stem}.json"))
-    files = [*needed, validation, folder / TRAINING, folder / VECTORS]
-    write_json(
-        folder / "ensemble.json", card_of(study, "ensemble", networks, files, {**common, **metadata, **quality})
-    )
-    log.info(f"ensemble: {quality['file_against_study']}")
+    trees = [folder / f"{name}.safetensors" for name in metadata["trees"]]
+    files = [*needed, *trees, validation, *(folder / file for file in SHARED), folder / CAUTIONS]
+    write_json(folder / "ensemble.json", card_of(study, "ensemble", networks, files, metadata))
+    log.info(f"ensemble: {metadata['file_against_study']}, {metadata['cautions']}")
+
+
+def write_limits(folder: Path, study: Study, made: Shipped) -> None:
+    """Write the limits of the cautions, from training structures and the models' validation predictions."""
+    structures = [read_crystal(Path(cif)) for cif in study.splits["train"]["cif"]]
+    pred_K = np.stack([predictions["val"].tc_K for predictions in made.values()], axis=1)
+    write_json(folder / CAUTIONS, plain_limits(fit_limits(structures, pred_K)))
+
+
+def measured_cautions(
+    folder: Path, study: Study, models: dict[str, BaseModel], made: Shipped, test: pd.DataFrame
+) -> dict[str, Any]:
+    """How often test materials and the sample's crystals under pressure have a caution."""
+    limits, training = read_limits(folder / CAUTIONS), load_training(folder)
+    outputs = {name: predictions["test"] for name, predictions in made.items()}
+    found = cautions_for(study.splits["test"], outputs, limits, training)
+    sample = pressure_sample()
+    compressed = {name: predict_materials(model, sample) for name, model in models.items()}
+    under_pressure = cautions_for(sample, compressed, limits, training)
+    return {"test": caution_metadata(test, found), "pressure": pressure_metadata(sample, under_pressure)}
 
 
 def ensemble_metadata(study: Study) -> dict[str, Any]:
-    """Weights, and what the base models without a file of their own are computed from."""
+    """Weights, and what the base models without a file of their own are computed from.
+
+    The graph network is run even where it has no weight: it says how far a structure is from the training materials,
+    and whether a model that sees the structure disagrees.
+    """
     shipped_as = {theirs: ours for ours, theirs in study.names.items()}
     stated = study.metrics("ensemble")["weights"]
     weights = {shipped_as.get(name, name): weight for name, weight in stated.items() if weight}
     if len(weights) < sum(map(bool, stated.values())):
         raise UserError("the ensemble weights both alignn and --alignn-name; remove the one that is not shipped")
+    weights = {"alignn": 0.0, **weights}
     metadata: dict[str, Any] = {"weights": weights, "command": "python compare_models.py --ensemble"}
-    if COMPOSITION in weights:
-        trees = study.metrics(COMPOSITION)
-        metadata["trees"] = {"kind": trees["chosen"], "seed": trees["seeds"][0]}
     if ZERO_SHOT in weights:
         metadata[ZERO_SHOT] = study.metrics(ZERO_SHOT)["init"]
     return metadata

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from pymatgen.core import Composition, Lattice, Structure
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from tc_common.crystals import CrystalError, check_crystal
 
@@ -74,6 +73,8 @@ def symmetrised(structure: Structure) -> Structure:
 
     Sites are alike only if they hold the same elements in the same amounts.
     """
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer  # takes 0.3 s to import; whoever predicts needs none
+
     with warnings.catch_warnings():  # pymatgen calls spglib in a way that spglib deprecates
         warnings.simplefilter("ignore")
         try:

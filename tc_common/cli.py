@@ -3,15 +3,16 @@
 import contextlib
 import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import tyro
+from typing import Any, NoReturn, TypeVar
 
 from tc_common.errors import UserError, one_line
+from tc_common.extras import missing_package, version
+from tc_common.help import help_text
 
 Config = TypeVar("Config")
 log = logging.getLogger("supervision")
@@ -23,10 +24,30 @@ def parse(config: type[Config], *, prog: str, description: str | None, args: Seq
     Raises:
         UserError: an unknown flag, a value of the wrong type, or one that `__post_init__` refuses.
     """
+    words = list(sys.argv[1:] if args is None else args)
+    if {"-h", "--help"} & {*words}:
+        _answer(help_text(config, prog, description, words))
+    if "--version" in words:
+        _answer(f"SuperVision {version()}")
+    return _parsed(config, prog, words)
+
+
+def _answer(text: str) -> NoReturn:
+    escape_what_terminals_lack()
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `--help | head`: nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit
+
+
+def _parsed(config: type[Config], prog: str, words: Sequence[str]) -> Config:
+    import tyro  # not for --help
+
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
-            return tyro.cli(config, prog=prog, description=description, args=args)
+            return tyro.cli(config, prog=prog, args=words, add_help=False)
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -55,11 +76,19 @@ def run(main: Callable[[], object]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {one_line(error, most=10_000)}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _refuse(error)
+    except ImportError as error:
+        if (said := missing_package(error)) is None:
+            raise
+        _refuse(said)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _refuse(error: UserError) -> NoReturn:
+    print(f"error: {one_line(error, most=10_000)}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 def set_up_log(path: Path | None, is_main: bool = True) -> None:

@@ -1,19 +1,21 @@
-"""Optional composition branch: an MLP on the tree baseline's features, concatenated to the graph features.
+"""Optional composition branch: an MLP on composition features, concatenated to a network's features of the structure.
 
-The mean over atoms blurs which elements a crystal holds and how much of each; these features state it.
+The mean over atoms blurs which elements a crystal holds and how much of each; these features state it. A branch can
+learn from measured compositions without a structure first (`pretrain`).
 
-Legend: B crystals, F composition features, W width of the branch's output.
+Legend: B crystals, n materials, F composition features, W width of the branch's output.
 """
 
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from tc_common.chemistry import FEATURES, FeatureKind, feature_names
 from tc_common.composition import LAST_Z
+from tc_common.targets import TargetTransform
 
 HeadFeatures: TypeAlias = Literal["none", "composition", "continuous", "physics"]
 # The kind of features that each value of --head-features gives the head; "composition" is what shipped models read.
@@ -21,6 +23,8 @@ KINDS: dict[str, FeatureKind] = {"composition": "statistics", "continuous": "con
 
 WIDTH = 512
 DROPOUT = 0.1
+# Pretraining: AdamW with one cycle of the learning rate.
+PRETRAIN_LR, PRETRAIN_BATCH = 1e-3, 64
 # Standardised features are clipped here: a rare element is many SD from its mean.
 LARGEST_SD = 8.0
 # Sums over sites differ in their last digits with the order of the sites; the main element must not.
@@ -75,3 +79,39 @@ class CompositionBranch(nn.Module):
 
 def _layer(inputs: int) -> tuple[nn.Module, ...]:
     return nn.Linear(inputs, WIDTH), nn.LayerNorm(WIDTH), nn.SiLU(), nn.Dropout(DROPOUT)
+
+
+def pretrain(
+    branch: CompositionBranch,
+    features: NDArray[np.float32],
+    tc_K: ArrayLike,
+    target: TargetTransform,
+    epochs: int,
+    seed: int = 42,
+) -> nn.Linear:
+    """Train a branch on compositions alone: standardise its input, then minimise the L1 error in the target's space.
+
+    Args:
+        features: (n, F) of the branch's kind; `tc_K` (n,).
+        epochs: passes over the compositions; everything depends on `seed` alone.
+
+    Returns:
+        The linear layer from the branch's output to the target, which was trained with it.
+    """
+    branch.standardise(features)
+    inputs, wanted = torch.from_numpy(features), target.encode(torch.tensor(np.asarray(tc_K), dtype=torch.float32))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        end = nn.Linear(branch.num_features, 1)
+        parameters = [*branch.parameters(), *end.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=PRETRAIN_LR)
+        steps = epochs * -(-len(inputs) // PRETRAIN_BATCH)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PRETRAIN_LR, total_steps=1 + steps)
+        for _ in range(epochs):
+            for rows in torch.randperm(len(inputs)).split(PRETRAIN_BATCH):
+                predicted = end(branch({branch.kind: inputs[rows]})).squeeze(1)
+                optimizer.zero_grad()
+                nn.functional.l1_loss(predicted, wanted[rows]).backward()
+                optimizer.step()
+                schedule.step()
+    return end

@@ -22,14 +22,22 @@ def conformal_intervals(val: pd.DataFrame, test: pd.DataFrame, coverage: float) 
     """
     both = all("tc_std" in table for table in (val, test))
     val_scale, test_scale = (_scale(table, both) for table in (val, test))
-    ratios = (val["tc"] - val["tc_pred"]).abs().to_numpy() / val_scale
-    rank = conformal_rank(len(ratios), coverage)
-    if rank > len(ratios):
+    factor = conformal_factor((val["tc"] - val["tc_pred"]).abs().to_numpy() / val_scale, coverage)
+    if factor is None:
         return None
-    radius = float(np.sort(ratios)[rank - 1]) * test_scale
+    radius = factor * test_scale
     pred_K = test["tc_pred"].to_numpy(float)
     bounds = {"tc_lower": np.maximum(pred_K - radius, 0.0), "tc_upper": np.maximum(pred_K + radius, 0.0)}
     return pd.DataFrame(bounds, index=test.index)
+
+
+def conformal_factor(ratios: NDArray[np.float64], coverage: float) -> float | None:
+    """What bounds a new residual's ratio to its scale with probability `coverage`, from those (n,) of the validation.
+
+    None where they are too few.
+    """
+    rank = conformal_rank(len(ratios), coverage)
+    return float(np.sort(ratios)[rank - 1]) if rank <= len(ratios) else None
 
 
 def conformal_rank(validation: int, coverage: float) -> int:

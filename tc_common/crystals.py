@@ -9,6 +9,7 @@ import math
 import stat
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,9 @@ from tc_common.sites import (
 from tc_common.space_groups import Operations
 from tc_common.symmetry import candidates
 
-__all__ = ["CrystalError", "check_crystal", "checked_structure", "parse_crystal", "read_crystal"]
+__all__ = [
+    "CrystalError", "check_crystal", "checked_structure", "crystal_from_stream", "parse_crystal", "read_crystal",
+]  # fmt: skip
 
 Floats = NDArray[np.float64]
 
@@ -67,12 +70,21 @@ def read_crystal(path: Path) -> Structure:
         raise CrystalError(f"{path}: not a plain file")
     try:
         with path.open("rb") as stream:
-            found = load(path.name, stream, status.st_size)
-        return parse_crystal(found) if isinstance(found, str) else checked_structure(found)
+            return crystal_from_stream(path.name, stream, status.st_size)
     except OSError as error:
         raise CrystalError(f"{path}: cannot be read ({error.strerror or error})") from error
     except CrystalError as error:
         raise CrystalError(f"{path}: {error}") from error
+
+
+def crystal_from_stream(name: str, stream: IO[bytes], size: int) -> Structure:
+    """Read one structure of a name, which says of what kind it is, and a size in bytes; as `read_crystal`.
+
+    Raises:
+        CrystalError: as `read_crystal`, without the name.
+    """
+    found = load(name, stream, size)
+    return parse_crystal(found) if isinstance(found, str) else checked_structure(found)
 
 
 def parse_crystal(text: str) -> Structure:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
-from accelerate import PartialState
 from torch import nn
 
 from tc_common.errors import UserError
@@ -53,19 +52,34 @@ class Placement:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
 
+def find_device(device: str) -> torch.device:
+    """The device of that name; `auto` is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        UserError: the device asked for is not on this machine.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    usable = [name for name, there in available.items() if there]
+    if device == "auto":
+        return torch.device(usable[0])
+    if device.partition(":")[0] not in usable:
+        named = ", ".join(reversed(usable))
+        raise UserError(f"--device {device} is not available on this machine; use auto or one of: {named}")
+    return torch.device(device)
+
+
 def place(device: str, precision: Precision) -> Placement:
     """Find the device and the rank (`accelerate launch` starts several processes; alone, rank 0 of 1).
 
     Raises:
         UserError: the device asked for is not on this machine.
     """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    kind = device.partition(":")[0]
-    if device != "auto" and not available.get(kind, False):
-        usable = ", ".join(name for name, there in available.items() if there)
-        raise UserError(f"--device {device} is not available on this machine; use auto or one of: {usable}")
-    state = PartialState(cpu=kind == "cpu")
-    chosen = state.device if device == "auto" or ":" not in device else torch.device(device)
+    from accelerate import PartialState  # of the extra `study`; predicting needs `find_device` alone
+
+    chosen = find_device(device)
+    state = PartialState(cpu=device.partition(":")[0] == "cpu")
+    if device == "auto" or ":" not in device:
+        chosen = state.device
     bf16 = precision == "bf16" or (precision == "auto" and _bf16_is_fast(chosen))
     return Placement(chosen, bf16, state.process_index, state.num_processes)
 

@@ -4,6 +4,7 @@ Users bring any structure file of a compound; validation and test materials are 
 model also predicts the other files of these compositions (same Tc), and the sample's crystals at ambient pressure.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -29,7 +30,11 @@ SAMPLE_COLUMNS = ("material_id", "formula", "tc", "cif", "family", "pressure_GPa
 
 
 def further_materials(
-    data_dir: Path, splits: dict[str, pd.DataFrame], limit: int | None = None, labels: ExtraLabels | None = None
+    data_dir: Path,
+    splits: dict[str, pd.DataFrame],
+    limit: int | None = None,
+    labels: ExtraLabels | None = None,
+    learned: Collection[str] = (),
 ) -> dict[str, pd.DataFrame]:
     """Materials of each of `FURTHER_TESTS` that has any: `material_id, formula, tc` (K), `cif`, and its `FACTS`.
 
@@ -37,11 +42,12 @@ def further_materials(
         splits: those that the model was made with, of the files in `data_dir`.
         limit: draw so many crystals from the literature; the other structures follow the materials in `splits`.
         labels: further compositions that the model was fitted on.
+        learned: ids of crystals from the literature that count as known for another reason.
 
     Raises:
         UserError: `other_structures.csv` or the sample cannot be read, or contradicts the split files.
     """
-    tables = {**_other_structures(data_dir, splits), LITERATURE: _literature(splits, limit, labels)}
+    tables = {**_other_structures(data_dir, splits), LITERATURE: _literature(splits, limit, labels, learned)}
     return {name: table for name, table in tables.items() if len(table)}
 
 
@@ -55,7 +61,9 @@ def _other_structures(data_dir: Path, splits: dict[str, pd.DataFrame]) -> dict[s
     return {name: table.loc[table["split"] == split, columns] for name, split in OTHERS.items()}
 
 
-def _literature(splits: dict[str, pd.DataFrame], limit: int | None, labels: ExtraLabels | None) -> pd.DataFrame:
+def _literature(
+    splits: dict[str, pd.DataFrame], limit: int | None, labels: ExtraLabels | None, learned: Collection[str]
+) -> pd.DataFrame:
     """The sample's crystals at ambient pressure; none where the split files were made of the sample."""
     table = read_csv(ROOT / "data" / "sample" / "sample.csv", SAMPLE_COLUMNS, "python -m data.sample.build")
     if table["material_id"].isin(pd.concat([splits[name]["material_id"] for name in SPLITS])).any():
@@ -63,11 +71,17 @@ def _literature(splits: dict[str, pd.DataFrame], limit: int | None, labels: Extr
         return table.iloc[:0]
     table = limited(table[table["pressure_GPa"] == 0].reset_index(drop=True), limit)
     table = table.assign(cif=[str(ROOT / cif) for cif in table["cif"]], split=_splits_of(table["formula"], splits))
-    known = table["split"] == "train"
+    known = (table["split"] == "train") | table["material_id"].isin(learned)
     if labels is not None:
         distance = nearest_distance(table["formula"].tolist(), labels.table["formula"].tolist())
         known |= distance <= max(labels.exclude, SAME_COMPOSITION) + ROUNDING
     return table.assign(known=known)[["material_id", "formula", "tc", "cif", "known", "split", "family"]]
+
+
+def learned_literature(splits: dict[str, pd.DataFrame], labels: ExtraLabels | None) -> frozenset[str]:
+    """Ids of crystals from the literature whose composition these labels hold; none without labels."""
+    table = _literature(splits, None, labels, ())
+    return frozenset(table.loc[table["known"], "material_id"]) if labels is not None and len(table) else frozenset()
 
 
 def _splits_of(formulas: pd.Series, splits: dict[str, pd.DataFrame]) -> list[str]:

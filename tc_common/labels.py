@@ -32,16 +32,22 @@ class ExtraLabels:
     split: str
     """Kind of the splits; in `chemical-system` no label is of a held-out system either."""
 
-    def away_from(self, materials: pd.DataFrame) -> "ExtraLabels":
-        """Those that may be learned from where these materials are held out too."""
+    def away_from(self, materials: pd.DataFrame, systems: bool = True) -> "ExtraLabels":
+        """Those that may be learned from where these materials (and their chemical systems) are held out too."""
         distance = nearest_distance(self.table["formula"].tolist(), materials["formula"].tolist())
-        theirs = self.table["chemical_system"].isin(set(materials["chemical_system"]))
+        theirs = self.table["chemical_system"].isin(set(materials["chemical_system"]) if systems else ())
         kept = self.table[(distance > self.exclude + ROUNDING) & ~theirs]
         return replace(self, table=kept.reset_index(drop=True))
 
     def metadata(self) -> dict[str, Any]:
         """What metrics, tables and cards say of them."""
         return {"extra_labels": len(self.table), "extra_labels_exclude": self.exclude}
+
+
+def with_labels(materials: pd.DataFrame, labels: ExtraLabels | None) -> pd.DataFrame:
+    """`formula` and `tc` (K) of materials and of extra labels, in this order."""
+    own = materials[["formula", "tc"]]
+    return own if labels is None else pd.concat([own, labels.table[["formula", "tc"]]], ignore_index=True)
 
 
 def report_path(labels: Path) -> Path:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,7 @@ def lock_folder(folder: Path, flag: str = "--models-dir", name: str = "") -> Ite
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror or error}; pick another {flag}") from error
     try:
-        held = FolderLock(
-            folder / _prefixed(name, STATUS_FILE), datetime.now(timezone.utc).isoformat(timespec="seconds")
-        )
+        held = FolderLock(folder / _prefixed(name, STATUS_FILE), datetime.now(UTC).isoformat(timespec="seconds"))
         held.write_status()
         yield held
     finally:

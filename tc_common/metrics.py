@@ -9,7 +9,6 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 Kelvins: TypeAlias = NDArray[np.float64]
 
@@ -44,7 +43,7 @@ def score(
         "bias_K": _mean(residual, weight),
         "residual_sd_K": _mean((residual - _mean(residual, weight)) ** 2, weight) ** 0.5,
         "pearson": correlation(tc, pred, weight),
-        "spearman": correlation(rankdata(tc), rankdata(pred), weight),
+        "spearman": correlation(ranks(tc), ranks(pred), weight),
         "median_mae_K": median_mae_K,
         "skill": 1 - mae_K / median_mae_K if median_mae_K != 0 else 0.0,
     }
@@ -86,6 +85,11 @@ def mean_and_spread(pred_K: Kelvins, weights: Kelvins, unbiased: bool = False) -
     mean = pred_K @ weights
     variance = (pred_K - mean[:, None]) ** 2 @ weights
     return mean, np.sqrt(variance / (1 - np.sum(weights**2)) if unbiased else variance)
+
+
+def ranks(values: Kelvins) -> Kelvins:
+    """Rank (n,) of each value from 1, equal ones averaged."""
+    return pd.Series(values).rank().to_numpy()
 
 
 def correlation(a: Kelvins, b: Kelvins, weight: Kelvins) -> float:

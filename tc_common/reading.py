@@ -1,7 +1,8 @@
 """Files read by worker processes under a time and a memory limit: a file can cost a worker, never the program.
 
-A worker is a Python process that imports one function and answers paths with its results. It is not forked (threads of
-this process could hold locks) and does not import this program's script, so it starts while torch is still loading.
+A worker is a Python process that imports one function and answers paths, or whatever else the function takes, with its
+results. It is not forked (threads of this process could hold locks) and does not import this program's script, so it
+starts while torch is still loading.
 """
 
 import os
@@ -17,7 +18,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -55,10 +56,11 @@ class Worker(Generic[Result]):
     """One process that reads one file at a time.
 
     Args:
-        function: of a module's top level; gives a picklable result or raises `CrystalError`.
+        function: of a module's top level; takes a path or any picklable source, gives a picklable result or raises
+            `CrystalError`.
     """
 
-    def __init__(self, function: Callable[[Path], Result], limits: Limits) -> None:
+    def __init__(self, function: Callable[[Any], Result], limits: Limits) -> None:
         self._name = f"{function.__module__}:{function.__qualname__}"
         self._limits = limits
         self.index: int | None = None
@@ -83,13 +85,13 @@ class Worker(Generic[Result]):
         far_end.close()
         self._is_ready = False
 
-    def send(self, index: int, path: Path) -> None:
+    def send(self, index: int, source: Any) -> None:
         """Hand over a file; starting up is not charged to the first one."""
         if not self._is_ready:
             self.connection.recv()
             self._is_ready = True
         self.index, self.started_s = index, time.monotonic()
-        self.connection.send(str(path))
+        self.connection.send(source)
 
     def outcome(self, is_ready: bool) -> Outcome[Result] | None:
         """The result of its file, a rejection if it died or ran out of time, None while it works."""
@@ -130,7 +132,7 @@ class Worker(Generic[Result]):
 class LimitedReader(Generic[Result]):
     """A function of a file under limits, one file after the other: `with LimitedReader(read_crystal) as read: …`."""
 
-    def __init__(self, function: Callable[[Path], Result], limits: Limits | None = None) -> None:
+    def __init__(self, function: Callable[[Any], Result], limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._worker = Worker(function, self._limits)
 
@@ -142,17 +144,17 @@ class LimitedReader(Generic[Result]):
     ) -> None:
         self._worker.stop()
 
-    def __call__(self, path: Path) -> Result:
-        """Result of one file.
+    def __call__(self, source: Any) -> Result:
+        """Result of one file, given by its path or by what else the function takes.
 
         Raises:
             CrystalError: the function's, or the file cost more than the limits.
         """
-        self._worker.send(0, path)
+        self._worker.send(0, source)
         is_ready = self._worker.connection.poll(self._limits.time_s)
         outcome = self._worker.outcome(is_ready)
         if outcome is None or outcome.result is None:
-            raise CrystalError(f"{path}: {outcome.reason if outcome else 'not read in time'}")
+            raise CrystalError(f"{source}: {outcome.reason if outcome else 'not read in time'}")
         return outcome.result
 
 
@@ -221,12 +223,12 @@ def serve() -> None:
             os._exit(OUT_OF_MEMORY)
 
 
-def _outcome(function: Callable[[Path], Result], path: str) -> Outcome[Result]:
+def _outcome(function: Callable[[Any], Result], source: Any) -> Outcome[Result]:
     try:
-        return Outcome(result=function(Path(path)), reason="")
+        return Outcome(result=function(source), reason="")
     except CrystalError as error:
         reason = str(error)
-        for name in (f"{path}: ", f"{path!r}: "):
+        for name in (f"{source}: ", f"{str(source)!r}: "):
             reason = reason.removeprefix(name)
         return Outcome(result=None, reason=reason)
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ from tc_common.training import Trainer
 # What may differ between a run and its continuation without changing its result.
 FREE_SETTINGS = {
     "models_dir", "results_dir", "data_dir", "images_dir", "num_workers", "log_file", "save_every_minutes", "resume",
-    "name", "batch_size", "grad_accumulation", "init", "cache_dir",
+    "name", "batch_size", "grad_accumulation", "init", "cache_dir", "prior", "extra_labels",
 }  # fmt: skip
 
 
@@ -66,7 +66,7 @@ class Run:
         effective_batch = self.config.batch_size * self.config.grad_accumulation
         digests = {"splits_sha256": splits_sha256(self.task.splits), "structures_sha256": self.task.structures_sha256}
         data = {**digests, "samples": self.task.fingerprint}
-        return {**settings, "init": self.task.init, "effective_batch": effective_batch, **data}
+        return {**settings, "init": self.task.init, "effective_batch": effective_batch, **data, **self.task.facts}
 
     def begin(self) -> None:
         """Resume or start; write settings and a first checkpoint, so that an unwritable folder fails before training.
@@ -92,6 +92,7 @@ class Run:
             "rng_state": random_states,
             "config": self.config.plain(),
             "identity": self.identity(),
+            "learned": sorted(self.task.learned),
             "init": self.task.init,
             "versions": versions(),
         }
@@ -182,7 +183,7 @@ class Run:
         """Predict and write the further tests, where the pipeline can make datasets of them."""
         if self.task.further is None:
             return
-        tables = further_materials(self.config.data_dir, self.task.splits, self.config.limit)
+        tables = further_materials(self.config.data_dir, self.task.splits, self.config.limit, None, self.task.learned)
         self.task.datasets = {**self.task.datasets, **{test: self.task.further(tables[test]) for test in tables}}
         predicted = {test: self._predict(test, table.drop(columns="cif")) for test, table in tables.items()}
         if self.trainer.placement.is_main:
@@ -209,6 +210,7 @@ class Run:
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
             "peak_memory_MB": peak_memory_MB(self.trainer.placement.device),
             "epochs": len(self.trainer.progress.history),
+            **self.task.facts,
         }
 
 
@@ -245,13 +247,13 @@ def fit(task: Task, config: TrainConfig, callback: Callback | None = None) -> Pr
 
 
 @contextmanager
-def started(task: Task, config: TrainConfig) -> Iterator[Run]:
+def started(task: Task, config: TrainConfig, loop: Callable[..., Trainer] = Trainer) -> Iterator[Run]:
     """A run that holds its folder's lock, handles signals, and was started or resumed."""
     placement = place(config.device, config.precision)
     with ExitStack() as stack:
         lock = stack.enter_context(_locked(task, config)) if placement.is_main else None
         stop = stack.enter_context(graceful_shutdown())
-        run = Run(task, config, Trainer(task, config, placement, stop))
+        run = Run(task, config, loop(task, config, placement, stop))
         run.begin()
         if lock:
             lock.write_status(phase="starting", **run_metadata(run))

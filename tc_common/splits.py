@@ -1,6 +1,7 @@
 """The split files: which materials are for training, validation and test, and their other structures."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,8 @@ def read_other_structures(data_dir: Path, splits: dict[str, pd.DataFrame]) -> pd
     if table.empty:
         return table.assign(chosen="")
     known = pd.concat([split.assign(split=name) for name, split in splits.items()])
-    chosen = dict(zip(_keys(known), zip(known["material_id"], known["split"], strict=True), strict=True))
-    pairs = [chosen.get(key, ("", "")) for key in _keys(table)]
+    chosen = dict(zip(composition_keys(known), zip(known["material_id"], known["split"], strict=True), strict=True))
+    pairs = [chosen.get(key, ("", "")) for key in composition_keys(table)]
     table = table.assign(chosen=[material_id for material_id, _ in pairs])
     wrong = table["material_id"].isin(set(known["material_id"])) | table["material_id"].duplicated()
     wrong |= (table["chosen"] != "") & (table["split"] != [split for _, split in pairs])
@@ -80,7 +81,7 @@ def read_other_structures(data_dir: Path, splits: dict[str, pd.DataFrame]) -> pd
     return table[table["chosen"] != ""].reset_index(drop=True)
 
 
-def _keys(table: pd.DataFrame) -> list[str]:
+def composition_keys(table: pd.DataFrame) -> list[str]:
     """Text that is equal for rows of one composition."""
     keys = {text: composition_key(fractions(parse_formula(text))) for text in table["formula"].unique()}
     return [keys[text] for text in table["formula"]]
@@ -124,3 +125,23 @@ def splits_sha256(splits: dict[str, pd.DataFrame]) -> str:
         for row in splits[name].sort_values("material_id").itertuples():
             digest.update(f"{name}\t{row.material_id}\t{float(row.tc)!r}\n".encode())
     return digest.hexdigest()
+
+
+def split_kind(folder: Path, splits: dict[str, pd.DataFrame]) -> str:
+    """What is never in two of these splits, by their report.json (for folds one folder up).
+
+    Raises:
+        UserError: there is no report, or it is of other splits.
+    """
+    for path in (folder / "report.json", folder.parent / "report.json"):
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            known = {division["splits_sha256"] for division in report["divisions"].values()}
+            kind = str(report["config"]["split"])
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} cannot be read as a report; make it with: {MADE_BY}") from error
+        if splits_sha256(splits) in known:
+            return kind
+    raise UserError(f"{folder}: no report.json of these splits; make them again with: {MADE_BY}")

@@ -154,6 +154,11 @@ class Task:
     """Cuts indices into micro-batches that fit the memory."""
     further: Callable[[pd.DataFrame], MaterialDataset] | None = None
     """Makes the dataset of a further test's materials (`tc_common.further`), which are predicted after the test."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Further facts for metrics and checkpoints: what else was learned from (`prior_sha256`, `extra_labels`, …). A run
+    resumes only with the same."""
+    learned: frozenset[str] = frozenset()
+    """Ids of further materials whose composition was learned through those."""
     frozen: Collection[str] = ()
     """Names in `model.state_dict()` that never change and that `init` brings back: checkpoints hold their sha256
     instead of them. Leave it empty where the weights cannot be had again (`--init random`)."""

@@ -20,6 +20,7 @@ ROOMS = {
     "monitor": {"tc_common"},
     "prediction": {"tc_common", "gat_pipeline", "dinov3_pipeline", "baselines"},
     "tuning": {"tc_common", "dinov3_pipeline", "gat_pipeline"},
+    "web": {"tc_common", "dinov3_pipeline", "prediction"},
 }
 WITHOUT_TORCH = ("data", "dinov3_pipeline/render", "comparison", "baselines", "render_images", "compare_models")
 SCRIPTS = tuple(sorted(path.stem for path in ROOT.glob("*.py")))

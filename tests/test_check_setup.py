@@ -11,6 +11,7 @@ import pytest
 
 import check_setup
 from gat_pipeline import graphs
+from tc_common import extras
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,11 +21,11 @@ def test_the_command_checks_everything_once() -> None:
         [sys.executable, "check_setup.py"], cwd=ROOT, capture_output=True, text=True, timeout=250, check=False
     )
     lines = result.stdout.splitlines()
-    assert len(lines) == len(check_setup.CHECKS) == 15, result.stderr
+    assert len(lines) == len(check_setup.CHECKS) == 19, result.stderr
     assert all(line.startswith(("ok ", "missing ", "FAIL ")) for line in lines)
     failed = [line for line in lines if line.startswith("FAIL")]
     assert result.returncode == (1 if failed else 0) and not failed
-    for name in ("renderer", "graph", "torch engine", "vision", "pretrained", "shipped"):
+    for name in ("python", "base", "renderer", "graph", "torch engine", "vision", "pretrained", "shipped"):
         assert any(line.startswith(f"ok      {name}") for line in lines)
 
 
@@ -71,15 +72,54 @@ def test_the_file_itself_needs_no_library() -> None:
     assert result.stdout == "False\n"
 
 
-def test_libraries_that_are_absent_or_not_as_pinned_are_named(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def extras_of(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str | None]) -> None:
+    """Make `versions` installed, and everything else as pinned."""
+    pinned = {name: pin.version for packages in extras.pins().values() for name, pin in packages.items()}
+    monkeypatch.setattr(check_setup, "installed", lambda name: versions.get(name, pinned[name]))
+
+
+def test_what_is_absent_of_an_extra_is_named_with_the_command_that_adds_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_setup, "ROOT", tmp_path)
-    (tmp_path / "requirements.txt").write_text("# x\nno-such-library==1.0  # why\npytest==0.1\n")
-    said = line_of(capsys, "libraries", check_setup.libraries)
-    assert said.startswith("FAIL") and "not installed: no-such-library; install it with: make setup" in said
-    (tmp_path / "requirements.txt").write_text("pytest==0.1\n")
-    assert "pytest" in (said := line_of(capsys, "libraries", check_setup.libraries)) and "(pinned: 0.1)" in said
+    extras_of(monkeypatch, {"ray": None, "gemmi": None})
+    said = line_of(capsys, "screen", check_setup.screen)
+    assert said.startswith("missing screen") and "ray; pip install -r requirements-screen.txt, or uv sync" in said
+    said = line_of(capsys, "base", check_setup.base)
+    assert said.startswith("FAIL    base") and "gemmi; pip install -r requirements-predict.txt" in said
+    assert line_of(capsys, "web", check_setup.web).endswith("3 of 3 as pinned, for the page")
+
+
+def test_an_extra_of_another_version_is_named_with_the_one_that_is_pinned(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extras_of(monkeypatch, {"fastapi": "0.1.0"})
+    said = line_of(capsys, "web", check_setup.web)
+    assert said.startswith("ok") and "2 of 3 as pinned" in said
+    assert "but fastapi 0.1.0 (pinned: " in said and "pip install -r requirements-web.txt" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("version_info", (3, 10, 13), "3.10.13; use 3.11 or newer"),
+        ("maxsize", 2**31 - 1, "of 32 bits; PyTorch is built"),
+    ],
+)
+def test_a_python_that_cannot_work_is_said(
+    name: str, value: Any, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert line_of(capsys, "python", check_setup.python).startswith("ok ")
+    monkeypatch.setattr(sys, name, value)
+    line = line_of(capsys, "python", check_setup.python)
+    assert line.startswith("FAIL    python") and said in line
+
+
+def test_a_check_that_needs_an_extra_says_how_to_add_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def trained() -> str:
+        raise ModuleNotFoundError("No module named 'peft'", name="peft")
+
+    said = line_of(capsys, "trained", trained)
+    assert said.startswith("missing trained") and "No module named 'peft'; pip install -r requirements.txt" in said
 
 
 def test_a_shipped_file_that_was_changed_fails_and_an_empty_folder_is_missing(

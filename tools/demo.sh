@@ -2,7 +2,7 @@
 # The whole study in small, offline: sample crystals -> splits -> images -> two trainings -> comparison.
 # Everything is written under runs/demo. Random weights and a few epochs: it shows the way, not the accuracy.
 set -eu
-python=.venv/bin/python
+python=${PYTHON_IN_VENV:-.venv/bin/python}
 out=runs/demo
 rm -rf "$out"
 step() { echo; echo "== ${*/#$python/python}"; "$@"; }

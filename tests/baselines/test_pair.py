@@ -2,17 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from baselines.models import Fit, Predictor
-from baselines.pair import fit_pair, grouped_folds, out_of_fold, with_labels
+from baselines.pair import fit_pair, grouped_folds, out_of_fold
 from baselines.run import run_pair, write_pair
 from tc_common.chemistry import composition_features
 from tc_common.composition import chemical_system, formula_distance, fractions, nearest_distance, parse_formula
-from tc_common.labels import ExtraLabels
+from tc_common.labels import ExtraLabels, with_labels
 from tc_common.predictions import read_predictions
 from tests.baselines.made import make_splits
 
@@ -94,8 +95,9 @@ def test_shuffled_labels_teach_nothing(splits: dict[str, pd.DataFrame], labels: 
     for name, entry in run_pair(shuffled, 1, ExtraLabels(noise, 0.02, "chemical-system")).items():
         assert entry["metrics"]["skill"] <= 0.02, name
     train = shuffled["train"]
-    error = np.abs(out_of_fold(train, 1) - train["tc"]).mean()
-    assert 1 - error / np.abs(train["tc"].median() - train["tc"]).mean() <= 0.02
+    for kind in ("grouped", "random"):
+        error = np.abs(out_of_fold(train, 1, kind=kind) - train["tc"]).mean()
+        assert 1 - error / np.abs(train["tc"].median() - train["tc"]).mean() <= 0.02
 
 
 def test_folds_hold_out_whole_systems_and_predict_every_row_once(splits: dict[str, pd.DataFrame]) -> None:
@@ -125,13 +127,14 @@ def spy(learned: list[np.ndarray], asked: list[np.ndarray]) -> Fit:
     return fit
 
 
+@pytest.mark.parametrize("kind", ["grouped", "random"])
 def test_a_fold_never_sees_its_own_rows_nor_labels_near_them(
-    splits: dict[str, pd.DataFrame], labels: ExtraLabels
+    splits: dict[str, pd.DataFrame], labels: ExtraLabels, kind: Any
 ) -> None:
     train = splits["train"]
     learned: list[np.ndarray] = []
     asked: list[np.ndarray] = []
-    predicted = out_of_fold(train, 1, labels, spy(learned, asked))
+    predicted = out_of_fold(train, 1, labels, spy(learned, asked), kind=kind)
     assert np.isfinite(predicted).all() and set(predicted) == {1.0, 2.0, 3.0, 4.0, 5.0}
     everything = with_labels(train, labels)
     for number, features in enumerate(learned, start=1):
@@ -140,7 +143,9 @@ def test_a_fold_never_sees_its_own_rows_nor_labels_near_them(
         rows = composition_features(everything["formula"].tolist(), "physics")
         used = everything[[(np.abs(features - row).max(axis=1) < 1e-9).any() for row in rows]]
         assert len(used) >= len(features) > 100
-        assert not systems & {chemical_system(fractions(parse_formula(f))) for f in used["formula"]}
+        seen = systems & {chemical_system(fractions(parse_formula(f))) for f in used["formula"]}
+        assert bool(seen) == (kind == "random"), "only random folds know other compositions of a system"
+        assert not {*own["formula"]} & {*used["formula"]}
         assert nearest_distance(used["formula"].iloc[-50:].tolist(), own["formula"].tolist()).min() > 0.02
 
 

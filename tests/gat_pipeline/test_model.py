@@ -51,7 +51,7 @@ def layers(model: AlignnTc) -> list[Any]:
 def settled(**choices: Any) -> AlignnTc:
     """A model with realistic statistics whose predictions spread over tens of kelvins."""
     model = create_alignn_model(shape=SMALL, seed=1, **choices)
-    settle(model, join(sample_graphs()))
+    settle(model, join(sample_graphs(), None, model.feature_kind))
     with torch.no_grad():
         layers(model)[-1].weight *= 500
     return model
@@ -64,7 +64,8 @@ def model() -> AlignnTc:
 
 def kelvin(model: AlignnTc, *structures: Structure) -> list[float]:
     with torch.inference_mode():
-        return model(join([build_graph(structure, model.options) for structure in structures])).tolist()
+        graphs = [build_graph(structure, model.options) for structure in structures]
+        return model(join(graphs, None, model.feature_kind)).tolist()
 
 
 def test_the_published_size() -> None:
@@ -139,32 +140,40 @@ def test_alone_is_as_in_a_batch(head_features: Any) -> None:
 @pytest.mark.parametrize(("head_features", "kind"), KINDS.items())
 def test_the_composition_reaches_the_head(head_features: Any, kind: str) -> None:
     model = settled(head_features=head_features)
-    batch = join([build_graph(cuprate(), OPTIONS)])
+    batches = {name: join([build_graph(cuprate(), OPTIONS)], None, name) for name in KINDS.values()}
+    batch = {key: value for each in batches.values() for key, value in each.items()}
     with torch.inference_mode():
         for name in KINDS.values():
             moved = abs(model(batch) - model({**batch, name: batch[name] * 1.5})).item()
             assert (moved > DIFFERENT_K) == (name == kind)
 
 
+def test_a_batch_has_the_features_that_the_model_reads_and_no_others() -> None:
+    graphs = sample_graphs()[:2]
+    assert not {*KINDS.values()} & {*join(graphs)}
+    assert {*KINDS.values()} & {*join(graphs, None, "physics")} == {"physics"}
+
+
 @pytest.mark.parametrize("kind", KINDS.values())
 def test_the_graph_says_of_a_composition_what_its_formula_says(kind: Any) -> None:
     structures = sample_structures()[:20]
-    said = join([build_graph(structure, OPTIONS) for structure in structures])[kind].numpy()
+    said = join([build_graph(structure, OPTIONS) for structure in structures], None, kind)[kind].numpy()
     formulas = [structure.composition.formula.replace(" ", "") for structure in structures]
     assert said == pytest.approx(composition_features(formulas, kind), rel=1e-4, abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS.values())
-def test_the_order_of_sites_does_not_choose_the_main_element(kind: str) -> None:
+def test_the_order_of_sites_does_not_choose_the_main_element(kind: Any) -> None:
     structure = cuprate()
     turned = Structure.from_sites(list(structure)[::-1])
-    first, second = (join([build_graph(each, OPTIONS)])[kind] for each in (structure, turned))
+    first, second = (join([build_graph(each, OPTIONS)], None, kind)[kind] for each in (structure, turned))
     assert torch.equal(first, second)
 
 
 def test_composition_features_are_standardised_by_the_training_set() -> None:
     branch = CompositionBranch()
-    features = join([build_graph(each, OPTIONS) for each in sample_structures()[:20]])["statistics"].numpy()
+    graphs = [build_graph(each, OPTIONS) for each in sample_structures()[:20]]
+    features = join(graphs, None, "statistics")["statistics"].numpy()
     branch.standardise(features)
     scaled = (features - branch.mean.numpy()) / branch.std.numpy()
     varies = features.std(axis=0) > 1e-6
@@ -203,7 +212,7 @@ def test_inference_keeps_the_order_of_the_graphs_whatever_their_sizes() -> None:
     assert sizes != sorted(sizes), "else nothing is reordered"
     tc_K, features = infer(model, graphs, batch_size=3)
     for graph, kelvin, row in zip(graphs, tc_K, features, strict=True):
-        alone = model.features(join([graph]))
+        alone = model.features(join([graph], None, model.feature_kind))
         torch.testing.assert_close(row, alone[0], rtol=1e-4, atol=1e-5)
         assert kelvin == pytest.approx(float(model.forward_head(alone)), abs=SAME_K)
 

@@ -61,10 +61,10 @@ def test_each_epoch_shows_one_structure_of_each_composition(data: Path) -> None:
     for epoch in range(3):
         drawn.set_epoch(epoch)
         samples = [drawn[index] for index in range(len(drawn))]
-        assert [name.split("-larger")[0] for name, _, _ in samples] == train["material_id"].tolist()
-        assert [tc_K for _, tc_K, _ in samples] == train["tc"].tolist()
-        assert [graph.angles for _, _, graph in samples] == drawn.angles.tolist()
-        shown.append([name for name, _, _ in samples])
+        assert [name.split("-larger")[0] for name, *_ in samples] == train["material_id"].tolist()
+        assert [tc_K for _, tc_K, *_ in samples] == train["tc"].tolist()
+        assert [graph.angles for _, _, graph, _ in samples] == drawn.angles.tolist()
+        shown.append([name for name, *_ in samples])
     assert [len(set(names)) for names in zip(*shown, strict=True)] == [3] * len(train)
 
 

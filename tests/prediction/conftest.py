@@ -22,7 +22,7 @@ class ShippedStudy:
         """The command line that ships it to `out`."""
         folder = self.folder
         return ShipConfig(
-            results_dir=folder / "r", data_dir=folder / "p", alignn=(folder / "m/alignn_best.pth",), out=out
+            results_dir=folder / "r", data_dir=folder / "p", alignn=(folder / "m/alignn_best.pth",), trees=500, out=out
         )
 
     def cif(self, split: str, row: int = 0) -> Path:

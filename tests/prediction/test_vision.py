@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from prediction.stream import combine, rows_of
 
 from dinov3_pipeline.model import load_model
 from prediction.load import load_predictor
 from prediction.models import VisionModel, predict_materials
 from prediction.ship import main
-from prediction.stream import combine, rows_of
 from tc_common.errors import UserError
 from tc_common.files import write_json
 from tests.dinov3_pipeline.networks import save_whole

@@ -1,13 +1,14 @@
 """Where a run computes, and that several processes compute what one does."""
 
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tc_common.devices import place, to_device
+from tc_common.devices import find_device, place, to_device
 from tc_common.errors import UserError
 from tc_common.runs import run_training
 from tests.tc_common.runs import checkpoint, start_toy
@@ -18,7 +19,18 @@ def test_a_device_that_is_not_there_is_a_users_error() -> None:
     with pytest.raises(UserError, match="--device tpu is not available on this machine; use auto or one of: .*cpu"):
         place("tpu", "fp32")
     assert place("cpu", "fp32").device.type == "cpu"
+    with pytest.raises(UserError, match="--device tpu:1 is not available"):
+        find_device("tpu:1")
     assert place("cpu", "bf16").bf16 and not place("cpu", "fp32").bf16
+
+
+def test_a_device_is_found_without_accelerate_and_is_the_one_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_device("auto").type == place("auto", "fp32").device.type
+    assert find_device("cpu") == torch.device("cpu")
+    monkeypatch.setitem(sys.modules, "accelerate", None)  # as where the extra `study` is absent
+    assert find_device("cpu").type == "cpu"
+    with pytest.raises(ImportError):
+        place("cpu", "fp32")
 
 
 def test_tensors_move_and_the_rest_stays() -> None:

@@ -1,0 +1,1 @@
+"""The page: drop a CIF, see the crystal, its Tc, and why."""
