@@ -82,7 +82,7 @@ def converged_gradients(
     16, one that reads Fourier features of the colour hundreds.
 
     Args:
-        others: what the network reads beside the images (`DinoTcModel.composition_inputs`). It stays as it is, and so
+        others: what the network reads beside the images (`DinoTcModel.crystal_inputs`). It stays as it is, and so
             does the crystal's palette: gradients say what the pixels add through the backbone. Retrieval is left out.
 
     Returns:
@@ -90,7 +90,7 @@ def converged_gradients(
     """
     others = {**model.palette_input(images), **(others or {})}
     steps = min(FEWEST_STEPS, most_steps)
-    with _without_retrieval(model):
+    with without_retrieval(model):
         with torch.inference_mode():
             black = {**others, "images": torch.zeros_like(images)}
             explained_K = (model({**others, "images": images}) - model(black)).cpu().numpy()
@@ -103,7 +103,7 @@ def converged_gradients(
 
 
 @contextmanager
-def _without_retrieval(model: DinoTcModel) -> Iterator[None]:
+def without_retrieval(model: DinoTcModel) -> Iterator[None]:
     """Inside the block the network predicts alone: a median of retrieved materials has no gradient."""
     retrieval, model.retrieval = model.retrieval, None
     try:

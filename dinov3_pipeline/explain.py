@@ -22,10 +22,9 @@ from tyro.conf import Positional
 
 from dinov3_pipeline.attribution import attention_rollout, by_site, converged_gradients, site_maps
 from dinov3_pipeline.dataset import ImageArray, resized
-from dinov3_pipeline.model import DinoTcModel, as_images, load_model
+from dinov3_pipeline.model import DinoTcModel, load_model
 from dinov3_pipeline.render.rendering import views
 from tc_common.cli import parse, run
-from tc_common.composition import fractions_formula
 from tc_common.crystals import read_crystal
 from tc_common.devices import place
 from tc_common.files import atomic_write, write_csv
@@ -66,13 +65,12 @@ def main(config: ExplainConfig) -> None:
     structure = read_crystal(config.cif)
     model = load_model(config.checkpoint, config.init).to(place(config.device, "fp32").device)
     rendered = views(structure, options=model.render_options)
-    images = as_images(rendered, model.image_size).to(model.mean.device)
-    rollout = attention_rollout(model, images)
-    others = model.composition_inputs([fractions_formula(structure)])
-    added_K, gap_K = converged_gradients(model, images, config.steps, config.batch_size, others)
+    inputs = model.crystal_inputs(structure)
+    rollout = attention_rollout(model, inputs["images"])
+    added_K, gap_K = converged_gradients(model, inputs["images"], config.steps, config.batch_size, inputs)
     table = attribution_table(structure, model, rollout, added_K)
     with torch.inference_mode():
-        predicted_K = model({**others, "images": images}).mean().item()
+        predicted_K = model(inputs).mean().item()
     rows = zip((resized(image, model.image_size) for image in rendered), rollout, added_K, strict=True)
     sheet = np.concatenate([_row(*row) for row in rows])
     stem = config.cif.stem
