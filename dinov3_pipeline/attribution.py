@@ -81,23 +81,34 @@ def converged_gradients(
     16, one that reads Fourier features of the colour hundreds.
 
     Args:
-        others: what the network reads beside the images (`DinoTcModel.composition_inputs`). It stays as it is, and so
-            does the crystal's palette: gradients say what the pixels add through the backbone.
+        others: what the network reads beside the images (`DinoTcModel.crystal_inputs`). It stays as it is, and so
+            does the crystal's palette: gradients say what the pixels add through the backbone. Retrieval is left out.
 
     Returns:
         Kelvins of each pixel (V, S, S), and the mean absolute gap of the views' sums in kelvin.
     """
     others = {**model.palette_input(images), **(others or {})}
-    with torch.inference_mode():
-        black = {**others, "images": torch.zeros_like(images)}
-        explained_K = (model({**others, "images": images}) - model(black)).cpu().numpy()
     steps = min(FEWEST_STEPS, most_steps)
-    while True:
-        added_K = integrated_gradients(model, images, steps, batch_size, others)
-        gap_K = float(np.abs(added_K.sum((1, 2)) - explained_K).mean())
-        if steps == most_steps or gap_K <= LARGEST_GAP * np.abs(explained_K).mean():
-            return added_K, gap_K
-        steps = min(2 * steps, most_steps)
+    with without_retrieval(model):
+        with torch.inference_mode():
+            black = {**others, "images": torch.zeros_like(images)}
+            explained_K = (model({**others, "images": images}) - model(black)).cpu().numpy()
+        while True:
+            added_K = integrated_gradients(model, images, steps, batch_size, others)
+            gap_K = float(np.abs(added_K.sum((1, 2)) - explained_K).mean())
+            if steps == most_steps or gap_K <= LARGEST_GAP * np.abs(explained_K).mean():
+                return added_K, gap_K
+            steps = min(2 * steps, most_steps)
+
+
+@contextmanager
+def without_retrieval(model: DinoTcModel) -> Iterator[None]:
+    """Inside the block the network predicts alone: a median of retrieved materials has no gradient."""
+    retrieval, model.retrieval = model.retrieval, None
+    try:
+        yield
+    finally:
+        model.retrieval = retrieval
 
 
 def integrated_gradients(

@@ -107,7 +107,8 @@ def restore_model(settings: Mapping[str, Any], init: str | None = None) -> DinoT
         raise ValueError(said)
     name, image_size, tune = settings["backbone"], settings["image_size"], settings["tune"]
     lora, target = Lora.from_plain(settings), TargetTransform(settings["target"])
-    palette, head_features = settings.get("palette") or False, settings.get("head_features") or "none"
+    palette: bool = settings.get("palette") or False
+    head_features: Any = settings.get("head_features") or "none"
     if head_features not in get_args(HeadFeatures):
         raise ValueError(f"config.head_features is {head_features!r:.60}")
     shape = Shape.from_plain(settings)

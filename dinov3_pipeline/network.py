@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pymatgen.core import Structure
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -134,6 +135,12 @@ class DinoTcModel(nn.Module):
         """The palette (1, K, 4) of one crystal's views, uint8 (V, 3, S, S), by its name; empty without that branch."""
         return {} if self.palette_branch is None else {PALETTE: palette_of(images)}
 
+    def crystal_inputs(self, crystal: Structure) -> dict[str, Tensor]:
+        """A batch of one crystal's standard views (V, 3, S, S) and of whatever else the network reads of it."""
+        images = as_images(views(crystal, options=self.render_options), self.image_size).to(self.mean.device)
+        composition = self.composition_inputs([fractions_formula(crystal)])
+        return {"images": images, **self.palette_input(images), **composition}
+
     def composition_inputs(self, formulas: Sequence[str]) -> dict[str, Tensor]:
         """What a batch of n crystals needs beside its images: (n, F) by its name; nothing without that branch."""
         if self.composition_branch is None:
@@ -192,12 +199,11 @@ class DinoTcModel(nn.Module):
 
     def predict_views(self, cif_path: Path | str) -> Tensor:
         """Tc in kelvin (V,) from each of the standard views; see `predict`."""
-        crystal = read_crystal(Path(cif_path))
-        images = as_images(views(crystal, options=self.render_options), self.image_size).to(self.mean.device)
+        inputs = self.crystal_inputs(read_crystal(Path(cif_path)))
         was_training = self.training
         self.eval()
         with torch.inference_mode():
-            kelvin = self({"images": images, **self.composition_inputs([fractions_formula(crystal)])})
+            kelvin = self(inputs)
         self.train(was_training)
         return kelvin.cpu()
 

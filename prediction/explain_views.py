@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dinov3_pipeline.attribution import attention_rollout, by_site, converged_gradients, site_maps
+from dinov3_pipeline.attribution import attention_rollout, by_site, converged_gradients, site_maps, without_retrieval
 from dinov3_pipeline.dataset import resized
-from dinov3_pipeline.network import as_images
 from dinov3_pipeline.render.options import view_names
 from dinov3_pipeline.render.rendering import views
 from prediction.inputs import crystal_of
@@ -117,27 +116,30 @@ def view_attribution(predictor: "Predictor", x: Any, attention_only: bool = Fals
         model = found
     network = model.model
     drawn = views(structure, options=network.render_options)
-    images = as_images(drawn, network.image_size)
+    inputs = network.crystal_inputs(structure)
     with torch.inference_mode():
-        tc_K = float(network({"images": images.to(network.mean.device)}).double().mean())
+        tc_K = float(network(inputs).double().mean())
     return ViewAttribution(
         model=model.name,
         tc_K=tc_K,
         views=tuple(view_names(network.render_options)),
         images=np.stack([resized(image, network.image_size) for image in drawn]),
-        attention=attention_rollout(network, images.to(network.mean.device)),
+        attention=attention_rollout(network, inputs["images"]),
         gradients=None if attention_only else view_gradients(model, structure),
     )
 
 
 def view_gradients(model: VisionModel, structure: "Structure") -> ViewGradients:
-    """Integrated gradients from a black image, summed by site, mean over the views."""
-    network = model.model
-    images = model.prepare(structure).to(network.mean.device)
-    added_K, _ = converged_gradients(network, images, MOST_STEPS, IMAGES_AT_ONCE)
+    """Integrated gradients from a black image, summed by site, mean over the views; of the network without retrieval.
+
+    Whatever it reads beside the images (palette, composition) is the crystal's in the black image too.
+    """
+    network, inputs = model.model, model.prepare(structure)
+    images = inputs["images"]
+    added_K, _ = converged_gradients(network, images, MOST_STEPS, IMAGES_AT_ONCE, inputs)
     sites = site_maps(structure, network.render_options, network.image_size)
     sums_K = by_site(added_K, sites, len(structure)) / len(images)
-    with torch.inference_mode():
-        tc_K = float(network({"images": images}).double().mean())
-        reference_K = float(network({"images": torch.zeros_like(images[:1])}).double().mean())
+    with torch.inference_mode(), without_retrieval(network):
+        tc_K = float(network(inputs).double().mean())
+        reference_K = float(network({**inputs, "images": torch.zeros_like(images[:1])}).double().mean())
     return ViewGradients(tc_K, reference_K, sums_K[:-2], float(sums_K[-2]), float(sums_K[-1]))

@@ -124,7 +124,7 @@ def load_base_model(models_dir: Path, name: str, card: dict[str, Any], device: s
     if name == "alignn":
         return load_seed_ensemble(models_dir, on)
     if name == "student":
-        return AlignnModel(name, load_model(models_dir / "student.safetensors").to(on))
+        return AlignnModel(name, load_network(models_dir / "student.safetensors").to(on))
     if name == "dinov3":
         return vision_model(name, models_dir / "dinov3.safetensors", on)
     if name == ZERO_SHOT:

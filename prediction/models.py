@@ -124,23 +124,18 @@ class VisionModel:
     def __init__(self, name: str, model: "DinoTcModel") -> None:
         self.name, self.model = name, model.eval()
 
-    def prepare(self, structure: "Structure") -> Tensor:
-        """Images (V, 3, S, S) of the standard views."""
-        from dinov3_pipeline.network import as_images
-        from dinov3_pipeline.render.rendering import views
-
-        drawn = views(structure, options=self.model.render_options)
-        return as_images(drawn, self.model.image_size)
+    def prepare(self, structure: "Structure") -> dict[str, Tensor]:
+        """Images (V, 3, S, S) of the standard views, and whatever else the network reads of the crystal."""
+        return self.model.crystal_inputs(structure)
 
     @torch.inference_mode()
-    def predict(self, prepared: Sequence[Tensor]) -> Output:
+    def predict(self, prepared: Sequence[dict[str, Tensor]]) -> Output:
         """Crystal by crystal: one has up to hundreds of images."""
-        kelvin = [self._views_K(images) for images in prepared]
+        kelvin = [self._views_K(inputs) for inputs in prepared]
         return Output(np.array([each.mean() for each in kelvin]), np.array([each.std() for each in kelvin]))
 
-    def _views_K(self, images: Tensor) -> Array:
-        device = self.model.mean.device
-        parts = [self.model({"images": part.to(device)}) for part in images.split(IMAGES_AT_ONCE)]
+    def _views_K(self, inputs: dict[str, Tensor]) -> Array:
+        parts = [self.model({**inputs, "images": part}) for part in inputs["images"].split(IMAGES_AT_ONCE)]
         kelvin: Array = torch.cat(parts).double().cpu().numpy()
         return kelvin
 

@@ -14,6 +14,7 @@ from dinov3_pipeline.palette import COLORS, PaletteBranch, palette, palette_of
 from dinov3_pipeline.render.options import RenderOptions
 from dinov3_pipeline.render.rendering import BOND_GREY, views
 from dinov3_pipeline.train import VisionConfig, main, prepare
+from tc_common.augmentation import StructureAugmentation
 from tc_common.chemistry import composition_features
 from tc_common.errors import UserError
 from tests.dinov3_pipeline.conftest import Rendered
@@ -83,9 +84,8 @@ def test_without_it_the_network_is_the_one_of_before() -> None:
     assert model.head[0].in_features == model.backbone.num_features  # type: ignore[index, union-attr]
     model.standardise(torch.randn(8, len(model.feature_mean)))
     with torch.inference_mode():
-        standardised = (
-            model.backbone((noise().float() - model.mean) / model.std) - model.feature_mean
-        ) / model.feature_std
+        features = model.backbone((noise().float() - model.mean) / model.std)
+        standardised = (features - model.feature_mean) / model.feature_std
         assert torch.equal(model({"images": noise()}), model.target.decode(model.head(standardised).squeeze(1)))
 
 
@@ -156,6 +156,4 @@ def test_what_a_palette_cannot_be_counted_in_is_refused(rendered: Rendered, tmp_
         prepare(config(rendered, tmp_path, image_size=SIZE))
     assert "\n" not in str(refused.value)
     with pytest.raises(ValueError, match="leave out --augment-structure"):
-        from tc_common.augmentation import StructureAugmentation
-
         config(rendered, tmp_path, online_views=True, augment_structure=StructureAugmentation(strain=0.01))
