@@ -24,11 +24,7 @@ from tyro.conf import Positional
 from dinov3_pipeline.attribution import attention_rollout, by_site, converged_gradients, site_maps
 from dinov3_pipeline.backbones import CRYSTALS, crystals_card, crystals_file
 from dinov3_pipeline.dataset import ImageArray, resized
-<<<<<<< HEAD
-from dinov3_pipeline.model import DinoTcModel, as_images, create_dino_model, load_model
-=======
-from dinov3_pipeline.model import DinoTcModel, load_model
->>>>>>> palette
+from dinov3_pipeline.model import DinoTcModel, create_dino_model, load_model
 from dinov3_pipeline.render.rendering import views
 from tc_common.cli import parse, run
 from tc_common.crystals import read_crystal
@@ -75,27 +71,16 @@ def main(config: ExplainConfig) -> None:
     structure = read_crystal(config.cif)
     model = load_model(config.checkpoint, config.init).to(place(config.device, "fp32").device)
     rendered = views(structure, options=model.render_options)
-<<<<<<< HEAD
-    images = as_images(rendered, model.image_size).to(model.mean.device)
-    rollout = attention_rollout(model, images)
-    before = config.before or ("crystals" if model.init.startswith(f"pretrained:{CRYSTALS.stem}@") else None)
-    earlier = attention_rollout(backbone_before(before, model), images) if before else None
-    others = model.composition_inputs([fractions_formula(structure)])
-    added_K, gap_K = converged_gradients(model, images, config.steps, config.batch_size, others)
-    table = attribution_table(structure, model, rollout, added_K, earlier)
-    with torch.inference_mode():
-        predicted_K = model({**others, "images": images}).mean().item()
-    maps = [rollout, np.abs(added_K)] if earlier is None else [earlier, rollout, np.abs(added_K)]
-    rows = zip((resized(image, model.image_size) for image in rendered), *maps, strict=True)
-=======
     inputs = model.crystal_inputs(structure)
+    before = config.before or ("crystals" if model.init.startswith(f"pretrained:{CRYSTALS.stem}@") else None)
+    earlier = attention_rollout(backbone_before(before, model), inputs["images"]) if before else None
     rollout = attention_rollout(model, inputs["images"])
     added_K, gap_K = converged_gradients(model, inputs["images"], config.steps, config.batch_size, inputs)
-    table = attribution_table(structure, model, rollout, added_K)
+    table = attribution_table(structure, model, rollout, added_K, earlier)
     with torch.inference_mode():
         predicted_K = model(inputs).mean().item()
-    rows = zip((resized(image, model.image_size) for image in rendered), rollout, added_K, strict=True)
->>>>>>> palette
+    maps = [rollout, np.abs(added_K)] if earlier is None else [earlier, rollout, np.abs(added_K)]
+    rows = zip((resized(image, model.image_size) for image in rendered), *maps, strict=True)
     sheet = np.concatenate([_row(*row) for row in rows])
     stem = config.cif.stem
     write_csv(config.out / f"{stem}_atoms.csv", table)
