@@ -38,7 +38,7 @@ class PriorConfig:
     extra_labels: Path | None = None
     """Labels of `python -m data.supercon` for these split files: the pair learns from them too."""
     out: Path = Path("data/processed") / PRIOR_FILE
-    """The CSV to write, with a report beside it (.json)."""
+    """The CSV to write; its report has the same name (.json)."""
     folds: Literal["auto", "grouped", "random"] = "auto"
     """What a fold holds out: chemical systems (grouped) or compositions (random); auto: as the splits themselves."""
     seed: int = 42
