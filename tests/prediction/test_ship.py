@@ -11,13 +11,16 @@ from safetensors.torch import load_file, save_file
 
 from gat_pipeline.model import load_model
 from gat_pipeline.train import GraphTrainConfig
+from prediction import load_predictor
 from prediction.card import NAMES, readme
-from prediction.load import checked_card, load_predictor
+from prediction.intervals import Intervals, fit_intervals
+from prediction.known import read_known
+from prediction.load import checked_card
 from prediction.novelty import nearest_other
 from prediction.ship import main
 from prediction.study import command
+from prediction.trees import read_trees
 from tc_common.composition import element_fractions
-from tc_common.conformal import conformal_intervals
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import sha256
@@ -59,14 +62,59 @@ def test_the_card_repeats_comparison_and_splits(shipped: ShippedStudy) -> None:
 
 
 def test_the_stated_coverage_is_that_of_the_shipped_predictions(shipped: ShippedStudy) -> None:
-    predictor = load_predictor(shipped.models, "alignn", "cpu")
-    assert predictor.validation is not None
-    test = shipped.splits["test"].copy()
-    test["tc_pred"] = [predictor.base_models[0].model.predict(cif) for cif in test["cif"]]  # type: ignore[attr-defined]
-    bounds = conformal_intervals(predictor.validation, test, 0.9)
-    assert bounds is not None
-    share = ((test["tc"] >= bounds["tc_lower"]) & (test["tc"] <= bounds["tc_upper"])).mean()
-    assert card(shipped, "alignn")["prediction_intervals"]["test_coverage"] == pytest.approx(share)
+    predictor, test = load_predictor(shipped.models, "alignn"), shipped.splits["test"]
+    made = [predictor.predict(Path(cif)) for cif in test["cif"]]
+    inside = [each.lower_K <= tc_K <= each.upper_K for each, tc_K in zip(made, test["tc"], strict=True)]
+    said = card(shipped, "alignn")
+    assert said["prediction_intervals"]["test_coverage"] == pytest.approx(np.mean(inside))
+    validation = read_predictions(shipped.models / "alignn_val_predictions.csv")
+    assert Intervals.from_plain(said["intervals"]) == fit_intervals(validation)
+    assert said["new_systems"] is None, "no study with systems held out was named"
+
+
+def test_the_trees_of_the_ensemble_are_shipped_and_what_is_known(shipped: ShippedStudy) -> None:
+    said, trees = card(shipped, "ensemble"), read_trees(shipped.models / "composition.safetensors")
+    assert said["trees"]["composition"] == {
+        "seed": 42, "n_train": 24, "labels": None, "kind": f"extra_trees{'_median' * (trees.vote == 'median')}",
+        "trees": 500,
+    }  # fmt: skip
+    study = read_predictions(shipped.folder / "r/composition_predictions.csv")
+    assert trees.predict_formulas(study["formula"])[0] == pytest.approx(study["tc_pred"], abs=1e-3)
+    known = read_known(shipped.models / "known.csv")
+    for formula, tc_K in shipped.splits["test"][["formula", "tc"]].itertuples(index=False):
+        found = known.lookup(formula)
+        assert found is not None and found.lowest_K <= tc_K <= found.highest_K
+    for name in ("composition.safetensors", "known.csv", "cautions.json", "training.csv"):
+        assert said["files"][name] == sha256(shipped.models / name)
+
+
+def test_the_graph_network_is_shown_even_without_a_weight(copied: ShippedStudy) -> None:
+    set_weights(copied.folder, {"alignn": 0.0, "composition": 1.0})
+    ensemble = copied.folder / "r/ensemble_predictions.csv"
+    shutil.copy(copied.folder / "r/composition_predictions.csv", ensemble)
+    main(copied.config(copied.models))
+    predictor = load_predictor(copied.models, "ensemble")
+    said = predictor.predict(copied.cif("test"))
+    assert {member.name: member.weight for member in said.members} == {"alignn": 0.0, "composition": 1.0}
+    assert said.tc_K == pytest.approx(read_predictions(ensemble)["tc_pred"].iloc[0], abs=0.01)
+
+
+def test_the_cards_cautions_are_counted_on_the_test_materials(shipped: ShippedStudy) -> None:
+    predictor, said = load_predictor(shipped.models, "ensemble"), card(shipped, "ensemble")["cautions"]
+    made = [predictor.predict(Path(cif)) for cif in shipped.splits["test"]["cif"]]
+    own = [[each for each in one.cautions if each.kind != "known"] for one in made]
+    assert said["test"]["flagged"] == pytest.approx(np.mean([bool(each) for each in own]))
+    assert said["pressure"]["n"] == 11 and said["pressure"]["flagged"] >= 8
+
+
+def test_labels_that_the_study_had_must_be_named(copied: ShippedStudy, tmp_path: Path) -> None:
+    for file in (copied.folder / "r").glob("composition_*"):
+        shutil.copy(file, file.with_name(file.name.replace("composition", "composition_with_labels")))
+    set_weights(copied.folder, {"composition_with_labels": 1.0})
+    with pytest.raises(
+        UserError, match="composition_with_labels learned from extra labels; name them: --extra-labels"
+    ):
+        main(copied.config(tmp_path / "new"))
 
 
 def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_differ(tmp_path: Path) -> None:
@@ -78,13 +126,17 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
         with pytest.raises(UserError, match="trainings of the seeds 42, 43, --alignn names those of 42"):
             main(replace(config, alignn=paths))
     main(replace(config, alignn=(*config.alignn, tmp_path / "m/second.pth")))
-    cif = study.cif("test")
-    trainings_K = [load_model(study.models / f"{name}.safetensors").predict(cif) for name in ("alignn", "alignn_2")]
-    model = load_predictor(study.models, "alignn", "cpu").base_models[0]
+    trainings = [load_model(tmp_path / f"m/{name}.pth") for name in ("alignn_best", "second")]
+    cif, trainings_K = next(
+        (cif, said_K)
+        for cif in map(Path, splits["test"]["cif"])
+        if min(said_K := [training.predict(cif) for training in trainings]) > 0  # below it they are cut
+    )
+    model = load_predictor(study.models, "alignn").base_models[0]
     said = model.predict([model.prepare(read_crystal(cif))])
-    assert said.tc_K[0] == pytest.approx(np.mean(trainings_K), abs=1e-3)
-    assert said.std_K is not None and said.std_K[0] == pytest.approx(np.std(trainings_K, ddof=1), abs=1e-3)
-    assert card(study, "alignn")["prediction_intervals"]["scaled_by_tc_std"]
+    assert said.tc_K[0] == pytest.approx(np.mean(trainings_K), abs=0.05)
+    assert said.std_K is not None and said.std_K[0] == pytest.approx(np.std(trainings_K, ddof=1), abs=0.05)
+    assert card(study, "alignn")["intervals"]["by_std"]
     page = (study.models / "README.md").read_text()
     assert "mean of 2 trainings, each started from random" in page and "--seed 42, 43" in page
     for name in ("alignn", "ensemble"):
@@ -92,7 +144,7 @@ def test_the_mean_of_two_trainings_is_shipped_as_both_and_says_how_far_they_diff
         assert card(study, name)["networks"] == ["alignn.safetensors", "alignn_2.safetensors"]
         (study.models / "alignn_2.safetensors").rename(tmp_path / "away")
         with pytest.raises(UserError, match="alignn_2.safetensors is missing"):
-            load_predictor(study.models, name, "cpu")
+            load_predictor(study.models, name)
         (tmp_path / "away").rename(study.models / "alignn_2.safetensors")
 
 
@@ -106,7 +158,7 @@ def test_a_model_of_another_name_in_the_study_is_shipped_as_alignn(tmp_path: Pat
         main(study.config(study.models))
     main(replace(study.config(study.models), alignn_name="alignn_neighbours"))
     assert set(card(study, "ensemble")["weights"]) <= {"alignn", "composition"}
-    assert load_predictor(study.models, "alignn", "cpu").base_models[0].name == "alignn"
+    assert load_predictor(study.models, "alignn").base_models[0].name == "alignn"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +176,7 @@ def test_a_card_that_names_odd_files_is_refused(copied: ShippedStudy, files: dic
     changed = {**said, "files": said["files"] | digests, "networks": [*said["networks"], *files]}
     (copied.models / "alignn.json").write_text(json.dumps(changed))
     with pytest.raises(UserError, match=message):
-        load_predictor(copied.models, "alignn", "cpu")
+        load_predictor(copied.models, "alignn")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +198,7 @@ def test_a_card_without_a_good_list_of_networks_is_refused(
         del changed["networks"]  # as in cards of before there was the list
     (copied.models / "alignn.json").write_text(json.dumps(changed))
     with pytest.raises(UserError, match=message):
-        load_predictor(copied.models, "alignn", "cpu")
+        load_predictor(copied.models, "alignn")
 
 
 def test_the_committed_cards_describe_the_committed_files() -> None:
@@ -226,14 +278,14 @@ def test_an_altered_file_is_refused(copied: ShippedStudy, name: str) -> None:
     with (copied.models / name).open("ab") as stream:
         stream.write(b" ")
     with pytest.raises(UserError, match=rf"{name} is not the file that alignn\.json describes"):
-        load_predictor(copied.models, "alignn", "cpu")
+        load_predictor(copied.models, "alignn")
 
 
 def test_a_card_names_no_file_of_another_folder(copied: ShippedStudy) -> None:
     path = copied.models / "alignn.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "files": {"../../secret": "0"}}))
     with pytest.raises(UserError, match=r"alignn\.json names a file of another folder"):
-        load_predictor(copied.models, "alignn", "cpu")
+        load_predictor(copied.models, "alignn")
 
 
 def test_weights_of_another_network_are_refused(copied: ShippedStudy) -> None:
@@ -245,11 +297,11 @@ def test_weights_of_another_network_are_refused(copied: ShippedStudy) -> None:
     said["files"]["alignn.safetensors"] = said["sha256"] = sha256(path)
     (copied.models / "alignn.json").write_text(json.dumps(said))
     with pytest.raises(UserError, match="does not fit this network"):
-        load_predictor(copied.models, "alignn", "cpu")
+        load_predictor(copied.models, "alignn")
 
 
 def test_what_is_not_shipped_is_said_with_the_remedy(tmp_path: Path, shipped: ShippedStudy) -> None:
-    with pytest.raises(UserError, match=r"no dinov3 model is shipped.*--dinov3-checkpoint"):
-        load_predictor(shipped.models, "dinov3", "cpu")
+    with pytest.raises(UserError, match=r"no dinov3 model is shipped.*--checkpoint"):
+        load_predictor(shipped.models, "dinov3")
     with pytest.raises(UserError, match=r"no alignn model is shipped.*prediction\.ship"):
-        load_predictor(tmp_path, "alignn", "cpu")
+        load_predictor(tmp_path, "alignn")
