@@ -38,19 +38,19 @@ def crystal_of(x: Any) -> "Structure":
     from tc_common.crystals import checked_structure, read_crystal
 
     if isinstance(x, str) and "\n" in x:
-        return _in_order(_from_text(x))
+        return in_order(_from_text(x))
     if isinstance(x, str | Path):
-        return _in_order(read_crystal(Path(x)))
+        return in_order(read_crystal(Path(x)))
     if isinstance(x, Structure):
-        return _in_order(checked_structure(x))
+        return in_order(checked_structure(x))
     if hasattr(x, "get_scaled_positions") and hasattr(x, "get_chemical_symbols"):
-        return _in_order(checked_structure(_from_atoms(x)))
+        return in_order(checked_structure(_from_atoms(x)))
     raise UserError(
         f"{type(x).__name__} is no crystal; give a path, the text of a CIF, a pymatgen Structure or ase.Atoms"
     )
 
 
-def _in_order(structure: "Structure") -> "Structure":
+def in_order(structure: "Structure") -> "Structure":
     """Sites by electronegativity, those of one value in their order: as the reader of CIFs gives them."""
     ordered = structure.get_sorted_structure(key=_electronegativity)
     ordered.properties = structure.properties

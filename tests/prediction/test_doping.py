@@ -60,7 +60,7 @@ def test_an_element_of_a_mixed_site_is_replaced_and_its_partner_stays() -> None:
 
 
 def test_one_site_is_replaced_by_its_label() -> None:
-    crystal = Structure(Lattice.cubic(4.2), ["Mg", "O", "Mg"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]])
+    crystal = Structure(Lattice.cubic(4.2), ["Mg", "O", "Mg"], [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.0]])
     assert site_labels(crystal) == ["Mg1", "O1", "Mg2"]
     changed = substituted(crystal, "Mg2", "Ca", 0.5)
     assert changed[2].species == Composition({"Mg": 0.5, "Ca": 0.5})

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from prediction.stream import combine, rows_of
 
 from dinov3_pipeline.model import load_model
-from prediction.load import load_predictor
-from prediction.models import VisionModel, predict_materials
+from prediction import Prediction, load_predictor
+from prediction.models import VisionModel, combine, predict_materials
 from prediction.ship import main
 from tc_common.errors import UserError
 from tc_common.files import write_json
@@ -42,25 +41,41 @@ def test_a_shipped_vision_model_predicts_with_intervals(with_vision: ShippedStud
     model = load_model(folder / "m/dino_best.pth")
     ids = with_vision.splits["test"]["material_id"]
     assert [cif.stem for cif in cifs] == ids[:3].tolist(), "names seed the views"
-    for row, cif in zip(rows_of(load_predictor(folder / "new", "dinov3", "cpu"), cifs), cifs, strict=True):
-        assert row.tc_K == pytest.approx(max(model.predict(cif), 0), abs=0.02)
-        assert row.tc_lower_K is not None and row.tc_upper_K is not None and row.tc_lower_K < row.tc_upper_K
-        assert row.graph_percentile is None and row.composition_percentile is not None
+    predictor = load_predictor(folder / "new", "dinov3")
+    for each, cif in zip(predictor.predict_many(cifs), cifs, strict=True):
+        assert isinstance(each, Prediction) and each.tc_K == pytest.approx(model.predict(cif), abs=0.02)
+        assert each.lower_K is not None and each.upper_K is not None and each.lower_K < each.upper_K
+        assert "structure" not in {caution.kind for caution in each.cautions}, "distances are the graph network's"
     assert "| vision |" in (folder / "new/README.md").read_text()
+    explained = predictor.explain_views(cifs[0])
+    assert explained.gradients is not None and explained.site_K is not None
+    parts = explained.site_K.sum(), explained.bonds_K, explained.background_K, explained.gap_K, explained.reference_K
+    assert sum(part for part in parts if part is not None) == pytest.approx(explained.tc_K, abs=1e-6)
+    assert explained.attention.sum(axis=(1, 2)) == pytest.approx(1, abs=1e-4)
+    assert explained.images.shape[:3] == explained.attention.shape and len(explained.views) == len(explained.images)
+    whole = predictor.explain(cifs[0])
+    assert whole.site_K == pytest.approx(explained.site_K) and whole.tc_K == pytest.approx(explained.tc_K)
+    assert predictor.explain_views(cifs[0], attention_only=True).to_dict()["site_K"] is None
 
 
 def test_a_checkpoint_of_ones_own_has_intervals_with_its_validation_predictions(with_vision: ShippedStudy) -> None:
     folder, cif = with_vision.folder, with_vision.cif("test")
-    bare = load_predictor(with_vision.models, "dinov3", "cpu", folder / "m/dino_best.pth")
+    own = folder / "m/dino_best.pth"
+    bare = load_predictor(with_vision.models, checkpoint=own)
     validated = load_predictor(
-        with_vision.models, "dinov3", "cpu", folder / "m/dino_best.pth", folder / "r/dinov3_val_predictions.csv"
+        with_vision.models, checkpoint=own, val_predictions=folder / "r/dinov3_val_predictions.csv"
     )
-    (without,), (within,) = rows_of(bare, [cif]), rows_of(validated, [cif])
-    assert without.tc_K == within.tc_K and without.tc_lower_K is None
+    without, within = bare.predict(cif), validated.predict(cif)
+    assert bare.members == ("dinov3:dino_best.pth",)
+    assert without.tc_K == within.tc_K and without.lower_K is None
     study = pd.read_csv(folder / "r/dinov3_predictions.csv")
-    assert within.tc_K == pytest.approx(max(study["tc_pred"].iloc[0], 0), abs=1e-3) and within.tc_lower_K is not None
+    assert within.tc_K == pytest.approx(max(study["tc_pred"].iloc[0], 0), abs=1e-3) and within.lower_K is not None
 
 
 def test_a_missing_checkpoint_is_a_users_mistake(with_vision: ShippedStudy, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is missing; train first"):
-        load_predictor(with_vision.models, "dinov3", "cpu", tmp_path / "none.pth")
+        load_predictor(with_vision.models, checkpoint=tmp_path / "none.pth")
+    (tmp_path / "other.safetensors").write_bytes(b"")
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(UserError, match="neither the graph network's nor the vision network's"):
+        load_predictor(with_vision.models, checkpoint=tmp_path / "other.safetensors")

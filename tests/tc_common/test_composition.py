@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pymatgen.core import Element
 
 from tc_common.chemistry import FEATURES, FeatureKind, composition_features, feature_names
-from tc_common.composition import LAST_Z, element_fractions
+from tc_common.composition import LAST_Z, chemical_formula, element_fractions, parse_formula
 from tc_common.elements import PROPERTIES, continuous_statistics, element_symbols, element_table, valence_electrons
 from tc_common.errors import UserError
 
@@ -150,3 +150,37 @@ def test_what_the_shipped_models_read_has_not_changed() -> None:
     found = composition_features(formulas)
     weights = np.cos(np.arange(found.shape[1]))
     assert found @ weights == pytest.approx(OLD_SUMS, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("cell", "formula"),
+    [
+        ("La3.7Sr0.3Cu2O8", "La1.85Sr0.15CuO4"),
+        ("La7SrCu4O16", "La1.75Sr0.25CuO4"),
+        ("Y2Ba4Cu8O16", "YBa2Cu4O8"),
+        ("O6.93Cu3Ba2Y", "YBa2Cu3O6.93"),
+        ("Cu3Ca2Ba2HgO8", "HgBa2Ca2Cu3O8"),
+        ("O8Cu2CaSr2Bi2", "Bi2Sr2CaCu2O8"),
+        ("BiK0.37Ba0.63O3", "Ba0.63K0.37BiO3"),
+        ("As4Fe4K0.8Ba1.2", "Ba0.6K0.4Fe2As2"),
+        ("As4Fe4KCa", "CaKFe4As4"),
+        ("F0.2O1.8As2Fe2La2", "LaFeAsO0.9F0.1"),
+        ("Co0.4Fe3.6As4Ba2", "BaFe1.8Co0.2As2"),
+        ("Ce0.3Nd3.7Cu2O8", "Nd1.85Ce0.15CuO4"),
+        ("Sr0.9La0.1CuO2", "Sr0.9La0.1CuO2"),
+        ("Bi0.25Pb0.75BaO3", "BaPb0.75Bi0.25O3"),
+        ("Sn2Nb6", "Nb3Sn"),
+        ("Te4Pb4", "PbTe"),
+        ("B2Mg", "MgB2"),
+        ("H10La", "LaH10"),
+        ("In5CoCe", "CeCoIn5"),
+        ("Se2Fe1.6K0.8", "K0.8Fe1.6Se2"),
+        ("Pb4", "Pb"),
+        ("He2", "He"),
+        ("O3SiCa0.5Mg0.5", "Ca0.5Mg0.5SiO3"),
+        ("O6Si2CaMg", "CaMgSi2O6"),
+    ],
+)
+def test_formulas_are_spelled_as_chemists_write_them(cell: str, formula: str) -> None:
+    assert chemical_formula(parse_formula(cell)) == formula
+    assert chemical_formula(parse_formula(formula)) == formula, "the spelling of a spelling is itself"
