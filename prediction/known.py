@@ -80,19 +80,20 @@ class KnownCompounds:
             UserError: a text that is no formula.
         """
         distance = self._distances(formula)
-        near = distance <= SAME_COMPOSITION + ROUNDING
-        if not near.any():
+        near = np.flatnonzero(distance <= SAME_COMPOSITION + ROUNDING)
+        if not len(near):
             return None
-        same = near & self._has_elements_of(element_fractions([formula])[0])
-        row = int(np.where(same if same.any() else near, distance, np.inf).argmin())
-        group = self.table[near & self._has_elements_of(self.fractions[row])]
+        same = near[self._has_elements_of(near, element_fractions([formula])[0])]
+        candidates = same if len(same) else near
+        row = int(candidates[distance[candidates].argmin()])
+        group = self.table.iloc[near[self._has_elements_of(near, self.fractions[row])]]
         lowest_K, highest_K = float(group["lowest"].min()), float(group["highest"].max())
         return replace(
             self._known(row, distance), lowest_K=lowest_K, highest_K=highest_K, entries=int(group["entries"].sum())
         )
 
-    def _has_elements_of(self, wanted: NDArray[Any]) -> NDArray[np.bool_]:
-        return np.asarray(((self.fractions > 0) == (wanted > 0)).all(axis=1))
+    def _has_elements_of(self, rows: NDArray[np.int64], wanted: NDArray[Any]) -> NDArray[np.bool_]:
+        return np.asarray(((self.fractions[rows] > 0) == (wanted > 0)).all(axis=1))
 
     def nearest(self, formula: str, count: int = 3) -> list[Known]:
         """The nearest compositions, the nearest first.
