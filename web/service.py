@@ -27,7 +27,10 @@ class HasDict(Protocol):
 class Predictor(Protocol):
     """The part of `prediction.Predictor` that the page asks."""
 
-    model: str
+    @property
+    def model(self) -> str:
+        """Its name."""
+        ...
 
     def predict_many(self, items: Iterable[Any], names: Any = None, read: Any = None) -> Iterable[HasDict]:
         """Predictions, or failures, for many."""
