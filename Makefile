@@ -1,7 +1,7 @@
 # SuperVision: `make demo` shows the whole way on the shipped sample, `make test` checks it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup predict-setup demo test test-slow lint types results-check lock lock-check check bench clean same-python
+.PHONY: help setup predict-setup demo web test test-slow lint types results-check lock lock-check check bench clean same-python
 
 # Tests and benchmarks on real data look here and skip, saying why, where it is unset.
 ifneq ($(SUPERVISION_DATA),)
@@ -24,6 +24,9 @@ help:  ## list the targets
 $(VENV)/.ready-predict: requirements-predict.txt tools/setup.sh | same-python
 	@tools/setup.sh requirements-predict.txt $(VENV) && touch $@
 
+$(VENV)/.ready-web: requirements-web.txt requirements-predict.txt tools/setup.sh | same-python
+	@tools/setup.sh requirements-web.txt $(VENV) && touch $(VENV)/.ready-predict $@
+
 $(VENV)/.ready: requirements.txt requirements-predict.txt tools/setup.sh | same-python
 	@tools/setup.sh requirements.txt $(VENV) && touch $(VENV)/.ready-predict $@
 
@@ -38,6 +41,9 @@ setup: $(VENV)/.ready  ## install what the whole study needs into .venv
 
 predict-setup: $(VENV)/.ready-predict  ## install only what predict.py needs into .venv
 	@echo "ready: $(PYTHON_IN_VENV) predict.py data/sample/cifs/MgB2-AlB2.cif"
+
+web: $(VENV)/.ready-web  ## the page at http://127.0.0.1:8000: drop a CIF, see the crystal and its Tc
+	$(PYTHON_IN_VENV) -m web
 
 demo: $(VENV)/.ready  ## the whole study on the shipped sample, offline, in minutes
 	@tools/demo.sh
