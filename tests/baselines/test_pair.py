@@ -112,6 +112,18 @@ def test_folds_hold_out_whole_systems_and_predict_every_row_once(splits: dict[st
     assert first == again != other
 
 
+def test_random_folds_know_other_compositions_of_a_system_from_training_too(splits: dict[str, pd.DataFrame]) -> None:
+    train = splits["train"]
+    learned: list[np.ndarray] = []
+    predicted = out_of_fold(train, 1, None, spy(learned, []), kind="random")
+    systems = train["chemical_system"]
+    for number, rows in enumerate(learned, start=1):
+        held_out = predicted == number
+        assert len(rows) == (~held_out).sum() and held_out.sum() == len(train) / 5
+        shared = {*systems[held_out]} & {*systems[~held_out]}
+        assert len(shared) > 0.7 * systems[held_out].nunique(), "grouped folds share none"
+
+
 def spy(learned: list[np.ndarray], asked: list[np.ndarray]) -> Fit:
     """A learner that remembers the compositions it was given."""
 
