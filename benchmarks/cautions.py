@@ -17,6 +17,7 @@ import pandas as pd
 
 from prediction import Failure, Prediction, Predictor, load_predictor
 from prediction.cautions import Caution
+from prediction.load import ModelName
 from prediction.quality import caution_metadata, pressure_metadata, pressure_sample
 from tc_common.cli import parse, run
 from tc_common.environment import git_commit, processor
@@ -36,7 +37,7 @@ class CautionConfig:
     """Folder with the split files that the models were trained on (Tc in K)."""
     models_dir: Path = ROOT / "models/3dsc"
     """Folder of the shipped models."""
-    model: str = "ensemble"
+    model: ModelName = "ensemble"
     """Which of them."""
 
 
@@ -50,7 +51,7 @@ def main(config: CautionConfig) -> None:
     test, sample = splits["test"], pressure_sample()
     predicted, compressed = predictions(predictor, test), predictions(predictor, sample)
     table = test.assign(tc_pred=[each.tc_K for each in predicted])
-    inside = [p.lower_K <= tc_K <= p.upper_K for p, tc_K in zip(predicted, test["tc"], strict=True)]  # type: ignore[operator]
+    inside = [p.lower_K <= tc_K <= p.upper_K for p, tc_K in zip(predicted, test["tc"], strict=True)]
     report = {
         "command": "python -m benchmarks.cautions --data-dir DIR",
         "machine": processor(),

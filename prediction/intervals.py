@@ -1,7 +1,7 @@
 """Intervals that hold where people look: conformal within each range of predicted Tc.
 
 Split-conformal intervals (`tc_common.conformal`) hold on average over all materials, most of which have a Tc below
-5 K. Where 40 K were predicted, intervals of nominally 90 % held 33 to 69 %. So the residuals of the validation
+5 K; where 40 K are predicted they are far too narrow. So the residuals of the validation
 materials are divided by a scale, and each range of predicted Tc has its own factor of it: Mondrian conformal
 prediction (Vovk et al. 2005, doi 10.1007/b106715, section 4.5). The scale is the model's own SD, where it knows one,
 plus a part of the prediction and a floor; both were chosen by cross-fitting on validation materials.
