@@ -41,6 +41,8 @@ CONFIGS = [
     ("baselines.__main__", "BaselineConfig"),
     ("tuning.__main__", "TuneConfig"),
     ("prediction.ship", "ShipConfig"),
+    ("prediction.screen", "ScreenConfig"),
+    ("prediction.distil", "DistilConfig"),
     ("comparison.published.check", "CheckConfig"),
 ]
 
