@@ -124,7 +124,7 @@ def load_base_model(models_dir: Path, name: str, card: dict[str, Any], device: s
     if name == "alignn":
         return load_seed_ensemble(models_dir, on)
     if name == "student":
-        return AlignnModel(name, load_network(models_dir / "student.safetensors").to(on))
+        return load_student(models_dir, on)
     if name == "dinov3":
         return vision_model(name, models_dir / "dinov3.safetensors", on)
     if name == ZERO_SHOT:
@@ -177,6 +177,13 @@ def load_seed_ensemble(models_dir: Path, on: torch.device) -> BaseModel:
         if network.model.options != networks[0].model.options:
             raise UserError(f"{each} reads other graphs than {paths[0].name}; make them again with: {MADE_BY}")
     return SeedEnsemble("alignn", networks) if len(networks) > 1 else networks[0]
+
+
+def load_student(models_dir: Path, on: torch.device) -> BaseModel:
+    """The network taught by the ensemble, with the trees that it corrects, if it does."""
+    network = load_network(models_dir / "student.safetensors").to(on)
+    trees = load_prior(models_dir, read_card(models_dir / "student.json")) if network.reads_prior else None
+    return AlignnModel("student", network, trees)
 
 
 def load_prior(models_dir: Path, card: dict[str, Any]) -> Trees:

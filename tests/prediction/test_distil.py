@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from prediction import distil, load_predictor
+from prediction import load_predictor, student
 from prediction.distil import DistilConfig, main
 from tc_common.composition import nearest_distance
 from tc_common.errors import UserError
@@ -25,7 +25,7 @@ def test_a_student_is_taught_refused_and_shipped(
         data_dir=shipped.folder / "p", teacher_dir=models, out=models, work=tmp_path / "work", copies=1, epochs=1,
         hidden=8, workers=1,
     )  # fmt: skip
-    monkeypatch.setattr(distil, "MOST_ABOVE_TEACHER", -0.9)
+    monkeypatch.setattr(student, "MOST_ABOVE_TEACHER", -0.9)
     with pytest.raises(UserError, match="above the ensemble's"):
         main(config)
     assert not list(models.glob("student*"))
@@ -38,10 +38,9 @@ def test_a_student_is_taught_refused_and_shipped(
     labels = pd.concat(pq.read_table(path).to_pandas() for path in (tmp_path / "work/labels/shards").glob("*"))
     assert taught["tc"].tolist() == pytest.approx(labels.dropna(subset="tc_K").sort_values("name")["tc_K"].tolist())
 
-    monkeypatch.setattr(distil, "MOST_ABOVE_TEACHER", 1e3)
+    monkeypatch.setattr(student, "MOST_ABOVE_TEACHER", 1e3)
     main(config)  # what is there is used again
     card = json.loads((models / "student.json").read_text())
     assert card["origin"] == "random" and card["teacher"]["test_mae_K"] > 0
-    student = load_predictor(models, "student")
-    said = student.predict(shipped.cif("test"))
+    said = load_predictor(models, "student").predict(shipped.cif("test"))
     assert said.model == "student" and said.tc_K >= 0 and said.upper_K is not None and said.upper_K >= said.tc_K

@@ -29,6 +29,10 @@ CONFIGS = [
     ("compare_models", "ReadmeConfig"),
     ("gat_pipeline.train", "GraphTrainConfig"),
     ("gat_pipeline.pretrain", "PretrainConfig"),
+    ("baselines.prior", "PriorConfig"),
+    ("comparison.transfer", "TransferConfig"),
+    ("dinov3_pipeline.pretrain", "PretrainConfig"),
+    ("dinov3_pipeline.add_retrieval", "RetrievalConfig"),
     ("gat_pipeline.evaluate", "EvaluationConfig"),
     ("gat_pipeline.add_retrieval", "RetrievalConfig"),
     ("gat_pipeline.evaluate_pretrained", "ZeroShotConfig"),
@@ -41,6 +45,8 @@ CONFIGS = [
     ("baselines.__main__", "BaselineConfig"),
     ("tuning.__main__", "TuneConfig"),
     ("prediction.ship", "ShipConfig"),
+    ("prediction.screen", "ScreenConfig"),
+    ("prediction.distil", "DistilConfig"),
     ("comparison.published.check", "CheckConfig"),
 ]
 
