@@ -213,5 +213,5 @@ def test_attention_before_fine_tuning_is_that_of_the_pretrained_backbone(tmp_pat
 def test_what_cannot_be_shown_before_is_one_line() -> None:
     with pytest.raises(UserError, match="--before pretrained is neither crystals nor a file of"):
         backbone_before("pretrained", tiny_model())
-    with pytest.raises(UserError, match="learnt from images of 32 pixels; this network reads 64"):
+    with pytest.raises(UserError, match="learnt from images of 32 pixels, not 64"):
         backbone_before("crystals", tiny_model(image_size=64))
