@@ -46,7 +46,6 @@ PROBE_VIEWS = 3  # along a, b and c of the first supercell, which come first
 PROBE_MATERIALS, PROBE_NEIGHBOURS = 2000, 10
 PAPERS = "DINO arXiv:2104.14294, iBOT arXiv:2111.07832, DINOv2 arXiv:2304.07193, DINOv3 arXiv:2508.10104"
 PRIVATE = ("data_dir", "images_dir", "models_dir", "results_dir", "cache_dir", "exclude_split", "output", "log_file")
-Hidden = Suppress  # settings of the supervised loop that self-distillation has no use for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +92,14 @@ class PretrainConfig(TrainConfig):
     """Crystals that are compared in a step (>= 2)."""
     grad_clip: float = 3.0
     """Largest norm of the gradient (0 = no clipping)."""
-    grad_accumulation: Hidden[Literal[1]] = 1
-    init: Hidden[Literal["random"]] = "random"
-    structures: Hidden[Structures] = "all"
-    augment_structure: Hidden[StructureAugmentation] = field(default_factory=StructureAugmentation)
-    loss: Hidden[Literal["l1"]] = "l1"
-    target: Hidden[TargetKind] = "kelvin"
-    patience: Hidden[int] = 10**9
+    # settings of the supervised loop that self-distillation has no use for
+    grad_accumulation: Suppress[Literal[1]] = 1
+    init: Suppress[Literal["random"]] = "random"
+    structures: Suppress[Structures] = "all"
+    augment_structure: Suppress[StructureAugmentation] = field(default_factory=StructureAugmentation)
+    loss: Suppress[Literal["l1"]] = "l1"
+    target: Suppress[TargetKind] = "kelvin"
+    patience: Suppress[int] = 10**9
 
     def __post_init__(self) -> None:
         super().__post_init__()

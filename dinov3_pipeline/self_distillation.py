@@ -85,7 +85,7 @@ class Side(nn.Module):
     def tokens(self, patches: Patches) -> tuple[Tensor, Tensor]:
         """Class tokens (N, D) and patches (N, P, D) of N images."""
         tokens: Tensor = self.backbone.forward_features(patches)  # type: ignore[operator]
-        return tokens[:, 0], tokens[:, self.backbone.num_prefix_tokens :]  # type: ignore[misc]
+        return tokens[:, 0], tokens[:, self.backbone.num_prefix_tokens :]
 
 
 class SelfDistillation(nn.Module):
@@ -136,7 +136,7 @@ class SelfDistillation(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """What the teacher's backbone passes to a head, (N, D) of uint8 images (N, 3, S, S)."""
-        return self.teacher.backbone(Patches(self.cut(images)))  # type: ignore[no-any-return]
+        return self.teacher.backbone(Patches(self.cut(images)))
 
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:

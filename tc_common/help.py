@@ -101,6 +101,8 @@ def flags_of(config: type, prefix: str = "", group: str | None = None) -> Iterat
     hints, meanings = get_type_hints(config, include_extras=True), field_texts(config)
     for field in fields(config):
         kind, marks = _unannotated(hints[field.name])
+        if "Suppress" in map(_mark, marks):
+            continue
         name = next((mark.name for mark in marks if getattr(mark, "name", None)), None) or field.name.replace("_", "-")
         if is_dataclass(kind):
             inside = prefix if "OmitArgPrefixes" in map(_mark, marks) else f"{prefix}{name}."

@@ -21,7 +21,7 @@ from dinov3_pipeline.attribution import (
     integrated_gradients,
     site_maps,
 )
-from dinov3_pipeline.explain import ExplainConfig, attribution_table, main
+from dinov3_pipeline.explain import ExplainConfig, attribution_table, backbone_before, main
 from dinov3_pipeline.model import DinoTcModel, as_images, load_model
 from dinov3_pipeline.render.atoms import site_color
 from dinov3_pipeline.render.options import RenderOptions
@@ -30,6 +30,7 @@ from dinov3_pipeline.train import VisionConfig
 from dinov3_pipeline.train import main as train
 from tc_common.cli import parse
 from tc_common.crystals import read_crystal
+from tc_common.errors import UserError
 from tests.dinov3_pipeline.conftest import Rendered
 from tests.dinov3_pipeline.crystals import cuprate, rock_salt
 from tests.dinov3_pipeline.networks import SIZE, noise, tiny_model
@@ -192,3 +193,25 @@ def test_the_command_writes_a_table_and_an_image(
     assert image is not None
     assert image.shape == (18 * 224, 3 * 224, 3)
     assert " K\n" in capsys.readouterr().out
+
+
+def test_attention_before_fine_tuning_is_that_of_the_pretrained_backbone(tmp_path: Path) -> None:
+    cif, shipped = ROOT / "data/sample/cifs/MgB2-AlB2.cif", ROOT / "models/3dsc/dinov3.safetensors"
+    main(ExplainConfig(cif=cif, checkpoint=shipped, before="crystals", out=tmp_path, steps=2))
+    table = pd.read_csv(tmp_path / "MgB2-AlB2_atoms.csv")
+    model = load_model(shipped)
+    before = backbone_before("crystals", model)
+    images = as_images(views(read_crystal(cif), options=model.render_options), model.image_size)
+    sites = site_maps(read_crystal(cif), model.render_options, model.image_size)
+    expected = by_site(attention_rollout(before, images), sites, 3)
+    assert table["attention_before_fraction"].to_numpy() == pytest.approx(expected / expected.sum(), abs=1e-5)
+    assert not np.allclose(table["attention_before_fraction"], table["attention_fraction"], atol=1e-3)
+    height, width, _ = cv2.imread(str(tmp_path / "MgB2-AlB2_views.png")).shape  # type: ignore[union-attr]
+    assert (height, width) == (len(images) * 224, 4 * 224), "image, before, after, gradients"
+
+
+def test_what_cannot_be_shown_before_is_one_line() -> None:
+    with pytest.raises(UserError, match="--before pretrained is neither crystals nor a file of"):
+        backbone_before("pretrained", tiny_model())
+    with pytest.raises(UserError, match="learnt from images of 32 pixels, not 64"):
+        backbone_before("crystals", tiny_model(image_size=64))

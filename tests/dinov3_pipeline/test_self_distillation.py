@@ -143,8 +143,8 @@ def test_the_student_does_not_see_what_is_masked() -> None:
     with torch.inference_mode():
         seen = [model.student.tokens(Patches(model.cut(x)))[0] for x in (images, changed)]
         unseen = [model.student.tokens(Patches(model.cut(x), hidden))[0] for x in (images, changed)]
-    assert not torch.allclose(*seen, atol=1e-3)
-    assert torch.equal(*unseen)
+    assert not torch.allclose(seen[0], seen[1], atol=1e-3)
+    assert torch.equal(unseen[0], unseen[1])
 
 
 def test_patches_by_colour_are_the_convolution_of_the_pixels() -> None:
