@@ -43,7 +43,7 @@ CONFIGS = [
     ("data.plot_families", "PlotConfig"),
     ("data.sample.build", "Config"),
     ("baselines.__main__", "BaselineConfig"),
-    ("tuning.__main__", "TuneConfig"),
+    ("tuning.study", "TuneConfig"),
     ("prediction.ship", "ShipConfig"),
     ("prediction.screen", "ScreenConfig"),
     ("prediction.distil", "DistilConfig"),
@@ -188,7 +188,8 @@ def test_every_command_is_in_the_list() -> None:
         for p, c in calls.items()
         if re.search(r"\bparse\(.*prog=", c)
     }
-    assert named - {"tuning.pipelines"} == {module for module, _ in CONFIGS}
+    listed = {module for module, _ in CONFIGS} - {"tuning.study"} | {"tuning.__main__"}  # which imports it late
+    assert named - {"tuning.pipelines"} == listed
 
 
 @pytest.mark.parametrize(
