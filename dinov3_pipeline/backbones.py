@@ -163,6 +163,17 @@ def crystals_card(path: Path) -> dict[str, Any]:
     return card
 
 
+DRAWN = ("bonds", "radius_scale", "depth_cue")
+
+
+def drawn_otherwise(init: str, options: Mapping[str, Any]) -> str:
+    """How images of these render options differ from those that weights pre-trained on crystals learnt from."""
+    path = crystals_file(init)
+    learnt = {} if path is None else crystals_card(path).get("render_options", {})
+    differing = [name for name in DRAWN if name in learnt and learnt[name] != options[name]]
+    return ", ".join(f"{name} {options[name]} instead of {learnt[name]}" for name in differing)
+
+
 def _load_crystals(name: str, image_size: int, path: Path, shape: Shape) -> nn.Module:
     network = crystals_card(path)["network"]
     if (network["backbone"], network["image_size"]) != (name, image_size):

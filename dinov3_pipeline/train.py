@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from tyro.conf import OmitArgPrefixes
 
-from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Shape, shape_from
+from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Shape, drawn_otherwise, shape_from
 from dinov3_pipeline.dataset import (
     Augmentation,
     FeatureDataset,
@@ -192,6 +192,8 @@ def build_model(config: VisionConfig, train_tc_K: pd.Series, render_options: Ren
         head_features=config.head_features,
     )
     model.render_options = render_options
+    if said := drawn_otherwise(config.init, vars(render_options)):
+        log.warning(f"the images are not drawn as those that --init {config.init} learnt from: {said}")
     return model
 
 

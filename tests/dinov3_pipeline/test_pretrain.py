@@ -21,6 +21,7 @@ from dinov3_pipeline.model import create_dino_model, load_model
 from dinov3_pipeline.pretrain import STEM, PretrainConfig, describe, main, teacher_momentum, teacher_temperature
 from dinov3_pipeline.self_distillation import Distillation
 from dinov3_pipeline.train import VisionConfig
+from dinov3_pipeline.train import build_model as build_vision
 from dinov3_pipeline.train import main as train
 from tc_common.checkpoints import load_checkpoint
 from tc_common.cli import parse
@@ -76,6 +77,12 @@ def weights(finished: Path, tmp_path: Path) -> Path:
 def edit_card(weights: Path, **changes: Any) -> None:
     path = weights.with_suffix(".json")
     write_json(path, {**json.loads(path.read_text()), **changes})
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log's lines come to `caplog`, also after a run has set up its own handlers."""
+    monkeypatch.setattr("tc_common.cli.log.propagate", True)
 
 
 def vision(rendered: Rendered, folder: Path, init: Path | str, **changes: Any) -> VisionConfig:
@@ -240,6 +247,21 @@ def test_a_card_that_cannot_be_true_is_one_line(changes: dict[str, Any], message
     with pytest.raises(UserError, match=message) as refused:
         create_backbone(DINO, SIZE, str(weights))
     assert "\n" not in str(refused.value)
+
+
+def test_images_that_are_drawn_otherwise_are_noticed(
+    rendered: Rendered, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = vision(rendered, tmp_path, weights)
+    tc_K = rendered.splits["train"]["tc"]
+    same = pretrain.RenderOptions(bonds="none")
+    with caplog.at_level("WARNING", "supervision"):
+        build_vision(settings, tc_K, same)
+        assert not caplog.messages
+        build_vision(settings, tc_K, replace(same, radius_scale=0.8))
+    assert caplog.messages == [
+        f"the images are not drawn as those that --init {weights} learnt from: radius_scale 0.8 instead of 0.4"
+    ]
 
 
 def test_missing_weights_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

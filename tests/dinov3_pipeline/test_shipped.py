@@ -40,6 +40,11 @@ def test_pretrained_networks_are_not_shipped(tmp_path: Path) -> None:
         ship(tmp_path)
 
 
+def test_networks_that_began_with_the_crystals_are_shipped(tmp_path: Path) -> None:
+    save_whole(tmp_path / "dino_best.pth", init="pretrained:dino_crystals@0123")
+    assert load_model(ship(tmp_path)).image_size == 32
+
+
 def test_an_altered_file_is_refused(tmp_path: Path) -> None:
     save_whole(tmp_path / "dino_best.pth")
     path = ship(tmp_path)
