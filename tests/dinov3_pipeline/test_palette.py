@@ -81,7 +81,7 @@ def test_the_branch_reads_a_set_of_colours() -> None:
 def test_without_it_the_network_is_the_one_of_before() -> None:
     model = tiny_model(seed=3).eval()
     assert not [name for name in model.state_dict() if "branch" in name or "retrieval" in name]
-    assert model.head[0].in_features == model.backbone.num_features  # type: ignore[index, union-attr]
+    assert model.head[0].in_features == model.backbone.num_features  # type: ignore[index]
     model.standardise(torch.randn(8, len(model.feature_mean)))
     with torch.inference_mode():
         features = model.backbone((noise().float() - model.mean) / model.std)

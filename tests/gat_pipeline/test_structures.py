@@ -48,7 +48,7 @@ def dataset(data: Path, augmentation: StructureAugmentation | None = None) -> Gr
     return GraphDataset(structures, GraphOptions(), data / "c", augmentation, seed=1)
 
 
-def bonds(sample: tuple[str, float, Any]) -> bytes:
+def bonds(sample: tuple[str, float, Any, float | None]) -> bytes:
     return bytes(sample[2].bond_A.tobytes())
 
 
