@@ -34,7 +34,7 @@ def test_a_name_is_shown_without_folders_and_control_characters(name: str | None
 
 
 def test_a_zip_gives_its_crystals_and_nothing_else() -> None:
-    entries = {"a/b.cif": MGB2, "../../up.cif": LSCO, "notes.txt": b"x", "__MACOSX/._b.cif": b"x", ".hidden.cif": b"x"}
+    entries = {"a/b.cif": MGB2, "../../up.cif": LSCO, "notes.txt": b"x", "__MACOSX/b.cif": b"x", ".hidden.cif": b"x"}
     found = batch([("z.zip", zipped(entries)), ("c.cif", MGB2)])
     assert found == [Upload("b.cif", MGB2), Upload("up.cif", LSCO), Upload("c.cif", MGB2)]
 
