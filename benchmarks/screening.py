@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -95,7 +96,7 @@ def parts(config: ScreeningConfig, folder: Path) -> list[Callable[[], dict[str, 
     many = crystals_of(folder, config.crystals) if shipped else folder
     found: list[Callable[[], dict[str, Any]]] = []
     for name in shipped:
-        found.append(lambda name=name: {f"rate_{name}": rate(config, folder, many, config.crystals, name)})
+        found.append(partial(named_rate, config, folder, many, name))
     if shipped and config.kills:
         found.append(lambda: {"killed": killed(config, folder, many, shipped[0])})
     if shipped and config.ray_crystals:
@@ -105,6 +106,11 @@ def parts(config: ScreeningConfig, folder: Path) -> list[Callable[[], dict[str, 
     if config.cascade and config.data_dir:
         found.append(lambda: {"recall": recall(config, folder)})
     return found
+
+
+def named_rate(config: ScreeningConfig, folder: Path, many: Path, name: str) -> dict[str, Any]:
+    """`rate` under the model's name."""
+    return {f"rate_{name}": rate(config, folder, many, config.crystals, name)}
 
 
 # ---- the crystals ------------------------------------------------------------------------------------------------

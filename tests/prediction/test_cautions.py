@@ -52,7 +52,7 @@ def test_a_crystal_at_ambient_pressure_has_no_caution(mgb2: Structure) -> None:
 
 def test_a_compressed_crystal_is_flagged_from_the_limit_on(mgb2: Structure) -> None:
     ratio = LIMITS.volume_ratio(mgb2)
-    assert ratio == pytest.approx(mgb2.volume / (20 + 2 * 5), rel=1e-6)
+    assert ratio is not None and ratio == pytest.approx(mgb2.volume / (20 + 2 * 5), rel=1e-6)
     at_limit = LIMITS.least_volume / ratio
     assert kinds(cautions_of(LIMITS, compressed(mgb2, 1.01 * at_limit), members_K={})) == []
     (caution,) = cautions_of(LIMITS, compressed(mgb2, 0.99 * at_limit), members_K={})
