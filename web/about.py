@@ -15,7 +15,9 @@ SAMPLE = ROOT / "data/sample"
 TITLES = {
     "alignn": "ALIGNN, graph network",
     "dinov3": "DINOv3, vision network",
+    "student": "graph network taught by all together",
     "composition": "trees on composition",
+    "composition_with_labels": "trees on composition, all measured compositions",
     "pair": "trees and boosted trees on composition",
     "pair_with_labels": "trees and boosted trees, all measured compositions",
     "ensemble": "all together",
