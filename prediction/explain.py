@@ -28,7 +28,6 @@ import torch
 
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import CrystalGraph
-from gat_pipeline.inference import ANGLES_AT_ONCE
 from gat_pipeline.model import AlignnTc
 from prediction.doping import site_labels
 from prediction.inputs import crystal_of
@@ -42,8 +41,10 @@ if TYPE_CHECKING:
 
     from prediction.predictor import Predictor
 
-FEWEST_STEPS, MOST_STEPS, LARGEST_GAP = 16, 256, 0.05
+FEWEST_STEPS, MOST_STEPS, LARGEST_GAP = 16, 64, 0.05
 MOST_ELEMENTS = 10
+# A gradient keeps about 45 kB for each angle.
+ANGLES_AT_ONCE = 8_000
 
 
 @dataclass(frozen=True, eq=False)

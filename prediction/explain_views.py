@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from prediction.predictor import Predictor
 
-MOST_STEPS, IMAGES_AT_ONCE = 512, 8
+MOST_STEPS, IMAGES_AT_ONCE = 128, 8
 
 
 @dataclass(frozen=True, eq=False)
