@@ -82,7 +82,9 @@ class ShipConfig:
     alignn_name: str = "alignn"
     """Its name in the study, such as alignn_neighbours; it is shipped as alignn."""
     dinov3: Path | None = None
-    """Checkpoint of the vision network, trained with --init random; none is shipped without it."""
+    """Checkpoint of the vision network, trained with --init random or crystals; none is shipped without it."""
+    dinov3_name: str = "dinov3"
+    """Its name in the study, such as dinov3_composition_neighbours; it is shipped as dinov3."""
     extra_labels: Path | None = None
     """The study's extra labels, if a weighted model has them (default: extra_labels.csv in --data-dir)."""
     trees: int = 100
@@ -112,7 +114,7 @@ def main(config: ShipConfig) -> None:
     set_up_log(None)
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
-    study = read_study(config.results_dir, splits, {"alignn": config.alignn_name})
+    study = read_study(config.results_dir, splits, {"alignn": config.alignn_name, "dinov3": config.dinov3_name})
     common = {**split_metadata(config.data_dir, study), "n_train": len(splits["train"])}
     ensemble = ensemble_metadata(study) if (config.results_dir / "ensemble_metrics.json").is_file() else None
     weights = weights_of(ensemble) if ensemble else {}
