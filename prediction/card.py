@@ -214,7 +214,8 @@ def _origin(card: dict[str, Any]) -> str:
     if "weights" in card:
         parts = ", ".join(f"{name} {weight:.3f}" for name, weight in card["weights"].items())
         return f"weighted mean of {parts}; weights fitted on the validation materials by `{card['command']}`"
-    also = "; then `python -m gat_pipeline.add_retrieval`" if card.get("neighbours") else ""
+    room = "dinov3_pipeline" if card["name"] == "dinov3" else "gat_pipeline"
+    also = f"; then `python -m {room}.add_retrieval`" if card.get("neighbours") else ""
     seeds = f", with --seed {', '.join(map(str, card['seeds']))}" if card.get("seeds") else ""
     return f"{started_from(card['origin'])}; `{card['command']}`{seeds}{also}"
 
