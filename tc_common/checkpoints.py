@@ -27,7 +27,7 @@ REQUIRED = ("epoch", "model_state_dict", "optimizer_state_dict", "scheduler_stat
 # What else a checkpoint states, wherever it does, and of which type it is; what a resumed run needs is checked there.
 STATED: dict[str, Any] = {
     "epoch": 0, "val_loss": 0.0, "model_state_dict": {}, "config": {}, "identity": {}, "versions": {}, "init": "",
-    "frozen": {"names": [], "sha256": ""},
+    "frozen": {"names": [], "sha256": ""}, "learned": [],
 }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def _answer(text: str) -> NoReturn:
         print(text, flush=True)
     except BrokenPipeError:  # `--help | head`: nobody reads the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit
+    raise SystemExit(0)
 
 
 def _parsed(config: type[Config], prog: str, words: Sequence[str]) -> Config:

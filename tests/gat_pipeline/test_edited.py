@@ -34,7 +34,7 @@ def loads(edited: dict[str, Any], path: Path) -> bool:
         assert "\n" not in str(error)
         return False
     with torch.inference_mode():
-        model(join([build_graph(cuprate(), model.options)]))
+        model(join([build_graph(cuprate(), model.options)], None, model.feature_kind))
     return True
 
 

@@ -1,5 +1,6 @@
 """The whole model: what must not change a prediction, and what must."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -194,7 +195,12 @@ def test_predict_reads_a_cif(model: AlignnTc, tmp_path: Path) -> None:
     path = ROOT / row["cif"]
     from tc_common.crystals import read_crystal
 
+    model = copy.deepcopy(model)
+    assert model.predict(path) == 0.0 > kelvin(model, read_crystal(path))[0], "no temperature is below 0 K"
+    with torch.no_grad():
+        model.head[-1].bias += 100  # type: ignore[index, operator]
     assert model.predict(path) == pytest.approx(kelvin(model, read_crystal(path))[0], abs=SAME_K)
+    assert model.predict(path) > 1
     assert isinstance(model.predict(str(path)), float) and not model.training
     with pytest.raises(UserError, match="no-such.cif"):
         model.predict(tmp_path / "no-such.cif")

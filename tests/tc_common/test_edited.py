@@ -21,7 +21,7 @@ from tests.tc_common.toy import ToyConfig, toy_config, toy_task
 
 Edit = Callable[[dict[str, Any]], object]
 # What does not decide how a run continues: where it came from and how long it took.
-UNNEEDED = {"init", "versions", "frozen", "config"}
+UNNEEDED = {"init", "versions", "frozen", "config", "learned"}
 
 
 def stop_early(folder: Path, schedule: Any) -> ToyConfig:
@@ -95,6 +95,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "identity a list": (lambda c: put(c, "identity", [1]), "identity is a list, no dict"),
     "samples no JSON": (lambda c: put(c, "identity", "samples", "{x"), "what its samples were made with"),
     "config a string": (lambda c: put(c, "config", "x"), "config is a str, no dict"),
+    "learned a text": (lambda c: put(c, "learned", "x"), "learned is a str, no list"),
     "versions a list": (lambda c: put(c, "versions", [1]), "versions is a list, no dict"),
     "frozen a list": (lambda c: put(c, "frozen", []), "frozen is a list, no dict"),
     "frozen digest a number": (lambda c: put(c, "frozen", "sha256", 3), "sha256 is 3, no str"),
