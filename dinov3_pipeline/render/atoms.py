@@ -10,17 +10,19 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.analysis.local_env import CrystalNN
 from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 from pymatgen.core import DummySpecies, Element, Species, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
 from tc_common.crystals import CrystalError
 from tc_common.errors import one_line
+
+if TYPE_CHECKING:
+    from pymatgen.analysis.local_env import CrystalNN
 
 # Valence d electrons of the neutral atom's ground state (NIST Atomic Spectra Database). Cu counts 9, its state in
 # the cuprates, not 10. La and Lu, both claimed for group 3, have one 5d electron each; Lr has none (7s2 7p1).
@@ -162,6 +164,8 @@ def covalent_radius_A(symbol: str) -> float:
 
 def _crystal_nn(structure: Structure) -> Bonds:
     """CrystalNN on one site of each symmetry-inequivalent kind, its neighbours mapped to the others."""
+    from pymatgen.analysis.local_env import CrystalNN  # takes a second to import; pictures without bonds need it not
+
     finder = CrystalNN()
     directed: set[_Directed] = set()
     failures = []
@@ -178,7 +182,7 @@ def _crystal_nn(structure: Structure) -> Bonds:
     return _bonds(directed, tuple(failures))
 
 
-def _neighbors(finder: CrystalNN, structure: Structure, center: int) -> list[Neighbor]:
+def _neighbors(finder: "CrystalNN", structure: Structure, center: int) -> list[Neighbor]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # CrystalNN mentions at every site that no oxidation states are given
         return [(near["site_index"], *map(int, near["image"])) for near in finder.get_nn_info(structure, center)]
