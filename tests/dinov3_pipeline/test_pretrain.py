@@ -104,6 +104,14 @@ def test_card_and_history_say_what_was_learnt_from(finished: Path, rendered: Ren
     assert history["val_mae_K"].iloc[-1] == pytest.approx(card["val_mae_of_nearest_K"], abs=0.5)
 
 
+def test_the_teacher_has_followed_the_student(finished: Path, rendered: Rendered) -> None:
+    state = load_checkpoint(finished / "m" / f"{STEM}_last.pth")["model_state_dict"]
+    start = pretrain.build_model(config(rendered, finished)).state_dict()
+    name = "backbone.blocks.0.attn.qkv.weight"
+    moved = [(state[f"{side}.{name}"] - start[f"{side}.{name}"]).norm() for side in ("teacher", "student")]
+    assert 0.001 < moved[0] / moved[1] < 0.9
+
+
 def test_the_weights_are_the_teacher_s(finished: Path) -> None:
     state = load_checkpoint(finished / "m" / f"{STEM}_last.pth")["model_state_dict"]
     backbone, origin = create_backbone(DINO, SIZE, str(finished / "small.safetensors"))
