@@ -34,7 +34,7 @@ class ViewGradients:
     tc_K: float
     """Mean over the views, before it is cut at 0 K."""
     reference_K: float
-    """Prediction for a black image."""
+    """Prediction for a black image, with the palette, composition and retrieved materials of the crystal."""
     site_K: NDArray[np.float64]
     """(n,)"""
     bonds_K: float
@@ -130,16 +130,20 @@ def view_attribution(predictor: "Predictor", x: Any, attention_only: bool = Fals
 
 
 def view_gradients(model: VisionModel, structure: "Structure") -> ViewGradients:
-    """Integrated gradients from a black image, summed by site, mean over the views; of the network without retrieval.
+    """Integrated gradients from a black image, summed by site, mean over the views.
 
-    Whatever it reads beside the images (palette, composition) is the crystal's in the black image too.
+    Whatever it reads beside the images (palette, composition, retrieved materials) is the crystal's in the black one too.
     """
     network, inputs = model.model, model.prepare(structure)
     images = inputs["images"]
     added_K, _ = converged_gradients(network, images, MOST_STEPS, IMAGES_AT_ONCE, inputs)
     sites = site_maps(structure, network.render_options, network.image_size)
     sums_K = by_site(added_K, sites, len(structure)) / len(images)
-    with torch.inference_mode(), without_retrieval(network):
+    own = 1.0 if network.retrieval is None else 1.0 - float(network.retrieval.mixing_weight)
+    with torch.inference_mode():
         tc_K = float(network(inputs).double().mean())
-        reference_K = float(network({**inputs, "images": torch.zeros_like(images[:1])}).double().mean())
-    return ViewGradients(tc_K, reference_K, sums_K[:-2], float(sums_K[-2]), float(sums_K[-1]))
+        with without_retrieval(network):
+            shown_K = float(network(inputs).double().mean())
+            black_K = float(network({**inputs, "images": torch.zeros_like(images[:1])}).double().mean())
+    sums_K *= own
+    return ViewGradients(tc_K, tc_K - own * (shown_K - black_K), sums_K[:-2], float(sums_K[-2]), float(sums_K[-1]))
