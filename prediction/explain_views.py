@@ -132,7 +132,7 @@ def view_attribution(predictor: "Predictor", x: Any, attention_only: bool = Fals
 def view_gradients(model: VisionModel, structure: "Structure") -> ViewGradients:
     """Integrated gradients from a black image, summed by site, mean over the views.
 
-    Whatever it reads beside the images (palette, composition, retrieved materials) is the crystal's in the black one too.
+    Whatever it reads beside the images (palette, composition, retrieved materials) stays that of the crystal.
     """
     network, inputs = model.model, model.prepare(structure)
     images = inputs["images"]
