@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data/sample"
 TITLES = {
     "alignn": "ALIGNN, graph network",
-    "dinov3": "DINOv3, vision network",
+    "dinov3": "vision network",
     "student": "graph network taught by all together",
     "composition": "trees on composition",
     "composition_with_labels": "trees on composition, all measured compositions",

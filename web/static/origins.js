@@ -23,8 +23,12 @@ export function shortWorth(name, about) {
 
 export function showOrigins(about) {
   const rows = Object.entries(about.cards).flatMap(([name, card]) => [
-    el("dt", {}, titleOf(name, about)), el("dd", {}, `${worthOf(name, about)}. ${card.origin ?? ""}`)]);
+    el("dt", {}, titleOf(name, about)), el("dd", {}, `${worthOf(name, about)}. ${startOf(card.origin)}`)]);
   const first = Object.values(about.cards)[0];
   byId("origins-text").replaceChildren(
     el("p", {}, `Trained on ${first.n_train} materials of ${first.data}. The models of this page:`), el("dl", { class: "origin" }, ...rows));
 }
+
+/** Where the weights began; an ensemble has none of its own. */
+const startOf = (origin) => (origin === "random" ? "Trained from random weights."
+  : !origin || origin.startsWith("ensemble") ? "" : `Began with ${origin}.`);
