@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pymatgen.core import Structure
 
 from benchmarks._real_crystals import machine
-from gat_pipeline.add_retrieval import checkpoint_of
 from gat_pipeline.graphs import build_graph
 from gat_pipeline.inference import infer
 from gat_pipeline.model import AlignnTc, load_model
+from tc_common.checkpoints import checkpoint_of
 from tc_common.cli import parse, run
 from tc_common.crystals import read_crystal
 from tc_common.devices import place

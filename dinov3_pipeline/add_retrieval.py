@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from dinov3_pipeline.dataset import ImageSource, RenderedImages, StoredImages, ViewDataset, collate
 from dinov3_pipeline.model import DinoTcModel, load_model
 from dinov3_pipeline.palette import inputs_of
-from tc_common.checkpoints import load_checkpoint, save_checkpoint
+from tc_common.checkpoints import checkpoint_of, load_checkpoint, save_checkpoint
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place, to_device
 from tc_common.errors import UserError
@@ -32,8 +32,8 @@ from tc_common.files import write_json
 from tc_common.further import further_materials
 from tc_common.predictions import MODEL_NAME_RULE, average_samples, is_model_name
 from tc_common.results import metrics_of, write_further, write_results
-from tc_common.retrieval import RETRIEVED, FeatureSet, fit
-from tc_common.splits import SPLITS, read_splits, splits_sha256
+from tc_common.retrieval import FeatureSet, fit, retrieval_metrics
+from tc_common.splits import SPLITS, read_splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def main(config: RetrievalConfig) -> None:
     set_up_log(None)
     splits = read_splits(config.data_dir, config.limit)
     _require_free(config.path)
-    content = _checkpoint_of(config.checkpoint, config.data_dir, splits)
+    content = checkpoint_of(config.checkpoint, config.data_dir, splits)
     model = load_model(config.checkpoint, config.init).to(place(config.device, "fp32").device)
     model.retrieval = None  # it may have one already
     images = {name: stored(config, model, splits[name]) for name in SPLITS}
@@ -110,7 +110,7 @@ def main(config: RetrievalConfig) -> None:
     settings = content["config"] | {"name": config.name}
     save_checkpoint(config.path, {**content, "config": settings, "model_state_dict": _state(content, model)})
     write_json(config.results_dir / f"{config.name}_config.json", settings)
-    metrics = metrics_of(config.name, splits, predicted, known_metrics(content, model, seconds_per_sample))
+    metrics = metrics_of(config.name, splits, predicted, retrieval_metrics(content, model, seconds_per_sample))
     write_results(config.results_dir, config.name, predicted, metrics)
     write_further(config.results_dir, config.name, _predict_further(config, model, splits))
     log.info(f"{metrics['neighbours']}: validation MAE {metrics['val_mae_K']:.3f} K, test {metrics['mae_K']:.3f} K")
@@ -119,22 +119,6 @@ def main(config: RetrievalConfig) -> None:
 def _require_free(path: Path) -> None:
     if path.exists() and "retrieval.tc_K" not in load_checkpoint(path)["model_state_dict"]:
         raise UserError(f"{path} holds a training, which would be lost; take another --name or --models-dir")
-
-
-def _checkpoint_of(path: Path, data_dir: Path, splits: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """Content of the network's checkpoint.
-
-    Raises:
-        UserError: it was trained on other materials, so that some of its own might be tested.
-    """
-    content = load_checkpoint(path)
-    if missing := [key for key in ("config", "identity", "init", "train_seconds") if key not in content]:
-        raise UserError(f"{path} is no checkpoint of the vision pipeline: it lacks {', '.join(missing)}")
-    if content["identity"].get("splits_sha256") != splits_sha256(splits):
-        raise UserError(
-            f"{path} was trained on other splits than those of {data_dir}; name its own with --data-dir (and --limit)"
-        )
-    return content
 
 
 def stored(config: RetrievalConfig, model: DinoTcModel, materials: pd.DataFrame) -> StoredImages:
@@ -196,24 +180,6 @@ def _state(content: Mapping[str, Any], model: DinoTcModel) -> dict[str, Any]:
     """The network's state with its retrieval, without the frozen weights that the checkpoint only names."""
     frozen = set(content.get("frozen", {}).get("names", []))
     return {name: value for name, value in model.state_dict().items() if name not in frozen}
-
-
-def known_metrics(content: Mapping[str, Any], model: DinoTcModel, seconds_per_sample: float) -> dict[str, Any]:
-    """What only the model knows; `train_seconds` are the training's, up to this checkpoint."""
-    assert model.retrieval is not None
-    return {
-        "seeds": [content["config"]["seed"]],
-        "init": content["init"],
-        "device": str(model.mean.device),
-        "train_seconds": round(content["train_seconds"], 1),
-        "inference_ms_per_sample": round(1000 * seconds_per_sample, 3),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "neighbours": {
-            "count": RETRIEVED,
-            "mixing_weight": round(float(model.retrieval.mixing_weight), 3),
-            "bandwidth": float(model.retrieval.bandwidth),
-        },
-    }
 
 
 if __name__ == "__main__":

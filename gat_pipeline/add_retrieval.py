@@ -20,7 +20,7 @@ from gat_pipeline.dataset import GraphDataset
 from gat_pipeline.inference import infer, predict_all, predict_further
 from gat_pipeline.model import AlignnTc, load_model
 from gat_pipeline.weights import current_names
-from tc_common.checkpoints import load_checkpoint, save_checkpoint
+from tc_common.checkpoints import checkpoint_of, load_checkpoint, save_checkpoint
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
 from tc_common.errors import UserError
@@ -28,8 +28,8 @@ from tc_common.files import write_json
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name
 from tc_common.prior import FACTS, Prior, read_prior
 from tc_common.results import metrics_of, write_further, write_results
-from tc_common.retrieval import RETRIEVED, FeatureSet, fit
-from tc_common.splits import read_splits, splits_sha256
+from tc_common.retrieval import FeatureSet, fit, retrieval_metrics
+from tc_common.splits import read_splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,28 +99,13 @@ def main(config: RetrievalConfig) -> None:
         {**content, "config": settings, "model_state_dict": model.state_dict()},
     )
     write_json(config.results_dir / f"{config.name}_config.json", settings)
-    known = known_metrics(content, model, seconds_per_sample)
+    known = retrieval_metrics(content, model, seconds_per_sample)
+    known |= {name: content["identity"][name] for name in FACTS if name in content["identity"]}
     metrics = metrics_of(config.name, splits, predicted, known)
     write_results(config.results_dir, config.name, predicted, metrics)
     further = predict_further(model, config, splits, prior, content.get("learned", ()))
     write_further(config.results_dir, config.name, further)
     log.info(f"{metrics['neighbours']}: validation MAE {metrics['val_mae_K']:.3f} K, test {metrics['mae_K']:.3f} K")
-
-
-def checkpoint_of(path: Path, data_dir: Path, splits: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """Content of the network's checkpoint.
-
-    Raises:
-        UserError: it was trained on other materials, so that some of its own might be tested.
-    """
-    content = load_checkpoint(path)
-    if missing := [key for key in ("config", "identity", "init", "train_seconds") if key not in content]:
-        raise UserError(f"{path} is no checkpoint of the graph pipeline: it lacks {', '.join(missing)}")
-    if content["identity"].get("splits_sha256") != splits_sha256(splits):
-        raise UserError(
-            f"{path} was trained on other splits than those of {data_dir}; name its own with --data-dir (and --limit)"
-        )
-    return content
 
 
 def prior_for(content: dict[str, Any], path: Path | None, checkpoint: Path, data_dir: Path) -> Prior | None:
@@ -161,25 +146,6 @@ def predict(
         seconds_per_sample = (time.monotonic() - started) / len(kelvin)
         tables[split] = splits[split][["material_id", "formula", "tc"]].assign(tc_pred=kelvin)
     return tables, seconds_per_sample
-
-
-def known_metrics(content: dict[str, Any], model: AlignnTc, seconds_per_sample: float) -> dict[str, Any]:
-    """What only the model knows; `train_seconds` are the training's, up to this checkpoint."""
-    assert model.retrieval is not None
-    return {
-        "seeds": [content["config"]["seed"]],
-        "init": content["init"],
-        "device": str(next(model.parameters()).device),
-        "train_seconds": round(content["train_seconds"], 1),
-        "inference_ms_per_sample": round(1000 * seconds_per_sample, 3),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        **{name: content["identity"][name] for name in FACTS if name in content["identity"]},
-        "neighbours": {
-            "count": RETRIEVED,
-            "mixing_weight": round(float(model.retrieval.mixing_weight), 3),
-            "bandwidth": float(model.retrieval.bandwidth),
-        },
-    }
 
 
 if __name__ == "__main__":

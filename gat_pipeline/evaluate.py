@@ -10,10 +10,11 @@ Trainings do this at their end; this command does it for a checkpoint made befor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gat_pipeline.add_retrieval import checkpoint_of, prior_for
+from gat_pipeline.add_retrieval import prior_for
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.inference import predict_further
 from gat_pipeline.model import load_model
+from tc_common.checkpoints import checkpoint_of
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name

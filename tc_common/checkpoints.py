@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ from tc_common.cli import current_settings
 from tc_common.errors import UserError, one_line
 from tc_common.files import atomic_write, sync
 from tc_common.integrity import is_intact, require_undamaged, seal
+from tc_common.splits import splits_sha256
 from tc_common.state_checks import is_number, kind_of, mismatch
 
 REQUIRED = ("epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "rng_state", "val_loss")
@@ -303,3 +305,19 @@ def _restore_random_state(state: dict[str, Any]) -> None:
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+
+
+def checkpoint_of(path: Path, data_dir: Path, splits: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """Content of the checkpoint of a network that was trained on these splits.
+
+    Raises:
+        UserError: it was trained on other materials, so that some of its own might be tested.
+    """
+    content = load_checkpoint(path)
+    if missing := [key for key in ("config", "identity", "init", "train_seconds") if key not in content]:
+        raise UserError(f"{path} is no checkpoint of a training: it lacks {', '.join(missing)}")
+    if content["identity"].get("splits_sha256") != splits_sha256(splits):
+        raise UserError(
+            f"{path} was trained on other splits than those of {data_dir}; name its own with --data-dir (and --limit)"
+        )
+    return content

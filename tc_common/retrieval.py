@@ -6,7 +6,9 @@ crystal retrieves the training materials that the network finds similar, such as
 Legend: B crystals, n training materials, W width of the features, P principal axes, K retrieved materials.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -143,3 +145,25 @@ def principal_axes(features: Tensor) -> tuple[Tensor, Tensor]:
     centred = features.double() - mean
     _, vectors = torch.linalg.eigh(centred.T @ centred)
     return mean.float(), vectors.flip(1)[:, :DIMENSIONS].float()
+
+
+def retrieval_metrics(content: Mapping[str, Any], model: nn.Module, seconds_per_sample: float) -> dict[str, Any]:
+    """What only a model with retrieval knows; `content` is the checkpoint that it was added to.
+
+    `train_seconds` are the training's, up to that checkpoint.
+    """
+    retrieval = model.retrieval
+    assert isinstance(retrieval, KNNRegressor)
+    return {
+        "seeds": [content["config"]["seed"]],
+        "init": content["init"],
+        "device": str(next(model.parameters()).device),
+        "train_seconds": round(content["train_seconds"], 1),
+        "inference_ms_per_sample": round(1000 * seconds_per_sample, 3),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "neighbours": {
+            "count": RETRIEVED,
+            "mixing_weight": round(float(retrieval.mixing_weight), 3),
+            "bandwidth": float(retrieval.bandwidth),
+        },
+    }

@@ -105,7 +105,7 @@ def test_prediction_is_the_mean_over_the_rendered_views(cif: Path) -> None:
     model = tiny_model().train()
     model.render_options = FEW_VIEWS
     with torch.no_grad():
-        model.head[-1].bias += 10  # type: ignore[index, operator]  # or it is cut at 0 K
+        model.head[-1].bias += 10  # type: ignore[index]  # or it is cut at 0 K
     images = views(read_crystal(cif), options=FEW_VIEWS)
     one_by_one = [model.eval()({"images": as_images(image[None], SIZE)}).item() for image in images]
     model.train()
