@@ -37,7 +37,7 @@ class PredictConfig:
     files: Positional[tuple[Path, ...]]
     """CIF files and folders of them, or - for standard input; a file that is named may also be POSCAR, extended XYZ or
     pymatgen JSON, or end in .gz."""
-    model: Literal["ensemble", "alignn", "dinov3"] = "ensemble"
+    model: Literal["ensemble", "alignn", "dinov3", "student"] = "ensemble"
     """ensemble (weighted mean of the shipped models), alignn (graph network alone) or dinov3 (vision alone)."""
     csv: Path | None = None
     """Also write the rows to this table (Tc in K), whole or not at all; with --substitute the series."""

@@ -107,5 +107,5 @@ def test_a_network_of_a_removed_kind_is_refused_in_one_line(tmp_path: Path, name
 
 def test_the_committed_vision_network_loads() -> None:
     model = load_model(SHIPPED)
-    assert (model.image_size, count_parameters(model)[1]) == (32, 1_341_953)
+    assert (model.image_size, count_parameters(model)[1]) == (32, 2_269_825)
     assert model.init == f"file:dinov3.safetensors@{sha256(SHIPPED)[:12]}"

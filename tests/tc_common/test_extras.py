@@ -34,6 +34,7 @@ def test_another_version_that_cannot_be_imported_is_named_with_the_one_that_fits
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.setitem(sys.modules, "fastapi.responses", None)  # other tests have imported it
     monkeypatch.setattr(extras, "installed", lambda package: "0.1.0")
     said = complaint("web", "fastapi.responses")
     assert said.startswith("fastapi 0.1.0 cannot be imported (") and "\n" not in said
