@@ -78,11 +78,13 @@ def open_study(config: TuneConfig, settings: dict[str, Any]) -> Iterator[optuna.
     """
     path = config.path(".db")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = None
     try:
-        study = _create(path, config)
+        storage = _storage(path)
+        study = _create(storage, config)
         if not any(trial.intermediate_values or trial.state.is_finished() for trial in study.trials):
-            optuna.delete_study(study_name=STUDY, storage=study._storage)
-            study = _create(path, config)
+            optuna.delete_study(study_name=STUDY, storage=storage)
+            study = _create(storage, config)
         require_same(study, "settings", settings, config)
         yield study
     except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
@@ -90,14 +92,21 @@ def open_study(config: TuneConfig, settings: dict[str, Any]) -> Iterator[optuna.
             raise
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(f"{path} cannot be used: {reason}; free space, or pick another --name or --out") from error
+    finally:
+        if storage is not None:  # Python 3.13 warns of a database that is left open
+            storage.remove_session()
+            storage.engine.dispose()
 
 
-def _create(path: Path, config: TuneConfig) -> optuna.Study:
+def _storage(path: Path) -> optuna.storages.RDBStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
-    url = URL.create("sqlite", database=str(path)).render_as_string()
+    return optuna.storages.RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())
+
+
+def _create(storage: optuna.storages.RDBStorage, config: TuneConfig) -> optuna.Study:
     return optuna.create_study(
         study_name=STUDY,
-        storage=optuna.storages.RDBStorage(url),
+        storage=storage,
         load_if_exists=True,
         sampler=RandomSampler(),  # never asked: `draw` draws
         pruner=MedianPruner(n_startup_trials=config.startup_trials, n_warmup_steps=config.warm_up_epochs),
