@@ -243,9 +243,9 @@ def load_predictor(
     base_models = [load_base_model(folder, name, card, device) for name in weights]
     found = {name: folder / f"{name}.json" for name in weights}
     members = {
-        name: Intervals.from_plain(read_card(path)["intervals"]) for name, path in found.items() if path.is_file()
+        name: Intervals.from_plain(read_card(path).get("intervals")) for name, path in found.items() if path.is_file()
     }
-    return _predictor(folder, model, weights, base_models, Intervals.from_plain(card["intervals"]), members)
+    return _predictor(folder, model, weights, base_models, Intervals.from_plain(card.get("intervals")), members)
 
 
 def _predictor(

@@ -1,4 +1,4 @@
-"""One computation at a time, eight requests waiting; who comes later is told when to come again."""
+"""One computation at a time, a queue of eight; a request beyond it gets status 429 with Retry-After."""
 
 import asyncio
 import math

@@ -201,6 +201,14 @@ def test_a_card_without_a_good_list_of_networks_is_refused(
         load_predictor(copied.models, "alignn")
 
 
+def test_a_card_of_before_there_were_intervals_is_refused_in_one_line(copied: ShippedStudy) -> None:
+    older = {name: value for name, value in card(copied, "alignn").items() if name != "intervals"}
+    (copied.models / "alignn.json").write_text(json.dumps(older))
+    with pytest.raises(UserError, match="the card has no intervals") as refused:
+        load_predictor(copied.models, "alignn")
+    assert "\n" not in str(refused.value)
+
+
 def test_the_committed_cards_describe_the_committed_files() -> None:
     folder = Path(__file__).parents[2] / "models/3dsc"
     cards = [checked_card(folder, name) for name in NAMES]
