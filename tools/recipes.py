@@ -1,0 +1,121 @@
+"""The settings of the published study, and those of the same study in small: what its commands get beside the folders.
+
+`{crystals}` in a vision command stands for the weights pre-trained on that split's crystals.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# Seeds of the splits with chemical systems held out.
+SPLIT_SEEDS = (42, 43, 44, 45, 46)
+SHAPE = "--patch-size 8 --width 128 --depth 3 --heads 2 --fourier-features 64"
+SMALL_SHAPE = "--patch-size 8 --width 16 --depth 1 --heads 2 --fourier-features 8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings of every command of a study, and its expected minutes on one core."""
+
+    split_seeds: tuple[int, ...]
+    """Splits with chemical systems held out."""
+    data: str = ""
+    """data.prepare"""
+    images: str
+    """render_images.py"""
+    alignn: str
+    """gat_pipeline.train, from random weights."""
+    finetuned_alignn: str
+    """gat_pipeline.train, from the weights trained on JARVIS."""
+    graph_pretraining: str = ""
+    """gat_pipeline.pretrain"""
+    vision_pretraining: str = ""
+    """dinov3_pipeline.pretrain"""
+    dinov3: str
+    """dinov3_pipeline.train, pictures alone."""
+    dinov3_composition: str
+    """dinov3_pipeline.train, with the composition branch."""
+    transfer: str
+    """dinov3_pipeline.train in every cell of the transfer table."""
+    transfer_seeds: Mapping[str, tuple[int, ...]]
+    """Training seeds by what is trained."""
+    random_shape: str
+    """Shape of a vision network from random weights; pre-trained ones bring theirs."""
+    transfer_views: str
+    """Views of a material in an epoch, where not the head alone is trained."""
+    comparison: str = ""
+    """compare_models.py"""
+    ship: str = ""
+    """prediction.ship"""
+    distil: str
+    """prediction.distil"""
+    minutes: Mapping[str, float] = field(default_factory=dict)
+    """Minutes of a stage by the last part of its name; 0.2 where it is not there."""
+
+    def minutes_of(self, stage: str) -> float:
+        """Expected minutes of a stage."""
+        return self.minutes.get(stage.rpartition("/")[2], 0.2)
+
+
+ALIGNN = (
+    "--init random --hidden 128 --alignn-layers 2 --gcn-layers 2 --graph.angle-cutoff-A 3.2 --target sqrt "
+    "--head-features physics --batch-size 64 --lr-head 2e-3 --schedule onecycle --epochs 40 --patience 40 "
+    "--augment-structure.strain 0.02 --augment-structure.shear 0.006 --augment-structure.displacement-A 0.02"
+)
+VISION = (
+    "--backbone vit_small_patch16_dinov3 --image-size 32 --batch-size 32 --lr 1e-3 --weight-decay 0.05 "
+    "--schedule onecycle --target sqrt"
+)
+PICTURES = f"--init random {SHAPE} --tune full {VISION} --palette --views-per-epoch 3"
+
+FULL = Recipe(
+    split_seeds=SPLIT_SEEDS,
+    images="--supercells 1x1x1 --bonds none --image-size 32 --views all --radius-scale 0.8",
+    alignn=ALIGNN,
+    finetuned_alignn="--target sqrt --head-features composition --batch-size 64 --lr-backbone 3e-4 --lr-head 1e-3 "
+    "--schedule onecycle --epochs 12 --patience 12",
+    dinov3=f"{PICTURES} --epochs 50 --patience 50",
+    dinov3_composition=f"{PICTURES} --head-features physics --epochs 25 --patience 25",
+    transfer=f"{VISION} --epochs 25 --patience 25",
+    transfer_seeds={"head": (42, 43), "lora": (42,), "full": (42,)},
+    random_shape=SHAPE,
+    transfer_views="--views-per-epoch 3",
+    ship="--trees 60",
+    distil="--copies 1 --epochs 12",
+    # training steps and the tests after them: `train_seconds` in results/3dsc, and results/LOG.md
+    minutes={
+        "data": 2, "labels": 0.5, "images": 3, "baselines": 2, "prior": 2, "graph_pretraining": 60,
+        "vision_pretraining": 32, "dinov3": 26, "dinov3_neighbours": 2, "dinov3_composition": 11,
+        "dinov3_composition_neighbours": 2, "alignn": 28, "alignn_neighbours": 1.5, "alignn_prior": 24,
+        "finetuned_alignn": 56, "pretrained_alignn": 2, "comparison": 1, "ship": 5, "distil": 13,
+        "random_head_42": 3, "random_head_43": 3, "crystals_head_42": 3, "crystals_head_43": 3,
+        "random_lora_42": 18, "crystals_lora_42": 22, "random_full_42": 10, "crystals_full_42": 26,
+    },
+)  # fmt: skip
+
+_TINY = "--epochs 2 --patience 2 --batch-size 16"
+_TINY_VISION = (
+    f"--backbone vit_small_patch16_dinov3 --image-size 32 {_TINY} --lr 1e-3 --schedule onecycle --target sqrt"
+)
+_TINY_PICTURES = f"--init random {SMALL_SHAPE} --tune full {_TINY_VISION} --palette --views-per-epoch 1"
+
+SMALL = Recipe(
+    split_seeds=(42, 43),
+    data="--limit 80 --workers 1",
+    images="--supercells 1x1x1 --bonds none --image-size 32 --views axes --radius-scale 0.8 --workers 1",
+    alignn="--init random --hidden 16 --alignn-layers 1 --gcn-layers 1 --graph.angle-cutoff-A 3.2 --target sqrt "
+    f"--head-features physics --lr-head 2e-3 --schedule onecycle {_TINY} --augment-structure.strain 0.02 "
+    "--augment-structure.shear 0.006 --augment-structure.displacement-A 0.02",
+    finetuned_alignn="--hidden 16 --alignn-layers 1 --gcn-layers 1 --target sqrt --head-features composition "
+    f"--lr-backbone 3e-4 --lr-head 1e-3 --schedule onecycle {_TINY}",
+    graph_pretraining="--hidden 16 --alignn-layers 1 --gcn-layers 1 --epochs 1 --batch-size 8",
+    vision_pretraining=f"{SMALL_SHAPE} --epochs 1 --batch-size 16 --supercells 1x1x1 --random-views 2",
+    dinov3=_TINY_PICTURES,
+    dinov3_composition=f"{_TINY_PICTURES} --head-features physics",
+    transfer=_TINY_VISION,
+    transfer_seeds={"head": (42,), "lora": (42,), "full": (42,)},
+    random_shape=SMALL_SHAPE,
+    transfer_views="--views-per-epoch 1",
+    comparison="--resamples 200",
+    ship="--trees 5",
+    distil="--copies 0 --epochs 1 --hidden 16 --workers 1",
+)
