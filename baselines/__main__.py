@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from tc_common.cli import parse, run
 from tc_common.further import further_materials
-from tc_common.labels import read_extra_labels
+from tc_common.labels import ExtraLabels, read_extra_labels
 from tc_common.splits import read_splits
 
 
@@ -50,16 +52,18 @@ class BaselineConfig:
 def main() -> None:
     """Read the splits, fit, write, print one line per baseline."""
     config = parse(BaselineConfig, prog="python -m baselines", description=__doc__ or "")
-    from baselines.run import (
-        best_candidate,
-        run_baselines,
-        run_pair,
-        write_baselines,
-        write_pair,
-    )  # once flags are read
+    from baselines.run import locked_results  # once flags are read
 
     splits = read_splits(config.data_dir, config.limit)
     labels = None if config.extra_labels is None else read_extra_labels(config.extra_labels, config.data_dir)
+    with locked_results(config.results_dir, pair=config.pair, labels=labels is not None):
+        fit_and_write(config, splits, labels)
+
+
+def fit_and_write(config: BaselineConfig, splits: dict[str, pd.DataFrame], labels: ExtraLabels | None) -> None:
+    """Fit all that the flags ask for, and write it when all is fitted."""
+    from baselines.run import best_candidate, run_baselines, run_pair, write_baselines, write_pair
+
     further = further_materials(config.data_dir, splits, config.limit)
     outcome = run_baselines(splits, config.seed, further)
     more = run_pair(splits, config.seed, further=further) if config.pair else {}

@@ -1,6 +1,8 @@
 """Fit all baselines on one set of splits; write predictions and metrics."""
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,27 @@ from tc_common.chemistry import FeatureKind, composition_features
 from tc_common.composition import Array
 from tc_common.environment import peak_rss_MB
 from tc_common.labels import ExtraLabels, with_labels
+from tc_common.lock import lock_folder
 from tc_common.results import Tables, metrics_of, with_intervals, write_further, write_results
 
 # The best of these on validation materials enters the comparison as `composition`.
 CANDIDATES = ("extra_trees", "extra_trees_median", "gradient_boosting")
 NAME = "composition"
 WITH_LABELS = "_with_labels"
+
+
+@contextmanager
+def locked_results(folder: Path, *, pair: bool, labels: bool) -> Iterator[None]:
+    """Hold the names of all models that will be written into `folder`.
+
+    Raises:
+        UserError: another run holds one of them, or the folder cannot be written.
+    """
+    names = [NAME, *["pair"] * pair, *[f"{NAME}{WITH_LABELS}", f"pair{WITH_LABELS}"] * labels]
+    with ExitStack() as held:
+        for name in names:
+            held.enter_context(lock_folder(folder, "--results-dir", name))
+        yield
 
 
 def run_baselines(

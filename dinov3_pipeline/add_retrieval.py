@@ -30,6 +30,7 @@ from tc_common.devices import place, to_device
 from tc_common.errors import UserError
 from tc_common.files import write_json
 from tc_common.further import further_materials
+from tc_common.lock import lock_folder
 from tc_common.predictions import MODEL_NAME_RULE, average_samples, is_model_name
 from tc_common.results import metrics_of, write_further, write_results
 from tc_common.retrieval import FeatureSet, fit, retrieval_metrics
@@ -96,10 +97,16 @@ class Views:
 
 
 def main(config: RetrievalConfig) -> None:
-    """Read the views of training and validation materials, fit, predict, write."""
+    """Read the views of training and validation materials, fit, predict, write; the results are locked meanwhile."""
     set_up_log(None)
     splits = read_splits(config.data_dir, config.limit)
     _require_free(config.path)
+    with lock_folder(config.results_dir, "--results-dir or --name", config.name):
+        add_retrieval(config, splits)
+
+
+def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame]) -> None:
+    """The same in a folder that this run holds."""
     content = checkpoint_of(config.checkpoint, config.data_dir, splits)
     model = load_model(config.checkpoint, config.init).to(place(config.device, "fp32").device)
     model.retrieval = None  # it may have one already

@@ -7,7 +7,6 @@ Legend: M materials, B images in a batch, V standard views of a material, S side
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -222,6 +221,21 @@ class Augmentation:
         return np.asarray(moved, np.uint8)
 
 
+@dataclass
+class CrystalChange:
+    """The augmentation of one crystal, and whether its copy was no crystal."""
+
+    augmentation: StructureAugmentation
+    random: np.random.Generator
+    failed: bool = False
+
+    def __call__(self, crystal: Structure) -> Structure:
+        """The changed crystal, or the crystal itself where that is none."""
+        changed = self.augmentation.changed(crystal, self.random)
+        self.failed = changed is None
+        return crystal if changed is None else changed
+
+
 class ViewDataset(Dataset[dict[str, Any]]):
     """Views of the materials of one split.
 
@@ -283,17 +297,19 @@ class ViewDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         material, slot = divmod(index, self.k)
         row = int(self.rows[material])
-        image = self.images.image(row, self.view(material, slot), self._change(material))
+        change = self._change(material)
+        image = self.images.image(row, self.view(material, slot), change)
         if self.augmentation:
             image = self.augmentation.apply(image, np.random.default_rng((self.seed, self.epoch, index, 1)))
-        return {"image": image, **_row_of(self, row)}
+        counted = {} if change is None else {"unaugmented": change.failed}
+        return {"image": image, **counted, **_row_of(self, row)}
 
-    def _change(self, material: int) -> Change | None:
+    def _change(self, material: int) -> CrystalChange | None:
         """The change of this material's crystal in this epoch, the same for all its views."""
         if self.crystal_augmentation is None:
             return None
         random = np.random.default_rng((self.seed, self.epoch, material, 2))
-        return partial(self.crystal_augmentation.apply, random=random)
+        return CrystalChange(self.crystal_augmentation, random)
 
 
 class FeatureDataset(Dataset[dict[str, Any]]):
@@ -334,11 +350,16 @@ def _row_of(dataset: ViewDataset | FeatureDataset, row: int) -> dict[str, Any]:
 
 
 def collate(samples: list[dict[str, Any]]) -> Batch:
-    """`images` uint8 (B, 3, S, S) or `features` (B, D), the other inputs, `tc` (B,) in K and `material_id`."""
+    """`images` uint8 (B, 3, S, S) or `features` (B, D), the other inputs, `tc` (B,) in K and `material_id`.
+
+    With augmented crystals `unaugmented` is the number of those that are shown as they are (`CrystalChange`).
+    """
     batch: Batch = {
         "tc": torch.tensor(np.array([sample["tc"] for sample in samples], np.float32)),
         "material_id": [sample["material_id"] for sample in samples],
     }
+    if "unaugmented" in samples[0]:
+        batch["unaugmented"] = sum(sample["unaugmented"] for sample in samples)
     for name in samples[0].keys() - {"image", *batch}:
         batch[name] = torch.from_numpy(np.stack([sample[name] for sample in samples]))
     if "image" in samples[0]:

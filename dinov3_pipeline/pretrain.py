@@ -45,7 +45,10 @@ STEM = "dino_crystals"
 PROBE_VIEWS = 3  # along a, b and c of the first supercell, which come first
 PROBE_MATERIALS, PROBE_NEIGHBOURS = 2000, 10
 PAPERS = "DINO arXiv:2104.14294, iBOT arXiv:2111.07832, DINOv2 arXiv:2304.07193, DINOv3 arXiv:2508.10104"
-PRIVATE = ("data_dir", "images_dir", "models_dir", "results_dir", "cache_dir", "exclude_split", "output", "log_file")
+PRIVATE = (
+    "data_dir", "images_dir", "models_dir", "results_dir", "cache_dir", "exclude_split", "output", "log_file",
+    "further",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,7 @@ class PretrainConfig(TrainConfig):
     loss: Suppress[Literal["l1"]] = "l1"
     target: Suppress[TargetKind] = "kelvin"
     patience: Suppress[int] = 10**9
+    further: Suppress[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

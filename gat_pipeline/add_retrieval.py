@@ -25,6 +25,7 @@ from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
 from tc_common.errors import UserError
 from tc_common.files import write_json
+from tc_common.lock import lock_folder
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name
 from tc_common.prior import FACTS, Prior, read_prior
 from tc_common.results import metrics_of, write_further, write_results
@@ -80,11 +81,17 @@ def require_free(path: Path) -> None:
 
 
 def main(config: RetrievalConfig) -> None:
-    """Extract features of training and validation materials, fit, predict, write."""
+    """Extract features of training and validation materials, fit, predict, write; the results are locked meanwhile."""
     set_up_log(None)
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
     require_free(config.path)
+    with lock_folder(config.results_dir, "--results-dir or --name", config.name):
+        add_retrieval(config, splits)
+
+
+def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame]) -> None:
+    """The same in a folder that this run holds."""
     content = checkpoint_of(config.checkpoint, config.data_dir, splits)
     prior = prior_for(content, config.prior, config.checkpoint, config.data_dir)
     device = place(config.device, "fp32").device

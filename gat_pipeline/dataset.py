@@ -26,8 +26,9 @@ from tc_common.structures import TrainingStructures, structures_of
 # Keeps the random numbers of augmentation apart from others of the same seed and epoch.
 AUGMENTATION_STREAM = 2
 
-Item: TypeAlias = tuple[str, float, CrystalGraph, float | None]
-"""Material id, Tc in kelvin, graph, prior in kelvin (None where the dataset has none)."""
+Item: TypeAlias = tuple[str, float, CrystalGraph, float | None, bool]
+"""Material id, Tc in kelvin, graph, prior in kelvin (None where the dataset has none), and whether the crystal is
+shown as it is because its augmented copy is no crystal or has no graph."""
 Batch: TypeAlias = dict[str, Any]
 
 
@@ -69,18 +70,20 @@ class GraphDataset:
 
     def __getitem__(self, index: int) -> Item:
         row = int(self.rows[index])
-        graph = self._changed_graph(index, row) if self.augmentation else self.graphs[row]
+        changed = self._changed_graph(index, row) if self.augmentation else None
         prior_K = None if self.prior_of_row_K is None else float(self.prior_of_row_K[row])
-        return self.material_ids[row], float(self.tc_of_row_K[row]), graph, prior_K
+        unaugmented = self.augmentation is not None and changed is None
+        return self.material_ids[row], float(self.tc_of_row_K[row]), changed or self.graphs[row], prior_K, unaugmented
 
-    def _changed_graph(self, index: int, row: int) -> CrystalGraph:
-        """Graph of the augmented crystal; of the crystal itself where the augmented one has none."""
+    def _changed_graph(self, index: int, row: int) -> CrystalGraph | None:
+        """Graph of the augmented crystal, where that is a crystal and has one."""
         assert self.augmentation is not None
         random = np.random.default_rng((self.seed, self.epoch, index, AUGMENTATION_STREAM))
         try:
-            return build_graph(self.augmentation.apply(self.crystals[row], random), self.options)
+            changed = self.augmentation.changed(self.crystals[row], random)
+            return None if changed is None else build_graph(changed, self.options)
         except GraphError:
-            return self.graphs[row]
+            return None
 
     @property
     def tc_K(self) -> NDArray[np.float64]:
@@ -111,12 +114,16 @@ class GraphDataset:
 
 
 def collator(options: GraphOptions, kind: FeatureKind | None = None) -> Callable[[Sequence[Item]], Batch]:
-    """The function that joins graphs built with these options into a batch, with this kind of composition features."""
+    """The function that joins graphs built with these options into a batch, with this kind of composition features.
+
+    `unaugmented` in the batch is the number of crystals that are shown as they are although they should be augmented.
+    """
 
     def collate(items: Sequence[Item]) -> Batch:
-        ids, tc_K, graphs, prior_K = zip(*items, strict=True)
+        ids, tc_K, graphs, prior_K, unaugmented = zip(*items, strict=True)
         batch = join([*graphs], options.angle_cutoff_A, kind, None if None in prior_K else prior_K)
-        return {**batch, "tc": torch.tensor(tc_K, dtype=torch.float32), "material_id": list(ids)}
+        told = {"material_id": list(ids), "unaugmented": sum(unaugmented)}
+        return {**batch, "tc": torch.tensor(tc_K, dtype=torch.float32), **told}
 
     return collate
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tyro.conf import Suppress
 
 from gat_pipeline.allocator import tune_memory
 from gat_pipeline.dataset import GraphDataset
@@ -61,6 +62,7 @@ class PretrainConfig(GraphTrainConfig):
     """How the learning rate changes."""
     patience: int = 1000
     """Epochs without a better validation MAE before training stops (>= 1); one cycle should finish."""
+    further: Suppress[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,7 +17,7 @@ COMPARED_BY = "python compare_models.py --ensemble"
 # Settings that do not change the result.
 RUN_SETTINGS = (
     "data_dir", "images_dir", "models_dir", "results_dir", "name", "cache_dir", "log_file", "resume", "num_workers",
-    "save_every_minutes", "device",
+    "save_every_minutes", "device", "further",
 )  # fmt: skip
 
 

@@ -49,10 +49,15 @@ class StructureAugmentation:
         return any(getattr(self, field.name) > 0 for field in fields(self))
 
     def apply(self, structure: Structure, random: np.random.Generator) -> Structure:
-        """A changed copy with the same elements on the same sites, or the structure itself.
+        """A changed copy, or the structure itself where the copy would be no crystal (`changed`)."""
+        changed = self.changed(structure, random)
+        return structure if changed is None else changed
 
-        It is the structure itself where the copy would be no crystal (`tc_common.crystals.check_crystal`), as where
-        split positions 0.5 Å apart come closer. Without `occupancy` the composition stays what it is.
+    def changed(self, structure: Structure, random: np.random.Generator) -> Structure | None:
+        """A changed copy with the same elements on the same sites; None where it would be no crystal.
+
+        That is what `tc_common.crystals.check_crystal` says, as where split positions 0.5 Å apart come closer. Without
+        `occupancy` the composition stays what it is.
         """
         changed = symmetrised(structure) if random.random() < self.symmetrise else structure
         if self.strain or self.shear:
@@ -64,7 +69,7 @@ class StructureAugmentation:
         try:
             check_crystal(changed)
         except CrystalError:
-            return structure
+            return None
         return changed
 
 

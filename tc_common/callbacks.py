@@ -85,7 +85,9 @@ class ConsoleCallback(Callback):
         self.close()
         losses = f"train loss {row['train_loss']:.4f}  val loss {row['val_loss']:.4f}"
         errors = f"val MAE {row['val_mae_K']:.3f} K  best {best_val_mae_K:.3f} K"
-        log.info(f"epoch {row['epoch']}/{self.epochs}  {losses}  {errors}  {time.monotonic() - self.started:.0f} s")
+        counted = f"  {row['unaugmented']:.0f} samples not augmented" if row.get("unaugmented") else ""
+        seconds = time.monotonic() - self.started
+        log.info(f"epoch {row['epoch']}/{self.epochs}  {losses}  {errors}  {seconds:.0f} s{counted}")
 
     def close(self) -> None:
         if self.bar is not None:

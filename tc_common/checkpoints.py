@@ -211,6 +211,8 @@ class Progress:
     """Optimiser steps since the training began."""
     loss_sum: float = 0.0
     """Sum over this epoch's steps of their loss."""
+    unaugmented: int = 0
+    """Samples of this epoch shown as they are, because their augmented copy is no crystal or has no graph."""
     val_loss: float = math.inf
     val_mae: float = math.inf
     """Kelvin."""
@@ -222,22 +224,28 @@ class Progress:
     train_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def take_step(self, loss: float, seconds: float) -> None:
+    def take_step(self, loss: float, seconds: float, unaugmented: int = 0) -> None:
         """Record an optimiser step."""
         self.loss_sum += loss
+        self.unaugmented += unaugmented
         self.train_seconds += seconds
         self.step, self.total_steps = self.step + 1, self.total_steps + 1
 
-    def end_epoch(self, val_loss: float, val_mae_K: float, learning_rate: float) -> bool:
-        """Record an epoch; returns whether its validation MAE is the best so far."""
+    def end_epoch(self, val_loss: float, val_mae_K: float, learning_rate: float, augmented: bool = False) -> bool:
+        """Record an epoch; returns whether its validation MAE is the best so far.
+
+        Args:
+            augmented: crystals are augmented, so the history states how many were not.
+        """
         improved = val_mae_K < self.best_val_mae
         self.val_loss, self.val_mae = val_loss, val_mae_K
         self.best_val_loss = min(val_loss, self.best_val_loss)
         self.best_val_mae = min(val_mae_K, self.best_val_mae)
         self.patience_counter = 0 if improved else self.patience_counter + 1
         row = (self.epoch + 1, self.loss_sum / self.step, val_loss, val_mae_K, learning_rate)
-        self.history.append(dict(zip(HISTORY_COLUMNS, row, strict=True)))
-        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
+        counted = {"unaugmented": self.unaugmented} if augmented else {}
+        self.history.append(dict(zip(HISTORY_COLUMNS, row, strict=True)) | counted)
+        self.epoch, self.step, self.loss_sum, self.unaugmented = self.epoch + 1, 0, 0.0, 0
         return improved
 
 
@@ -248,8 +256,8 @@ def progress_mismatch(state: dict[str, Any]) -> str:
     history = state.get("history")
     if not isinstance(history, list) or not all(_is_row(row) for row in history):
         return "history is no list of epochs with numbers"
-    if min(state[name] for name in ("epoch", "step", "total_steps", "patience_counter")) < 0:
-        return "epoch, step, total_steps or patience_counter is negative"
+    if min(state[name] for name in ("epoch", "step", "total_steps", "unaugmented", "patience_counter")) < 0:
+        return "epoch, step, total_steps, unaugmented or patience_counter is negative"
     return "" if len(history) == state["epoch"] else f"history has {len(history)} epochs, not {state['epoch']}"
 
 

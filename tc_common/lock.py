@@ -1,4 +1,4 @@
-"""Output-folder lock: one trainer a models folder and a model name in a results folder, with a status file."""
+"""Output-folder lock: one run a models folder and a model name in a results folder, with a status file."""
 
 import os
 import socket
@@ -43,7 +43,7 @@ def lock_folder(folder: Path, flag: str = "--models-dir", name: str = "") -> Ite
         name: hold only the files of this name in it; models of other names may be written at the same time.
 
     Raises:
-        UserError: another trainer holds it (named by pid, host and start), or the folder cannot be written.
+        UserError: another run holds it (named by pid, host and start), or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,4 +97,4 @@ def _is_dead(status: dict[str, Any]) -> bool:
 def _refusal(held: str, status: dict[str, Any], flag: str) -> str:
     named = all(key in status for key in ("pid", "host", "start"))
     who = f"pid {status['pid']} on {status['host']} since {status['start']}" if named else "which has no status yet"
-    return f"{held} is in use by a trainer ({who}); wait for it, stop it, or pick another {flag}"
+    return f"{held} is in use by another run ({who}); wait for it, stop it, or pick another {flag}"

@@ -38,7 +38,7 @@ from tc_common.training import Trainer
 # What may differ between a run and its continuation without changing its result.
 FREE_SETTINGS = {
     "models_dir", "results_dir", "data_dir", "images_dir", "num_workers", "log_file", "save_every_minutes", "resume",
-    "name", "batch_size", "grad_accumulation", "init", "cache_dir", "prior", "extra_labels",
+    "name", "batch_size", "grad_accumulation", "init", "cache_dir", "prior", "extra_labels", "further",
 }  # fmt: skip
 
 
@@ -180,8 +180,13 @@ class Run:
         return metrics
 
     def _report_further(self) -> None:
-        """Predict and write the further tests, where the pipeline can make datasets of them."""
-        if self.task.further is None:
+        """Predict and write the further tests, where the pipeline can make datasets of them.
+
+        With --no-further files of an earlier training are removed: they are not this one's.
+        """
+        if self.task.further is None or not self.config.further:
+            if self.trainer.placement.is_main:
+                write_further(self.config.results_dir, self.task.name, {})
             return
         tables = further_materials(self.config.data_dir, self.task.splits, self.config.limit, None, self.task.learned)
         self.task.datasets = {**self.task.datasets, **{test: self.task.further(tables[test]) for test in tables}}

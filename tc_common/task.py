@@ -81,6 +81,9 @@ class TrainConfig:
     """Minutes between checkpoints inside an epoch (> 0)."""
     log_file: Path | None = None
     """Also append the run's lines, with their time, to this file."""
+    further: bool = True
+    """Predict the further tests too, once trained: other structures of the held-out compositions, and the crystals of
+    the literature (--no-further leaves them out, to try something)."""
 
     def __post_init__(self) -> None:
         for name, minimum in _MINIMUM.items():

@@ -138,10 +138,11 @@ class Trainer:
     def _step(self, share: LocalShare, loaded: Iterator[Batch], steps: int) -> None:
         """One optimiser step, recorded and passed to the callbacks."""
         started, progress = time.monotonic(), self.progress
-        loss, ids = self._accumulate(share, loaded)
+        loss, ids, unaugmented = self._accumulate(share, loaded)
         norm = self._update(ids)
         seconds = time.monotonic() - started
-        progress.take_step(sum(self.placement.gather(loss)) / self.placement.world, seconds)
+        losses, counts = zip(*self.placement.gather((loss, unaugmented)), strict=True)
+        progress.take_step(sum(losses) / self.placement.world, seconds, sum(counts))
         step = Step(
             epoch=progress.epoch + 1,
             step=progress.step,
@@ -156,9 +157,13 @@ class Trainer:
         for callback in self.callbacks:
             callback.take_step(step)
 
-    def _accumulate(self, share: LocalShare, loaded: Iterator[Batch]) -> tuple[float, list[str]]:
-        """Add up the gradients of a batch; returns this process's part of the loss and the material ids."""
-        count, total, ids = len(share.micro_batches), 0.0, []
+    def _accumulate(self, share: LocalShare, loaded: Iterator[Batch]) -> tuple[float, list[str], int]:
+        """Add up the gradients of a batch.
+
+        Returns:
+            This process's part of the loss, the material ids, and how many of these were not augmented although asked.
+        """
+        count, total, unaugmented, ids = len(share.micro_batches), 0.0, 0, []
         undo = self._undo() if count > 1 else None
         for number in range(count):
             if self.stop.number and undo and self.placement.world == 1:
@@ -166,13 +171,14 @@ class Trainer:
                 raise Stopped(self.stop.number)
             batch = to_device(next(loaded), self.placement.device)
             ids += batch["material_id"]
+            unaugmented += batch.pop("unaugmented", 0) if share.weight else 0
             with self._synchronised(last=number == count - 1):
                 with self.placement.autocast():
                     loss = self._loss(batch) * len(batch["tc"]) * share.weight
                 self._require_finite("loss", loss, ids)
                 loss.backward()
             total += loss.item()
-        return total, ids
+        return total, ids, unaugmented
 
     def _undo(self) -> Callable[[], None]:
         """Function that returns to the last finished step (a batch may take minutes, a stop must take seconds)."""
@@ -276,7 +282,7 @@ class Trainer:
                 f"epoch {self.progress.epoch + 1}: validation MAE is {mae_K} K, loss {loss}, materials {ids}; "
                 "try a lower --lr"
             )
-        improved = self.progress.end_epoch(loss, mae_K, self._learning_rate())
+        improved = self.progress.end_epoch(loss, mae_K, self._learning_rate(), self.config.augment_structure.changes)
         self.schedule.after_epoch(mae_K)
         for callback in self.callbacks:
             callback.end_epoch(self.progress.history[-1], self.progress.best_val_mae)
@@ -318,6 +324,7 @@ class Trainer:
         Raises:
             UserError: it is the state of another model, optimiser or schedule.
         """
+        state = {"unaugmented": 0, **state}  # checkpoints of before it was counted
         said = (
             progress_mismatch(state)
             or self._step_mismatch(state["epoch"], state["step"])

@@ -74,6 +74,8 @@ def test_an_angle_cutoff_keeps_all_bonds_and_short_angles() -> None:
 
 @pytest.mark.parametrize("options", [OPTIONS, GraphOptions(angle_cutoff_A=3.0)])
 def test_collate_gives_the_loops_batch(options: GraphOptions) -> None:
-    batch = collator(options)([("b", 2.0, sample_graphs()[0], None), ("a", 1.0, sample_graphs()[1], None)])
+    batch = collator(options)(
+        [("b", 2.0, sample_graphs()[0], None, True), ("a", 1.0, sample_graphs()[1], None, False)]
+    )
     assert batch["material_id"] == ["b", "a"] and batch["tc"].tolist() == [2.0, 1.0]
     assert batch["tc"].dtype == torch.float32

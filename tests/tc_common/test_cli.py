@@ -108,5 +108,5 @@ def test_a_second_trainer_in_the_same_folder_leaves_at_once_and_names_the_first(
         second = start_toy(tmp_path)
         _, said = second.communicate(timeout=60)
     assert second.returncode == 2
-    assert f"is in use by a trainer (pid {os.getpid()} on " in said and len(said.splitlines()) == 1
+    assert f"is in use by another run (pid {os.getpid()} on " in said and len(said.splitlines()) == 1
     assert not (tmp_path / "results").exists()

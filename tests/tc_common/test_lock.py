@@ -64,7 +64,7 @@ def test_a_name_in_a_folder_is_held_alone(tmp_path: Path) -> None:
         with lock_folder(tmp_path, "--results-dir", "dinov3"):
             assert read_status(tmp_path, "dinov3")["pid"] == os.getpid()
         with (
-            pytest.raises(UserError, match=rf"alignn in .* is in use by a trainer \(pid {os.getpid()} on"),
+            pytest.raises(UserError, match=rf"alignn in .* is in use by another run \(pid {os.getpid()} on"),
             lock_folder(tmp_path, "--results-dir", "alignn"),
         ):
             pass
@@ -75,7 +75,7 @@ def test_two_runs_of_one_name_do_not_write_into_one_results_folder(tmp_path: Pat
     first, second = (toy_config(tmp_path / name, results_dir=tmp_path / "r") for name in ("one", "two"))
     with (
         lock_folder(first.results_dir, "--results-dir", "toy"),
-        pytest.raises(UserError, match=r"toy in .*r is in use by a trainer .* pick another --results-dir or --name"),
+        pytest.raises(UserError, match=r"toy in .*r is in use by another run .* pick another --results-dir or --name"),
     ):
         run_training(toy_task(second), second)
     assert not (second.models_dir / "toy_last.pth").exists()
