@@ -10,6 +10,7 @@ reads every `<model>_predictions.csv` there and writes `comparison.{json,md,html
     python compare_models.py readme README.md                       # fill the README's tables from comparison.json
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from comparison.report.write import write_comparison, write_runs
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name
+from tc_common.results import ENDING
+
+PUBLISHED = Path(__file__).resolve().parent / "results" / "3dsc" / "stratified" / "comparison.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +141,25 @@ def _check_limit(limit: int | None) -> None:
         raise ValueError(f"--limit must be at least 1, got {limit}")
 
 
+def require_models(folder: Path) -> None:
+    """Check that there is something to compare.
+
+    Raises:
+        UserError: nothing was trained yet; the line says where the published comparison is, and what to run.
+    """
+    if any(folder.glob(f"*{ENDING}")):
+        return
+    published = f"; the published comparison is {os.path.relpath(PUBLISHED)}" if PUBLISHED.is_file() else ""
+    raise UserError(
+        f"{folder} holds no <model>{ENDING}: nothing was trained there yet{published}; for one of your own run: "
+        "python -m data.prepare, python -m baselines, python -m gat_pipeline.train, and this again "
+        "(the whole study: python -m tools.study)"
+    )
+
+
 def compare_folder(config: ModelsConfig) -> None:
     """Compare the models of one results folder."""
+    require_models(config.results_dir)
     results = gather(config.results_dir, config.data_dir, config.limit)
     if config.ensemble:
         names = ["ensemble", *["ensemble_equal"] * config.equal_weights]

@@ -60,6 +60,17 @@ def test_several_runs_and_the_readme(tmp_path: Path) -> None:
     assert ran.returncode == 0 and "| ALIGNN |" in readme.read_text(), ran.stderr
 
 
+def test_where_nothing_was_trained_the_published_comparison_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    said = mistake(monkeypatch, capsys, "--results-dir", tmp_path)
+    assert "nothing was trained there yet; the published comparison is results/3dsc/stratified/comparison.md;" in said
+    assert "python -m gat_pipeline.train" in said and (ROOT / "results/3dsc/stratified/comparison.md").is_file()
+    make_results(tmp_path, {"alignn": 3.0})
+    compare_models.require_models(tmp_path)
+
+
 def test_differing_materials_are_one_line_that_names_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

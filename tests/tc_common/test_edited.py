@@ -21,7 +21,7 @@ from tests.tc_common.toy import ToyConfig, toy_config, toy_task
 
 Edit = Callable[[dict[str, Any]], object]
 # What does not decide how a run continues: where it came from and how long it took.
-UNNEEDED = {"init", "versions", "frozen", "config", "learned"}
+UNNEEDED = {"init", "versions", "frozen", "config", "learned", "unaugmented"}
 
 
 def stop_early(folder: Path, schedule: Any) -> ToyConfig:
