@@ -198,7 +198,7 @@ def graph(study: Study, split: Split) -> Iterator[Stage]:
     weights = ("--weights", jarvis_weights(study)) if study.jarvis_dir else ()
     yield study.stage(
         f"{split.name}/pretrained_alignn", "-m gat_pipeline.evaluate_pretrained", *weights,
-        "--data-dir", study.data(split), "--models-dir", study.models(split, "pretrained_alignn"),
+        "--data-dir", study.data(split), "--models-dir", study.work / "cache",
         "--results-dir", study.results(split), *graph_cache(study),
         reads=[*split_files(study, split), *made], writes=predictions(study.results(split), "pretrained_alignn"),
     )  # fmt: skip

@@ -6,11 +6,13 @@ what they are now, and its outputs are there. Records and logs are in the work f
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -160,8 +162,12 @@ def listing(stages: Sequence[Stage], records: dict[str, Record]) -> str:
     return "\n".join([*rows, f"{len(left)} of {len(stages)} stages remain: {minutes:.0f} minutes of one core"])
 
 
-def run_stages(chosen: Sequence[Stage], stages: Sequence[Stage], folder: Path, python: str) -> None:
+def run_stages(chosen: Sequence[Stage], stages: Sequence[Stage], folder: Path, python: str, threads: int = 1) -> None:
     """Run the chosen stages that are not done, one after another.
+
+    Args:
+        python: interpreter of the commands.
+        threads: of each of them.
 
     Raises:
         UserError: a stage failed, with the path of its log; or it needs one that is neither done nor chosen.
@@ -178,7 +184,7 @@ def run_stages(chosen: Sequence[Stage], stages: Sequence[Stage], folder: Path, p
         print(f"run      {stage.name}  (about {stage.minutes:.1f} min; {record.log})", flush=True)
         if state == "changed":
             clear(stage, folder)
-        run_stage(record, python)
+        run_stage(record, python, threads)
 
 
 def clear(stage: Stage, folder: Path) -> None:
@@ -190,7 +196,7 @@ def clear(stage: Stage, folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def run_stage(record: Record, python: str) -> None:
+def run_stage(record: Record, python: str, threads: int) -> None:
     """Run one command, its output appended to its log.
 
     Raises:
@@ -203,7 +209,7 @@ def run_stage(record: Record, python: str) -> None:
     with record.log.open("a", encoding="utf-8") as log:
         log.write(f"$ {stage.line()}\n")
         log.flush()
-        status = _finished([python, *stage.command], log)
+        status = _finished([python, *stage.command], log, {**os.environ, "OMP_NUM_THREADS": str(threads)})
     if status:
         raise UserError(f"{stage.name} failed with status {status}: {last_line(record.log)}; log: {record.log}")
     if missing := [str(path) for path in stage.outputs if not path.exists()]:
@@ -211,15 +217,18 @@ def run_stage(record: Record, python: str) -> None:
     record.write(status="done", minutes=round((time.monotonic() - started) / 60, 2))
 
 
-def _finished(words: list[str], log: Any) -> int:
+def _finished(words: list[str], log: Any, environment: Mapping[str, str]) -> int:
     """Exit status of a command; a signal to the study is passed on to it."""
-    process = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
     try:
         with leave_on_signals():
             return process.wait()
     except Stopped as stopped:
         process.send_signal(int(stopped.code or 0) - 128)
-        process.wait(SECONDS_TO_SAVE)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(SECONDS_TO_SAVE)
         raise
     finally:
         if process.poll() is None:

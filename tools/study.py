@@ -21,7 +21,7 @@ from tc_common.lock import lock_folder
 from tools.plan import Study, stages_of
 from tools.recipes import FULL, SMALL
 from tools.small_inputs import JARVIS, LABELS, inputs_stage
-from tools.stages import ROOT, Stage, listing, records_of, run_stages, selected
+from tools.stages import ROOT, listing, records_of, run_stages, selected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +51,15 @@ class StudyConfig:
     """Stop after the last stage of this name."""
     python: Path = Path(sys.executable)
     """Interpreter that runs the commands."""
+    threads: int = 1
+    """Threads of each command (>= 1); the published trainings had one."""
 
     def __post_init__(self) -> None:
-        if (
-            not self.training_seeds
-            or min(self.training_seeds) < 0
-            or len({*self.training_seeds}) < len(self.training_seeds)
-        ):
+        seeds = self.training_seeds
+        if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
             raise ValueError("--training-seeds must name at least one seed >= 0, none of them twice")
+        if self.threads < 1:
+            raise ValueError(f"--threads must be at least 1, got {self.threads}")
 
 
 def main(config: StudyConfig) -> None:
@@ -74,8 +75,8 @@ def main(config: StudyConfig) -> None:
         print(listing(chosen, records_of(stages, study.work)))
         return
     with lock_folder(study.work, "--work-dir", "study"):
-        run_stages(chosen, stages, study.work, str(config.python))
-    print(summary(chosen))
+        run_stages(chosen, stages, study.work, str(config.python), config.threads)
+    print(f"all {len(chosen)} stages are done")
 
 
 def study_of(config: StudyConfig) -> Study:
@@ -97,11 +98,6 @@ def study_of(config: StudyConfig) -> Study:
 def source(named: str) -> str | Path:
     """A source by name, or the path of one that is there."""
     return Path(named).resolve() if Path(named).exists() else named
-
-
-def summary(chosen: list[Stage]) -> str:
-    """What is said at the end."""
-    return f"all {len(chosen)} stages are done"
 
 
 if __name__ == "__main__":
