@@ -101,13 +101,13 @@ def main(config: RetrievalConfig) -> None:
     set_up_log(None)
     splits = read_splits(config.data_dir, config.limit)
     _require_free(config.path)
-    with lock_folder(config.results_dir, "--results-dir or --name", config.name):
-        add_retrieval(config, splits)
-
-
-def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame]) -> None:
-    """The same in a folder that this run holds."""
     content = checkpoint_of(config.checkpoint, config.data_dir, splits)
+    with lock_folder(config.results_dir, "--results-dir or --name", config.name):
+        add_retrieval(config, splits, content)
+
+
+def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame], content: dict[str, Any]) -> None:
+    """The same with the checkpoint's content, in a folder that this run holds."""
     model = load_model(config.checkpoint, config.init).to(place(config.device, "fp32").device)
     model.retrieval = None  # it may have one already
     images = {name: stored(config, model, splits[name]) for name in SPLITS}

@@ -86,13 +86,13 @@ def main(config: RetrievalConfig) -> None:
     tune_memory()
     splits = read_splits(config.data_dir, config.limit)
     require_free(config.path)
-    with lock_folder(config.results_dir, "--results-dir or --name", config.name):
-        add_retrieval(config, splits)
-
-
-def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame]) -> None:
-    """The same in a folder that this run holds."""
     content = checkpoint_of(config.checkpoint, config.data_dir, splits)
+    with lock_folder(config.results_dir, "--results-dir or --name", config.name):
+        add_retrieval(config, splits, content)
+
+
+def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame], content: dict[str, Any]) -> None:
+    """The same with the checkpoint's content, in a folder that this run holds."""
     prior = prior_for(content, config.prior, config.checkpoint, config.data_dir)
     device = place(config.device, "fp32").device
     model = load_model(config.checkpoint).to(device)

@@ -18,6 +18,7 @@ from data.prepare import PrepareConfig, materials_rows
 from data.sources import open_source
 from data.splitting import divide
 from tc_common.cli import run
+from tc_common.lock import lock_folder
 from tc_common.splits import SPLITS
 from tests.baselines.made import make_splits, write_labels
 
@@ -90,6 +91,16 @@ def test_mistakes_are_one_line(
 ) -> None:
     assert message in mistake(monkeypatch, capsys, *arguments, "--results-dir", tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+def test_results_that_another_run_writes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_splits(tmp_path / "splits", counts=(20, 10, 10))
+    flags = ("--data-dir", tmp_path / "splits", "--results-dir", tmp_path / "results")
+    with lock_folder(tmp_path / "results", name="pair"):
+        said = mistake(monkeypatch, capsys, *flags, "--pair")
+    assert "pair in " in said and "is in use by another run" in said and not [*(tmp_path / "results").glob("*.csv")]
 
 
 def test_extra_labels_from_the_command_line(

@@ -14,6 +14,7 @@ from dinov3_pipeline.train import main as train
 from tc_common.checkpoints import load_checkpoint, save_checkpoint
 from tc_common.errors import UserError
 from tc_common.files import sha256, write_json
+from tc_common.lock import lock_folder
 from tc_common.splits import write_splits
 from tests.dinov3_pipeline.conftest import Rendered
 from tests.dinov3_pipeline.test_palette import config as train_config
@@ -98,6 +99,12 @@ def test_an_edited_setting_is_refused(trained: Path, tmp_path: Path, setting: st
     save_checkpoint(tmp_path / "a.pth", {**content, "config": {**content["config"], setting: value}})
     with pytest.raises(UserError, match=rf"a\.pth is no checkpoint of the vision model: .*{setting}"):
         load_model(tmp_path / "a.pth")
+
+
+def test_results_that_another_run_writes_are_refused(trained: Path, rendered: Rendered, tmp_path: Path) -> None:
+    with lock_folder(tmp_path, name="dinov3_neighbours"), pytest.raises(UserError, match="--results-dir or --name"):
+        main(config(rendered, trained, results_dir=tmp_path))
+    assert not [*tmp_path.glob("*.csv")]
 
 
 def test_a_training_is_not_overwritten_and_other_splits_are_refused(

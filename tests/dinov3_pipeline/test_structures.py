@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from pymatgen.io.cif import CifWriter
 
-from dinov3_pipeline.dataset import FeatureDataset, RenderedImages, ViewDataset
+from dinov3_pipeline.dataset import FeatureDataset, RenderedImages, ViewDataset, collate
 from dinov3_pipeline.render.options import RenderOptions, read_image_index
 from dinov3_pipeline.train import VisionConfig, prepare
 from render_images import RenderConfig
@@ -113,6 +113,17 @@ def test_changed_crystals_give_other_images_in_every_epoch_and_one_crystal_in_ea
         first_view.append(changed[slots.index(0)]["image"].tobytes())
     assert first_view[0] == first_view[2] != first_view[1]
     assert changed._change(0)(images.crystals[0]) == changed._change(0)(images.crystals[0])  # type: ignore[misc]
+
+
+def test_crystals_that_could_not_be_changed_are_counted(
+    structures: TrainingStructures, images: RenderedImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = TrainingStructures(structures.table.head(3))
+    plain, changed = ViewDataset(one, images), ViewDataset(one, images, crystal_augmentation=CHANGES)
+    assert "unaugmented" not in collate([plain[0]]) and collate([changed[0], changed[1]])["unaugmented"] == 0
+    monkeypatch.setattr(StructureAugmentation, "changed", lambda *_: None)
+    assert collate([changed[0], changed[1]])["unaugmented"] == 2
+    assert np.array_equal(changed[0]["image"], plain[0]["image"])
 
 
 def test_stored_images_cannot_be_changed() -> None:

@@ -15,6 +15,7 @@ from gat_pipeline.model import architecture_metadata, load_model, write_weights
 from tc_common.checkpoints import save_checkpoint
 from tc_common.errors import UserError
 from tc_common.files import write_json
+from tc_common.lock import lock_folder
 from tests.gat_pipeline.tables import write_small_splits
 
 
@@ -184,6 +185,16 @@ def test_a_training_is_not_overwritten(trained: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="holds a training"):
         main(config)
+
+
+def test_results_that_another_run_writes_are_refused(trained: Path, tmp_path: Path) -> None:
+    config = RetrievalConfig(
+        checkpoint=trained / "m/alignn_best.pth", data_dir=trained / "p", cache_dir=trained / "c",
+        models_dir=tmp_path, results_dir=tmp_path,
+    )  # fmt: skip
+    with lock_folder(tmp_path, name="alignn_neighbours"), pytest.raises(UserError, match="--results-dir or --name"):
+        main(config)
+    assert not [*tmp_path.glob("*.csv"), *tmp_path.glob("*.pth")]
 
 
 def test_other_splits_are_refused(trained: Path, tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pymatgen.core import Structure
 from torch.utils.data import DataLoader
 
-from gat_pipeline.dataset import GraphDataset, collator, join
+from gat_pipeline.dataset import GraphDataset, Item, collator, join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.model import create_alignn_model
 from gat_pipeline.network import NetworkShape
@@ -48,7 +49,7 @@ def dataset(data: Path, augmentation: StructureAugmentation | None = None) -> Gr
     return GraphDataset(structures, GraphOptions(), data / "c", augmentation, seed=1)
 
 
-def bonds(sample: tuple[str, float, Any, float | None]) -> bytes:
+def bonds(sample: Item) -> bytes:
     return bytes(sample[2].bond_A.tobytes())
 
 
@@ -63,7 +64,7 @@ def test_each_epoch_shows_one_structure_of_each_composition(data: Path) -> None:
         samples = [drawn[index] for index in range(len(drawn))]
         assert [name.split("-larger")[0] for name, *_ in samples] == train["material_id"].tolist()
         assert [tc_K for _, tc_K, *_ in samples] == train["tc"].tolist()
-        assert [graph.angles for _, _, graph, _ in samples] == drawn.angles.tolist()
+        assert [graph.angles for _, _, graph, *_ in samples] == drawn.angles.tolist()
         shown.append([name for name, *_ in samples])
     assert [len(set(names)) for names in zip(*shown, strict=True)] == [3] * len(train)
 
@@ -178,6 +179,33 @@ def test_a_changed_crystal_without_a_graph_is_shown_as_it_is(data: Path) -> None
     graphs = [changed[index][2] for index in range(len(changed))]
     kept = [graph in changed.graphs for graph in graphs]
     assert any(kept) and not all(kept)
+    samples = [changed[index] for index in range(len(changed))]
+    assert collator(GraphOptions())(samples)["unaugmented"] == sum(kept) == sum(sample[4] for sample in samples)
+
+
+def test_an_epochs_history_counts_crystals_that_could_not_be_changed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "supervision")
+    monkeypatch.setattr("gat_pipeline.train.set_up_log", lambda *_: None)
+    main(config(data, tmp_path / "plain", epochs=1, further=False))
+    assert "unaugmented" not in pd.read_csv(tmp_path / "plain/r/alignn_history.csv")
+    main(config(data, tmp_path / "changed", epochs=1, augment_structure=CHANGES, further=False))
+    assert pd.read_csv(tmp_path / "changed/r/alignn_history.csv")["unaugmented"].tolist() == [0]
+    assert "not augmented" not in caplog.text
+    monkeypatch.setattr(StructureAugmentation, "changed", lambda *_: None)
+    main(config(data, tmp_path / "none", epochs=2, augment_structure=CHANGES, further=False))
+    assert pd.read_csv(tmp_path / "none/r/alignn_history.csv")["unaugmented"].tolist() == [6, 6]
+    assert "6 samples not augmented" in caplog.text
+
+
+def test_further_tests_are_left_out_on_request_and_those_of_before_removed(data: Path, tmp_path: Path) -> None:
+    kinds = ("literature", "other_structures", "val_other_structures")
+    files = [tmp_path / f"r/alignn_{kind}_predictions.csv" for kind in kinds]
+    main(config(data, tmp_path, epochs=1))
+    assert all(path.is_file() for path in files)
+    main(config(data, tmp_path, epochs=1, further=False))
+    assert not any(path.exists() for path in files) and (tmp_path / "r/alignn_predictions.csv").is_file()
 
 
 @pytest.mark.parametrize("number", range(1, 24, 4))

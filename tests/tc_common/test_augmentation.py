@@ -146,6 +146,9 @@ def test_a_crystal_that_a_change_would_break_stays_as_it_is() -> None:
     results = [changed(molecule, seed, strain=0.05) for seed in range(20)]
     kept = [result is molecule for result in results]
     assert 0 < sum(kept) < 20
+    augmentation = StructureAugmentation(strain=0.05)
+    said = [augmentation.changed(molecule, np.random.default_rng(seed)) is None for seed in range(20)]
+    assert said == kept, "whoever counts them is told"
     for result in results:
         check_crystal(result)
 
