@@ -200,7 +200,7 @@ def test_an_epochs_history_counts_crystals_that_could_not_be_changed(
 
 
 def test_further_tests_are_left_out_on_request_and_those_of_before_removed(data: Path, tmp_path: Path) -> None:
-    kinds = ("literature", "other_structures", "val_other_structures")
+    kinds = ("other_structures", "val_other_structures")
     files = [tmp_path / f"r/alignn_{kind}_predictions.csv" for kind in kinds]
     main(config(data, tmp_path, epochs=1))
     assert all(path.is_file() for path in files)

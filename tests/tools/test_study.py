@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from comparison.transfer import TransferConfig
 from data.prepare import PrepareConfig
 from data.supercon import SuperconConfig
 from dinov3_pipeline import add_retrieval as dinov3_retrieval
+from dinov3_pipeline import train as vision_train
 from dinov3_pipeline.pretrain import PretrainConfig as VisionPretrainConfig
 from dinov3_pipeline.train import VisionConfig
 from gat_pipeline import add_retrieval as graph_retrieval
+from gat_pipeline import train as graph_train
 from gat_pipeline.evaluate_pretrained import ZeroShotConfig
 from gat_pipeline.pretrain import PretrainConfig as GraphPretrainConfig
 from gat_pipeline.train import GraphTrainConfig
@@ -146,6 +149,22 @@ def test_the_study_holds_all_models_on_all_splits() -> None:
     for model in models[5:]:  # the same settings everywhere, in folders of their own
         first, other = (stages[f"{split}/{model}"].line().replace(split, "") for split in (splits[0], splits[-1]))
         assert first == other.replace(" --cluster chemical-system", "")
+
+
+@pytest.mark.parametrize(
+    ("program", "config", "flags"),
+    [(graph_train, GraphTrainConfig, FULL.alignn), (vision_train, VisionConfig, FULL.dinov3)],
+)
+def test_a_trainers_docstring_has_the_command_of_the_study(program: ModuleType, config: Any, flags: str) -> None:
+    (command,) = [
+        block
+        for block in (program.__doc__ or "").replace("\\\n", " ").split("\n\n")
+        if "--epochs" in block and block.startswith("    ")
+    ]
+    words = command.strip().splitlines()[-1].split()
+    assert words[:3] == ["python", "-m", program.__name__]
+    stated, run = (parse(config, prog="train", description="", args=args) for args in (words[3:], flags.split()))
+    assert stated == run
 
 
 def test_every_training_has_measured_minutes() -> None:
