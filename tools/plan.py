@@ -349,22 +349,19 @@ def more_trainings(study: Study) -> Iterator[Stage]:
 def transfer(study: Study) -> Iterator[Stage]:
     """Vision from random and from pre-trained weights; the head, adapters, or everything trained."""
     folder, cells = study.work / "results" / "transfer", []
-    recipe, data, images = study.recipe, study.data(STRATIFIED), study.images(STRATIFIED)
-    starts = {"random": f"--init random {recipe.random_shape}", "crystals": "--init {crystals}"}
-    for tuned, seeds in recipe.transfer_seeds.items():
-        views = "" if tuned == "head" else recipe.transfer_views
-        for start, init in starts.items():
-            for seed in seeds:
-                results = folder / f"{start}_{tuned}" / f"seed_{seed}"
-                models = study.work / "models" / "transfer" / f"{start}_{tuned}_{seed}"
-                cells += predictions(results, "dinov3")
-                yield study.stage(
-                    f"transfer/{start}_{tuned}_{seed}", "-m dinov3_pipeline.train", filled(study, STRATIFIED, init),
-                    f"--tune {tuned} --seed {seed}", recipe.transfer, views, "--data-dir", data, "--images-dir",
-                    images, "--models-dir", models, "--results-dir", results, *image_cache(study),
-                    reads=[*split_files(study, STRATIFIED), images, crystals(study, STRATIFIED)],
-                    writes=[models, *predictions(results, "dinov3")],
-                )  # fmt: skip
+    data, images = study.data(STRATIFIED), study.images(STRATIFIED)
+    for cell, (flags, seeds) in study.recipe.transfer.items():
+        begins = [crystals(study, STRATIFIED)] if "{crystals}" in flags else []
+        for seed in seeds:
+            results, models = folder / cell / f"seed_{seed}", study.work / "models" / "transfer" / f"{cell}_{seed}"
+            cells += predictions(results, "dinov3")
+            yield study.stage(
+                f"transfer/{cell}_{seed}", "-m dinov3_pipeline.train", filled(study, STRATIFIED, flags),
+                f"--seed {seed} --data-dir", data, "--images-dir", images, "--models-dir", models, "--results-dir",
+                results, *image_cache(study),
+                reads=[*split_files(study, STRATIFIED), images, *begins],
+                writes=[models, *predictions(results, "dinov3")],
+            )  # fmt: skip
     yield study.stage(
         "transfer/table", "-m comparison.transfer", folder,
         reads=cells, writes=[folder / "transfer.csv", folder / "transfer.md"],

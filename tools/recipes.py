@@ -34,14 +34,8 @@ class Recipe:
     """dinov3_pipeline.train, pictures alone."""
     dinov3_composition: str
     """dinov3_pipeline.train, with the composition branch."""
-    transfer: str
-    """dinov3_pipeline.train in every cell of the transfer table."""
-    transfer_seeds: Mapping[str, tuple[int, ...]]
-    """Training seeds by what is trained."""
-    random_shape: str
-    """Shape of a vision network from random weights; pre-trained ones bring theirs."""
-    transfer_views: str
-    """Views of a material in an epoch, where not the head alone is trained."""
+    transfer: Mapping[str, tuple[str, tuple[int, ...]]]
+    """dinov3_pipeline.train in each cell of the transfer table, `<start>_<what is trained>`, and its seeds."""
     comparison: str = ""
     """compare_models.py"""
     ship: str = ""
@@ -65,6 +59,7 @@ VISION = (
     "--backbone vit_small_patch16_dinov3 --image-size 32 --batch-size 32 --lr 1e-3 --weight-decay 0.05 "
     "--schedule onecycle --target sqrt"
 )
+CELL = f"{VISION} --epochs 25 --patience 25"
 PICTURES = f"--init random {SHAPE} --tune full {VISION} --palette --views-per-epoch 3"
 
 FULL = Recipe(
@@ -75,10 +70,18 @@ FULL = Recipe(
     "--schedule onecycle --epochs 12 --patience 12",
     dinov3=f"{PICTURES} --epochs 50 --patience 50",
     dinov3_composition=f"{PICTURES} --head-features physics --epochs 25 --patience 25",
-    transfer=f"{VISION} --epochs 25 --patience 25",
-    transfer_seeds={"head": (42, 43), "lora": (42,), "full": (42,)},
-    random_shape=SHAPE,
-    transfer_views="--views-per-epoch 3",
+    transfer={
+        "random_head": (f"--init random {SHAPE} --tune head {CELL}", (42, 43)),
+        "crystals_head": (f"--init {{crystals}} --tune head {CELL}", (42, 43, 44)),
+        "random_lora": (f"--init random {SHAPE} --tune lora {CELL} --views-per-epoch 3", (42,)),
+        "crystals_lora": (f"--init {{crystals}} --tune lora {CELL} --views-per-epoch 3", (42,)),
+        "random_full": (f"--init random {SHAPE} --tune full {CELL} --views-per-epoch 3", (42,)),
+        "crystals_full": (f"--init {{crystals}} --tune full {CELL} --views-per-epoch 3", (42,)),
+        "crystals_head-palette": (
+            "--init {crystals} --tune head --palette --backbone vit_small_patch16_dinov3 --image-size 32 "
+            "--batch-size 64 --lr 1.5e-3 --weight-decay 0.05 --schedule onecycle --target sqrt --epochs 16 --patience 16", (42,),
+        ),
+    },
     ship="--trees 60",
     distil="--copies 1 --epochs 12",
     # training steps and the tests after them: `train_seconds` in results/3dsc, and results/LOG.md
@@ -88,6 +91,7 @@ FULL = Recipe(
         "dinov3_composition_neighbours": 2, "alignn": 28, "alignn_neighbours": 1.5, "alignn_prior": 24,
         "finetuned_alignn": 56, "pretrained_alignn": 2, "comparison": 1, "ship": 5, "distil": 13,
         "random_head_42": 3, "random_head_43": 3, "crystals_head_42": 3, "crystals_head_43": 3,
+        "crystals_head_44": 3, "crystals_head-palette_42": 10,
         "random_lora_42": 18, "crystals_lora_42": 22, "random_full_42": 10, "crystals_full_42": 26,
     },
 )  # fmt: skip
@@ -111,10 +115,10 @@ SMALL = Recipe(
     vision_pretraining=f"{SMALL_SHAPE} --epochs 1 --batch-size 16 --supercells 1x1x1 --random-views 2",
     dinov3=_TINY_PICTURES,
     dinov3_composition=f"{_TINY_PICTURES} --head-features physics",
-    transfer=_TINY_VISION,
-    transfer_seeds={"head": (42,), "lora": (42,), "full": (42,)},
-    random_shape=SMALL_SHAPE,
-    transfer_views="--views-per-epoch 1",
+    transfer={
+        "random_head": (f"--init random {SMALL_SHAPE} --tune head {_TINY_VISION}", (42,)),
+        "crystals_lora": (f"--init {{crystals}} --tune lora {_TINY_VISION} --views-per-epoch 1", (42,)),
+    },
     comparison="--resamples 200",
     ship="--trees 5",
     distil="--copies 0 --epochs 1 --hidden 16 --workers 1",
