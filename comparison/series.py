@@ -24,7 +24,7 @@ Array: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]
 # The two elements that vary (the second -1: the first alone), then every other one and its amount over theirs.
 Line: TypeAlias = tuple[int, int, tuple[tuple[int, float], ...]]
-LEAST_MATERIALS, MOST_SERIES = 6, 8
+LEAST_IN_SERIES, MOST_SERIES = 6, 8
 ALONE = -1
 # Formula units are multiples up to this of the smallest, and amounts within this of a whole number are whole.
 MOST_UNITS, WHOLE = 24, 0.06
@@ -46,7 +46,7 @@ class Series:
 
 
 def doping_series(formulas: list[str], held_out: Flags) -> list[Series]:
-    """The series with most held-out materials, at least `LEAST_MATERIALS`; the other materials on their lines too.
+    """The series with most held-out materials, at least `LEAST_IN_SERIES`; the other materials on their lines too.
 
     Args:
         formulas: (n,).
@@ -60,7 +60,7 @@ def doping_series(formulas: list[str], held_out: Flags) -> list[Series]:
     for line, rows in _rows_of_lines(fractions, np.flatnonzero(held_out)).items():
         distinct = len({round(float(_amounts(fractions[row], line)), 4) for row in rows})
         largest[_elements(line)] = max(largest.get(_elements(line), (0, line)), (distinct, line))
-    found = sorted((entry for entry in largest.values() if entry[0] >= LEAST_MATERIALS), key=lambda e: (-e[0], e[1]))
+    found = sorted((entry for entry in largest.values() if entry[0] >= LEAST_IN_SERIES), key=lambda e: (-e[0], e[1]))
     return [_series(fractions, line) for _, line in found[:MOST_SERIES]]
 
 

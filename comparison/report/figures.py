@@ -11,10 +11,11 @@ import pandas as pd
 
 from comparison.gather import Results
 from comparison.learning import LEAST_RATIO, MADE_BY, read_learning_curve, sizes_of_runs
+from comparison.novelty import LEAST_MATERIALS, error_by_distance
 from comparison.report.plots import chemistry, groups, intervals, pairs, ranking, scores, structures, training
 from comparison.report.style import Chart, leaders
 from comparison.report.tables import calibrations
-from comparison.series import LEAST_MATERIALS, Series, doping_series
+from comparison.series import LEAST_IN_SERIES, Series, doping_series
 from tc_common.composition import element_fractions
 from tc_common.errors import UserError
 
@@ -25,7 +26,9 @@ NO_INTERVALS = "no model has prediction intervals: <model>_val_predictions.csv i
 NO_HIGH_TC = f"fewer than {ranking.LEAST_POSITIVE} test materials reach {ranking.THRESHOLDS_K[0]:g} K"
 NO_COST = "no model states its time of training"
 NO_HISTORY = "no <model>_history.csv with val_mae_K"
-NO_SERIES = f"no line of compositions has {LEAST_MATERIALS} validation and test materials"
+FEW = f"no range of distance holds {LEAST_MATERIALS} test materials"
+FEW_FORMULAS = "there are fewer than 3 formulas"
+NO_SERIES = f"no line of compositions has {LEAST_IN_SERIES} validation and test materials"
 NO_SPREAD = "no model that reads structures has predicted other structures of the test compositions"
 NO_SIZES = f"there is no learning_curve.csv; make it with: {MADE_BY}"
 ONE_SIZE = f"the runs' training sets are known not to differ by {LEAST_RATIO:g} times in size, or are unknown"
@@ -98,9 +101,12 @@ def _chemistry(found: Figures, results: Results, comparison: dict[str, Any]) -> 
     best, level = models[0], comparison["uncertainty"]["level"]
     unread = _unread_formulas(results)
     no_splits = unread or ("" if results.splits else NO_SPLITS)
-    found.add("error_by_distance", partial(chemistry.distance, results, leaders(models), level), no_splits)
-    few = "" if len(results.column("tc")) > 2 else "there are fewer than 3 test materials"
-    found.add("crystal_map", partial(chemistry.crystal_map, results, best), unread or few)
+    errors = pd.DataFrame() if no_splits else error_by_distance(results, leaders(models), level)
+    found.add("error_by_distance", partial(chemistry.distance, errors), no_splits or (FEW if errors.empty else ""))
+    axes = results.splits.get("train", results.truth["test"])["formula"].nunique()
+    found.add(
+        "crystal_map", partial(chemistry.crystal_map, results, best), unread or (FEW_FORMULAS if axes < 3 else "")
+    )
     materials, series = (pd.DataFrame(), []) if no_splits else _series(results, best)
     found.add("domes", partial(chemistry.domes, series, materials, best), no_splits or ("" if series else NO_SERIES))
     no_spread = "" if structures.structure_spreads(results, models) else NO_SPREAD

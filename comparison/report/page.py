@@ -13,13 +13,13 @@ CSS = Path(__file__).parent / "page.css"
 LONG_CELL = 40
 SCRIPT = Path(__file__).parent / "hover.js"
 # Figures of many panels, across the whole page.
-WIDE = ("parity", "residuals", "domes", "structure_spread", "differences")
+WIDE = ("parity", "domes")
 # More sentences than these are shown when the reader asks for them.
 MOST_SENTENCES = 8
 CAPTIONS = {
     "forest": "Bars: intervals of the paired difference. Hollow: not distinguishable from the best.",
     "differences": "Coloured and bold: distinguishable, p corrected by Holm. Blue: the row's model errs less.",
-    "parity_": "Point at a mark for its formula. Left strip: materials of 0 K. Predictions below 0.1 K: at 0.1 K.",
+    "parity_": "Point at a mark for its formula. Left strip: 0 K. Predictions below 0.1 K are drawn there.",
     "parity": "Density of test materials; those of 0 K apart, in the left strip. On the dashed line both agree.",
     "residuals": "Both outermost bins hold everything beyond.",
     "cumulative_error": "The further to the upper left, the better. The best model of each kind.",
@@ -49,7 +49,7 @@ CAPTIONS = {
     "calibration": "On the dashed line empirical and nominal coverage agree; below it intervals are too narrow.",
     "rejection": "A steep fall: the interval's width separates good predictions from bad ones. Dotted: at best.",
     "compression": "One mark for each range of Tc. Below the dashed line the model predicts too low.",
-    "accuracy_over_cost": "Bars: intervals of the MAE. Lower left is better. An ensemble costs what its weighted models do.",
+    "accuracy_over_cost": "Bars: intervals of the MAE. Lower left is better. An ensemble: all its weighted models.",
     "training_curves": "Validation error while training.",
     "runs": "One mark a run; the bar is the mean.",
 }

@@ -8,15 +8,19 @@ from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 
 from comparison.formatting import display
 from comparison.gather import Results
-from comparison.novelty import composition_map, error_by_distance
+from comparison.novelty import composition_map
 from comparison.report.plots.scores import measured_and_predicted, point_names
 from comparison.report.style import INK, Chart, look, marks, plain_numbers, readable_decades, sequential
 from comparison.series import Series
 
 
-def distance(results: Results, models: list[str], level: float) -> Chart:
-    """MAE (K) with its interval by distance to the nearest training composition; the training median's dashed."""
-    errors = error_by_distance(results, models, level)
+def distance(errors: pd.DataFrame) -> Chart:
+    """MAE (K) with its interval by distance to the nearest training composition; the training median's dashed.
+
+    Args:
+        errors: of `comparison.novelty.error_by_distance`.
+    """
+    models = errors["model"].unique().tolist()
     first = errors[errors["model"] == models[0]]
     chart = Chart(3.6)
     axes = chart.subplots()
