@@ -39,7 +39,7 @@ def _error(comparison: dict[str, Any], model: str) -> str:
 
 
 def _gain(comparison: dict[str, Any]) -> str:
-    ensembles = [name for name in comparison["models"] if name in OWN_MODELS]
+    ensembles = [name for name in OWN_MODELS if name in comparison["models"]]
     singles = [name for name in comparison["models"] if name not in OWN_MODELS]
     if not ensembles or not singles:
         return "No ensemble is compared; python compare_models.py --ensemble makes one."

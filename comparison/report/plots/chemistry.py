@@ -114,4 +114,4 @@ def _dome(chart: Chart, axes: Axes, series: Series, rows: pd.DataFrame, model: s
     top = max(float(tc_K.max()), float(np.nanmax(pred_K)), 1.0)
     axes.set_ylim(min(0.0, float(np.nanmin(pred_K))) - 0.04 * top, 1.06 * top)
     axes.set(title=series.title, xlabel=f"{series.axis}\nMAE {mae_K:.1f} K, n = {np.sum(~known)}")
-    axes.xaxis.label.set_size(8)
+    axes.xaxis.label.set_fontsize(8)

@@ -34,7 +34,7 @@ def differences(comparison: dict[str, Any]) -> Chart:
     limit = max(float(np.abs(values).max()), 1e-9)
     shown = np.ma.array(values, mask=~np.tril(apart, -1))
     axes.imshow(shown, cmap=diverging(), norm=TwoSlopeNorm(0.0, -limit, limit), aspect="auto")
-    for row, column in zip(*np.tril_indices(len(models), -1), strict=True):
+    for row, column in np.transpose(np.tril_indices(len(models), -1)).tolist():
         text = number(values[row, column], sign=True)
         strong = {"color": "white" if values[row, column] > 0.45 * limit else "black", "weight": "bold"}
         axes.text(
