@@ -3,7 +3,7 @@
 Legend: n materials, m training materials, M models, F features.
 """
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -35,14 +35,14 @@ def distances(results: Results) -> Array:
 
 
 def distance_bins(distance: Array) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Name and members (n,) of the bins of distance with at least `LEAST_MATERIALS`."""
+    """Name of, and which materials (n,) are in, the bins of distance with at least `LEAST_MATERIALS`."""
     number = np.digitize(distance, DISTANCE_EDGES)
     names = [
         f"{100 * low:g}–{100 * high:g}" for low, high in zip((0.0, *DISTANCE_EDGES), DISTANCE_EDGES, strict=False)
     ]
     names.append(f"over {100 * DISTANCE_EDGES[-1]:g}")
     bins = [(name, number == position) for position, name in enumerate(names)]
-    return [(name, members) for name, members in bins if members.sum() >= LEAST_MATERIALS]
+    return [(name, inside) for name, inside in bins if inside.sum() >= LEAST_MATERIALS]
 
 
 def error_by_distance(results: Results, models: list[str], level: float) -> pd.DataFrame:
@@ -52,15 +52,12 @@ def error_by_distance(results: Results, models: list[str], level: float) -> pd.D
     """
     tc_K = results.column("tc").astype(float)
     pred_K = np.stack([results.test[name]["tc_pred"].to_numpy(float) for name in models], axis=1)
-    rows: list[dict[str, Any]] = []
-    for name, members in distance_bins(distances(results)):
-        drawn = bootstrap(tc_K[members], pred_K[members], results.training_median_K, resamples=RESAMPLES, seed=SEED)[
-            "mae_K"
-        ]
-        shared = {"bin": name, "n": int(members.sum())}
-        shared["median_mae_K"] = float(np.abs(tc_K[members] - results.training_median_K).mean())
-        for model, mae_K, (low, high) in zip(models, drawn.point, drawn.interval(level).T, strict=True):
-            rows.append({**shared, "model": model, "mae_K": mae_K, "low_K": low, "high_K": high})
+    rows, median_K = [], results.training_median_K
+    for name, inside in distance_bins(distances(results)):
+        mae_K = bootstrap(tc_K[inside], pred_K[inside], median_K, resamples=RESAMPLES, seed=SEED)["mae_K"]
+        facts = {"bin": name, "n": int(inside.sum()), "median_mae_K": float(np.abs(tc_K[inside] - median_K).mean())}
+        for model, value, (low, high) in zip(models, mae_K.point, mae_K.interval(level).T, strict=True):
+            rows.append({**facts, "model": model, "mae_K": value, "low_K": low, "high_K": high})
     return pd.DataFrame(rows)
 
 

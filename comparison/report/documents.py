@@ -46,7 +46,7 @@ class Section:
     sentences: list[str] = field(default_factory=list)
     tables: list[Rows] = field(default_factory=list)
     figures: tuple[str, ...] = ()
-    """Names of the figures that belong here; one that ends in _ is the beginning of names."""
+    """Names of the figures that belong here."""
     remark: str = ""
 
 
@@ -64,13 +64,7 @@ def sections(comparison: dict[str, Any], drawn: Iterable[str] = ()) -> list[Sect
 def _filled(part: Section, drawn: list[str]) -> Section:
     """A section with the tables that have rows and the figures that are drawn."""
     tables = [rows for rows in part.tables if len(rows) > 1]
-    wanted = [
-        name
-        for each in part.figures
-        for name in drawn
-        if name == each or (each.endswith("_") and name.startswith(each))
-    ]
-    return replace(part, tables=tables, figures=tuple(dict.fromkeys(wanted)))
+    return replace(part, tables=tables, figures=tuple(name for name in part.figures if name in drawn))
 
 
 def _run_sections(comparison: dict[str, Any]) -> list[Section]:
@@ -101,21 +95,7 @@ def _model_sections(comparison: dict[str, Any]) -> list[Section]:
             sentences=conclusions(comparison),
             remark="Same resampled materials for both models of a pair; p corrected by Holm for the number of pairs.",
         ),
-        Section(
-            heading="Predictions against measurements",
-            figures=(f"parity_{first}", "parity", "residuals", "cumulative_error"),
-        ),
-        Section(
-            heading="Error by range of Tc and family",
-            tables=[group_rows(comparison, "by_range"), family_rows(comparison)],
-            figures=("error_by_range", "error_by_family", f"error_map_{first}"),
-        ),
-        Section(
-            heading="Error by distance to the training data and its size",
-            figures=("error_by_distance", "learning_curve", "crystal_map"),
-        ),
-        Section(heading="Finding high Tc", figures=("precision_recall", "enrichment")),
-        Section(heading="Doping series", figures=("domes",)),
+        *_error_sections(comparison, first),
         *further_sections(comparison),
         Section(
             heading="Prediction intervals",
@@ -136,6 +116,27 @@ def _model_sections(comparison: dict[str, Any]) -> list[Section]:
         Section(heading="Cost", tables=[cost_rows(comparison)], figures=("accuracy_over_cost", "training_curves")),
         Section(heading="Ensemble", sentences=ensemble_sentences(comparison)),
         Section(heading=f"Worst misses of {display(first)}", tables=[miss_rows(comparison)]),
+    ]
+
+
+def _error_sections(comparison: dict[str, Any], best: str) -> list[Section]:
+    """How predictions compare with measurements, and what the error depends on."""
+    return [
+        Section(
+            heading="Predictions against measurements",
+            figures=(f"parity_{best}", "parity", "residuals", "cumulative_error"),
+        ),
+        Section(
+            heading="Error by range of Tc and family",
+            tables=[group_rows(comparison, "by_range"), family_rows(comparison)],
+            figures=("error_by_range", "error_by_family", f"error_map_{best}"),
+        ),
+        Section(
+            heading="Error by distance to the training data and its size",
+            figures=("error_by_distance", "learning_curve", "crystal_map"),
+        ),
+        Section(heading="Finding high Tc", figures=("precision_recall", "enrichment")),
+        Section(heading="Doping series", figures=("domes",)),
     ]
 
 

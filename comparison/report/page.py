@@ -42,7 +42,7 @@ CAPTIONS = {
         "with most. Grey points are training materials. Point at a mark for its formula."
     ),
     "structure_spread": (
-        "Left: every composition with several structure files. Right: the superconductors with most files; numbers in "
+        "Left: all compositions with more than one file. Right: the superconductors with most files; numbers in "
         "brackets: files. Point at a mark for the file."
     ),
     "coverage": "Bars: 95 % intervals of the empirical coverage. Dashed: nominal. The best model of each kind.",

@@ -44,10 +44,10 @@ def _covered(axes: Axes, rows: dict[str, list[dict[str, Any]]], groups: list[str
     """One mark with its interval for each model in each group."""
     for position, (name, found) in enumerate(rows.items()):
         place = np.array([groups.index(row["group"]) for row in found]) + 0.6 * ((position + 0.5) / len(rows) - 0.5)
-        share = np.array([row["coverage"] for row in found])
+        part = np.array([row["coverage"] for row in found])
         low, high = np.array([row["coverage_interval"] for row in found]).T
-        bars = np.maximum([share - low, high - share], 0)
-        axes.errorbar(place, 100 * share, 100 * bars, label=display(name), capsize=2, **marks(name), elinewidth=1)
+        bars = np.maximum([part - low, high - part], 0)
+        axes.errorbar(place, 100 * part, 100 * bars, label=display(name), capsize=2, **marks(name), elinewidth=1)
     axes.axhline(100 * nominal, color=INK, linestyle="--", linewidth=0.8)
     counts = {row["group"]: row["n"] for found in rows.values() for row in found}
     alike = all(row["n"] == counts[row["group"]] for found in rows.values() for row in found)

@@ -142,10 +142,10 @@ def cumulative_error(results: Results, models: list[str]) -> Chart:
     """Fraction of materials whose absolute error (K) is below the value on the axis."""
     chart = Chart(3.4)
     axes = chart.subplots()
-    share = (np.arange(len(results.column("tc"))) + 1) / len(results.column("tc"))
+    part = (np.arange(len(results.column("tc"))) + 1) / len(results.column("tc"))
     for name in leaders(models):
         error = np.sort(np.abs(results.test[name]["tc_pred"].to_numpy() - results.column("tc")))
-        axes.step(np.maximum(error, 0.01), 100 * share, where="post", label=display(name), **line(name))
+        axes.step(np.maximum(error, 0.01), 100 * part, where="post", label=display(name), **line(name))
     axes.set(xlabel="absolute error (K)", ylabel="materials below (%)", xscale="log", ylim=(0, 100), xlim=(0.05, None))
     axes.xaxis.set_major_formatter(plain_numbers())
     axes.legend(loc="upper left")

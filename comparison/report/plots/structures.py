@@ -20,7 +20,7 @@ COMPOUNDS = 16
 
 
 def structure_table(results: Results, model: str) -> pd.DataFrame:
-    """Every structure file of the compositions that have several: `chosen, material_id, formula, tc, tc_pred` (K)."""
+    """All files of the compositions that have more than one: `chosen, material_id, formula, tc, tc_pred` (K)."""
     columns = ["chosen", "material_id", "formula", "tc", "tc_pred"]
     others = results.further[OTHER_STRUCTURES][model][columns]
     test = results.test[model].assign(chosen=results.test[model]["material_id"])
@@ -44,8 +44,8 @@ def spread(results: Results, models: list[str]) -> Chart:
     chart = Chart(3.9)
     left, right = chart.subplots(1, 2, width_ratios=[1, 1.25])
     for name, spread_K in found.items():
-        share = 100 * (np.arange(len(spread_K)) + 1) / len(spread_K)
-        left.step(np.maximum(np.sort(spread_K), 0.01), share, where="post", label=display(name), **line(name))
+        part = 100 * (np.arange(len(spread_K)) + 1) / len(spread_K)
+        left.step(np.maximum(np.sort(spread_K), 0.01), part, where="post", label=display(name), **line(name))
     left.set(xscale="log", xlim=(0.01, None), ylim=(0, 100), ylabel="compositions below (%)")
     left.xaxis.set_major_formatter(plain_numbers())
     left.set_xlabel("mean |difference| between two files (K)")
