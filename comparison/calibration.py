@@ -68,6 +68,33 @@ def coverage_curve(results: Results, model: str, nominal: Sequence[float]) -> li
     return [float("nan") if table is None else float(_inside(table).mean()) for table in tables]
 
 
+# Edges of predicted Tc (K): predictions are hardly ever 0 K, so the first range takes what is nearly that.
+PREDICTED_EDGES_K = (1.0, 5.0, 15.0, 40.0)
+PREDICTED_RANGES = ("below 1 K", "1–5 K", "5–15 K", "15–40 K", "over 40 K")
+
+
+def coverage_by_prediction(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Empirical coverage and mean width (K) by range of predicted Tc: what a reader of one prediction relies on."""
+    number = np.digitize(table["tc_pred"], PREDICTED_EDGES_K)
+    labels = [PREDICTED_RANGES[position] for position in number]
+    return _by_group(labels, PREDICTED_RANGES, _inside(table), (table["tc_upper"] - table["tc_lower"]).to_numpy())
+
+
+def rejection_curve(error_K: Array, width_K: Array) -> tuple[Array, Array]:
+    """MAE (K) of the materials that are left when those with the widest intervals are rejected.
+
+    Materials of equal width have the mean error of their group, so that their order changes nothing.
+
+    Returns:
+        rejected fraction (n,) from 0 on, and the MAE (n,) of the others.
+    """
+    _, group, count = np.unique(width_K, return_inverse=True, return_counts=True)
+    alike = (np.bincount(group, error_K) / count)[group]
+    kept = np.arange(1, len(error_K) + 1)
+    mae_K = np.cumsum(alike[np.argsort(width_K, kind="stable")]) / kept
+    return 1 - kept[::-1] / len(error_K), mae_K[::-1]
+
+
 def covered(group: str, table: pd.DataFrame) -> dict[str, Any]:
     """Empirical coverage and mean width (K) of the intervals `tc_lower` to `tc_upper` of a group's materials."""
     return _covered(group, _inside(table), (table["tc_upper"] - table["tc_lower"]).to_numpy())

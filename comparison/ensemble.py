@@ -109,7 +109,9 @@ def with_ensembles(results: Results, names: Sequence[str], seed: int, fitting: s
     for name in names:
         tables, facts = combine(results, name, seed, fitting)
         facts["left_out"] = [model for model in results.test if model not in (*facts["models"], *OWN_MODELS)]
-        cost = total_costs([costs(results.metrics[model]) for model in facts["models"]])
+        weights = facts.get("weights", {})  # a model without a weight need not be trained or run
+        used = [model for model in facts["models"] if weights.get(model, 1.0) > 0]
+        cost = total_costs([costs(results.metrics[model]) for model in used])
         known = {"init": f"{name} of {', '.join(facts['models'])}", "seeds": [seed], **cost, **facts}
         results = replace(
             results,

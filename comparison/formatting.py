@@ -49,11 +49,14 @@ def format_p(p: float) -> str:
     return f"{p:.2f}" if p >= 0.095 else f"{p:.3f}" if p >= 0.00095 else f"{p:.0e}"
 
 
-def conclusion(difference: dict[str, Any], level: float) -> str:
-    """The sentence that a paired difference in MAE supports.
+def distinguishable(difference: dict[str, Any], level: float) -> bool:
+    """Whether 0 lies outside the interval and p, corrected by Holm, is below 1 - level."""
+    low, high = difference["interval_K"]
+    return not (low <= 0 <= high or difference["p_holm"] >= 1 - level)
 
-    Two models differ significantly only if 0 lies outside the interval and p, corrected by Holm, is below 1 - level.
-    """
+
+def conclusion(difference: dict[str, Any], level: float) -> str:
+    """The sentence that a paired difference in MAE supports (`distinguishable`)."""
     a, b = display(difference["a"]), display(difference["b"])
     low, high = difference["interval_K"]
     numbers = (
@@ -61,7 +64,7 @@ def conclusion(difference: dict[str, Any], level: float) -> str:
         f"[{number(low, sign=True)}, {number(high, sign=True)}], "
         f"p = {format_p(difference['p_holm'])}"
     )
-    if low <= 0 <= high or difference["p_holm"] >= 1 - level:
+    if not distinguishable(difference, level):
         return f"{numbers}: not distinguishable"
     return f"{numbers}: {a if high < 0 else b} has the lower MAE"
 

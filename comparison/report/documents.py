@@ -1,5 +1,6 @@
 """The report's contents, and its two plain forms: terminal and markdown."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from textwrap import fill
 from typing import Any
@@ -34,6 +35,7 @@ from comparison.report.tables import (
     score_rows,
     unmarked,
 )
+from comparison.report.verdict import verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +46,34 @@ class Section:
     sentences: list[str] = field(default_factory=list)
     tables: list[Rows] = field(default_factory=list)
     figures: tuple[str, ...] = ()
-    """Names (or beginnings of names) of the figures that belong here."""
+    """Names of the figures that belong here."""
     remark: str = ""
 
 
-def sections(comparison: dict[str, Any]) -> list[Section]:
-    """The parts of a comparison, in reading order; what is empty is left out."""
+def sections(comparison: dict[str, Any], drawn: Iterable[str] = ()) -> list[Section]:
+    """The parts of a comparison, in reading order; what is empty is left out.
+
+    Args:
+        drawn: names of the figures that there are, where the form can show any.
+    """
     parts = _run_sections(comparison) if "runs" in comparison else _model_sections(comparison)
-    parts = [replace(part, tables=[rows for rows in part.tables if len(rows) > 1]) for part in parts]
-    return [part for part in [*parts, literature_section(comparison)] if part.sentences or part.tables]
+    parts = [*(_filled(part, list(drawn)) for part in parts), literature_section(comparison)]
+    return [part for part in parts if part.sentences or part.tables or part.figures]
+
+
+def _filled(part: Section, drawn: list[str]) -> Section:
+    """A section with the tables that have rows and the figures that are drawn."""
+    tables = [rows for rows in part.tables if len(rows) > 1]
+    return replace(part, tables=tables, figures=tuple(name for name in part.figures if name in drawn))
 
 
 def _run_sections(comparison: dict[str, Any]) -> list[Section]:
     return [
-        Section(heading="Scores over runs", tables=[run_rows(comparison)], figures=("runs",)),
+        Section(
+            heading="Scores over runs",
+            tables=[run_rows(comparison)],
+            figures=("runs", "forest", "differences", "learning_curve"),
+        ),
         Section(
             heading="Paired differences in MAE",
             sentences=conclusions(comparison),
@@ -67,25 +83,25 @@ def _run_sections(comparison: dict[str, Any]) -> list[Section]:
 
 
 def _model_sections(comparison: dict[str, Any]) -> list[Section]:
-    best = display(next(iter(comparison["models"])))
+    first = next(iter(comparison["models"]))
     return [
-        Section(heading="Scores", tables=[score_rows(comparison), further_rows(comparison)], figures=("parity",)),
+        Section(
+            heading="Scores",
+            tables=[score_rows(comparison), further_rows(comparison)],
+            figures=("forest", "differences"),
+        ),
         Section(
             heading="Paired differences in MAE",
             sentences=conclusions(comparison),
             remark="Same resampled materials for both models of a pair; p corrected by Holm for the number of pairs.",
         ),
-        Section(
-            heading="Error by range of Tc and family",
-            tables=[group_rows(comparison, "by_range"), family_rows(comparison)],
-            figures=("error_by_range", "error_by_family", "residuals", "cumulative_error", "error_map"),
-        ),
+        *_error_sections(comparison, first),
         *further_sections(comparison),
         Section(
             heading="Prediction intervals",
             sentences=coverage_conclusions(comparison),
             tables=[coverage_rows(comparison), family_coverage_rows(comparison)],
-            figures=("coverage", "calibration"),
+            figures=("coverage", "calibration", "rejection"),
             remark=(
                 "Split-conformal on validation residuals; the nominal coverage presumes that test and validation "
                 "materials are exchangeable. Brackets: 95 % Clopper–Pearson intervals of the empirical coverage."
@@ -99,7 +115,28 @@ def _model_sections(comparison: dict[str, Any]) -> list[Section]:
         ),
         Section(heading="Cost", tables=[cost_rows(comparison)], figures=("accuracy_over_cost", "training_curves")),
         Section(heading="Ensemble", sentences=ensemble_sentences(comparison)),
-        Section(heading=f"Worst misses of {best}", tables=[miss_rows(comparison)]),
+        Section(heading=f"Worst misses of {display(first)}", tables=[miss_rows(comparison)]),
+    ]
+
+
+def _error_sections(comparison: dict[str, Any], best: str) -> list[Section]:
+    """How predictions compare with measurements, and what the error depends on."""
+    return [
+        Section(
+            heading="Predictions against measurements",
+            figures=(f"parity_{best}", "parity", "residuals", "cumulative_error"),
+        ),
+        Section(
+            heading="Error by range of Tc and family",
+            tables=[group_rows(comparison, "by_range"), family_rows(comparison)],
+            figures=("error_by_range", "error_by_family", f"error_map_{best}"),
+        ),
+        Section(
+            heading="Error by distance to the training data and its size",
+            figures=("error_by_distance", "learning_curve", "crystal_map"),
+        ),
+        Section(heading="Finding high Tc", figures=("precision_recall", "enrichment")),
+        Section(heading="Doping series", figures=("domes",)),
     ]
 
 
@@ -109,6 +146,7 @@ def further_sections(comparison: dict[str, Any]) -> list[Section]:
         Section(
             heading="Other structures of the test compositions",
             tables=[other_structures_rows(comparison)],
+            figures=("structure_spread",),
             remark=(
                 "Same compositions, same Tc. Chosen: error of the composition's test structure, counted once for each "
                 "of its other structures. Spread: mean difference between the predictions of two structures of one "
@@ -147,7 +185,8 @@ def terminal(comparison: dict[str, Any]) -> str:
     """What `compare_models.py` prints."""
     over_runs = "runs" in comparison
     tables = [main_rows(comparison)] + ([] if over_runs else [group_rows(comparison, "by_range")])
-    parts = [fill(caption(comparison), WIDTH), *map(aligned, tables)]
+    parts = [*(fill(sentence, WIDTH) for sentence in verdict(comparison))]
+    parts = ["\n".join(parts), fill(caption(comparison), WIDTH), *map(aligned, tables)]
     parts += _listed("Paired differences in MAE:", conclusions(comparison))
     if not over_runs:
         parts += [aligned(rows) for rows in (other_structures_rows(comparison),) if len(rows) > 1]
@@ -170,7 +209,8 @@ def title(comparison: dict[str, Any]) -> str:
 
 def markdown(comparison: dict[str, Any]) -> str:
     """Content of `comparison.md`."""
-    parts = [f"# {title(comparison)}", caption(comparison) + ".", *comparison.get("notes", [])]
+    parts = [f"# {title(comparison)}", "  \n".join(f"**{unmarked(each)}**" for each in verdict(comparison))]
+    parts += [caption(comparison) + ".", *comparison.get("notes", [])]
     for part in sections(comparison):
         parts += [f"## {unmarked(part.heading)}"]
         parts += ["\n".join(f"- {unmarked(sentence)}" for sentence in part.sentences)] if part.sentences else []

@@ -4,9 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from comparison.calibration import all_intervals, calibration, coverage_curve, intervals_of
+from comparison.calibration import (
+    all_intervals,
+    calibration,
+    coverage_by_prediction,
+    coverage_curve,
+    intervals_of,
+    rejection_curve,
+)
 from tests.comparison.made import make_results
 
 
@@ -91,3 +99,28 @@ def test_too_few_validation_materials_give_no_intervals(tmp_path: Path) -> None:
     few = {"alignn": results.val["alignn"][:5]}
     assert calibration(replace(results, val=few), "alignn", 0.9) == {}
     assert all_intervals(replace(results, val=few), {"models": {"alignn": {"calibration": {}}}}) is None
+
+
+def test_rejection_by_hand() -> None:
+    rejected, mae_K = rejection_curve(np.array([4.0, 1.0, 3.0, 2.0]), np.array([9.0, 1.0, 5.0, 3.0]))
+    assert rejected == pytest.approx([0, 0.25, 0.5, 0.75])
+    assert mae_K == pytest.approx([10 / 4, 6 / 3, 3 / 2, 1.0]), "the widest intervals go first"
+    turned = rejection_curve(np.array([4.0, 1.0, 3.0, 2.0]), np.array([1.0, 9.0, 3.0, 5.0]))[1]
+    assert turned == pytest.approx([10 / 4, 9 / 3, 7 / 2, 4.0]), "widths that say the opposite make it worse"
+
+
+def test_rejection_of_equal_widths_does_not_depend_on_the_order() -> None:
+    error_K, width_K = np.array([4.0, 0.0, 7.0, 1.0]), np.array([5.0, 5.0, 9.0, 1.0])
+    expected = [12 / 4, 5 / 3, (1 + 2) / 2, 1.0]
+    for order in ([0, 1, 2, 3], [1, 0, 3, 2], [3, 2, 1, 0]):
+        assert rejection_curve(error_K[order], width_K[order])[1] == pytest.approx(expected)
+
+
+def test_coverage_by_predicted_tc_by_hand() -> None:
+    table = pd.DataFrame({"tc_pred": [0.5, 1.0, 4.9, 50.0], "tc": [0.0, 3.0, 9.0, 60.0]})
+    found = coverage_by_prediction(table.assign(tc_lower=0.0, tc_upper=[2.0, 4.0, 8.0, 70.0]))
+    assert [(row["group"], row["n"], row["coverage"], row["mean_width_K"]) for row in found] == [
+        ("below 1 K", 1, 1.0, 2.0),
+        ("1–5 K", 2, 0.5, 6.0),
+        ("over 40 K", 1, 1.0, 70.0),
+    ]

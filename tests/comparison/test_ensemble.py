@@ -82,6 +82,14 @@ def test_a_model_without_weight_does_not_widen_the_spread(tmp_path: Path) -> Non
     assert combined.test["ensemble"]["tc_std"].median() < 5
 
 
+def test_a_model_without_weight_costs_nothing(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"a": 1.0, "b": 1.0, "useless": 50.0})
+    found = with_ensembles(results, ["ensemble", "ensemble_equal"], 1)
+    assert found.ensembles["ensemble"]["weights"]["useless"] == 0
+    assert found.metrics["ensemble"]["train_seconds"] == 10.0 + 20.0
+    assert found.metrics["ensemble_equal"]["train_seconds"] == 10.0 + 20.0 + 30.0, "the plain mean runs all"
+
+
 def test_a_validation_material_has_no_say_in_its_own_prediction() -> None:
     random = np.random.default_rng(3)
     pred_K, tc_K = random.lognormal(1, 1, (80, 2)), random.lognormal(1, 1, 80)
