@@ -6,6 +6,7 @@ The bonds are those of the images that the vision model sees (`dinov3_pipeline.r
 import io
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +44,12 @@ class Job:
 
     def __str__(self) -> str:
         return self.upload.name
+
+
+def load_libraries() -> None:
+    """Import what the first description would: it takes seconds of a crystal's time on a busy machine."""
+    import_module("pymatgen.analysis.local_env")
+    import_module("pymatgen.symmetry.analyzer")
 
 
 def work(job: Job) -> Any:
