@@ -44,8 +44,8 @@ class PredictConfig:
     json: bool = False
     """Print one JSON object a line in place of the text."""
     substitute: str | None = None
-    """Doping series of one crystal, OLD=NEW:FROM:TO:COUNT: fractions FROM to TO (0 to 1) of an element or site OLD are
-    replaced by the element NEW (empty: by vacancies), such as La=Sr:0:0.15:16."""
+    """Doping series of one crystal, OLD=NEW:FROM:TO:COUNT: fractions FROM to TO (0 to 1) of an element OLD, or of its
+    sites (Cu2, Cu2+Cu3), are replaced by the element NEW (empty: by vacancies), such as La=Sr:0:0.15:16."""
     plot: Path | None = None
     """With --substitute: draw Tc (K) along the series (.png, .svg or .pdf)."""
     models_dir: Path = Path(__file__).resolve().parent / "models/3dsc"

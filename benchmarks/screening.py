@@ -13,9 +13,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from itertools import count as count_up
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +27,7 @@ import pandas as pd
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pymatgen.core import Structure
 
 from benchmarks._real_crystals import machine, unpack_3dsc
 from prediction.screening.columns import write_table
@@ -38,6 +40,7 @@ from tc_common.splits import read_splits
 ROOT = Path(__file__).resolve().parents[1]
 STRAIN = StructureAugmentation(strain=0.02, shear=0.01)
 SHARD = 2_048
+CRYSTALS = pa.schema([("name", pa.string()), ("structure", pa.string())])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,30 +120,52 @@ def named_rate(config: ScreeningConfig, folder: Path, many: Path, name: str) -> 
 
 
 def crystals_of(folder: Path, count: int) -> Path:
-    """A table `name, structure` of real crystals, each pass over them with another strain."""
+    """A table `name, structure` of real crystals, each pass over them with another strain.
+
+    A smaller table is the beginning of a larger one: it is cut from one that is there.
+    """
     path = folder / f"crystals_{count}.parquet"
-    schema = pa.schema([("name", pa.string()), ("structure", pa.string())])
-    rows = _strained(sorted((folder / "3dsc/cifs").glob("*.cif")), count)
-    with pq.ParquetWriter(path, schema) as writer:
+    if path.exists():
+        return path
+    larger = [table for table in folder.glob("crystals_*.parquet") if pq.read_metadata(table).num_rows > count]
+    rows = _first(larger[0]) if larger else _strained(sorted((folder / "3dsc/cifs").glob("*.cif")))
+    with pq.ParquetWriter(path, CRYSTALS) as writer:
+        rows = islice(rows, count)
         while part := list(islice(rows, SHARD)):
-            writer.write_table(
-                pa.table(dict(zip(schema.names, map(list, zip(*part, strict=True)), strict=True)), schema)
-            )
+            columns = map(list, zip(*part, strict=True))
+            writer.write_table(pa.table(dict(zip(CRYSTALS.names, columns, strict=True)), CRYSTALS))
     return path
 
 
-def _strained(cifs: list[Path], count: int) -> Any:
-    number, random = 0, np.random.default_rng(0)
+def _first(table: Path) -> Iterator[tuple[str, str]]:
+    """Rows of a table that is there."""
+    with pq.ParquetFile(table) as file:
+        for part in file.iter_batches(SHARD):
+            yield from zip(*(part[name].to_pylist() for name in CRYSTALS.names), strict=True)
+
+
+def _strained(cifs: list[Path]) -> Iterator[tuple[str, str]]:
+    """Rows without end; every file is read once."""
+    random = np.random.default_rng(0)
     order = random.permutation(len(cifs))
-    while number < count:
+    read = lru_cache(maxsize=None)(_read)
+    for number in count_up():
         path = cifs[order[number % len(cifs)]]
-        try:
-            structure = STRAIN.apply(read_crystal(path), random)
-        except CrystalError:
-            structure = None  # 39 files of 3DSC are refused: their rows are failures, as they would be
-        text = "{}" if structure is None else json.dumps(structure.as_dict(verbosity=0), default=float)
+        structure = read(path)
+        text = (
+            "{}"
+            if structure is None
+            else json.dumps(STRAIN.apply(structure, random).as_dict(verbosity=0), default=float)
+        )
         yield f"{path.stem}~{number}", text
-        number += 1
+
+
+def _read(path: Path) -> Structure | None:
+    """None for the 39 files of 3DSC that are refused: their rows are failures, as they would be."""
+    try:
+        return read_crystal(path)
+    except CrystalError:
+        return None
 
 
 # ---- runs --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from prediction.quality import LEAST_MATERIALS
+from prediction.intervals import fit_intervals
+from prediction.quality import LEAST_MATERIALS, coverage_metadata, new_systems
 from prediction.study import Study
 from tc_common.environment import git_commit
 from tc_common.errors import UserError
@@ -98,6 +99,22 @@ def agreement(name: str, test: pd.DataFrame, study: pd.DataFrame) -> dict[str, f
         "largest_abs_difference_K": float(shift_K.max()),
         "test_mae_K": float((test["tc_pred"] - test["tc"]).abs().mean()),
         "study_test_mae_K": mae_K,
+    }
+
+
+def quality_of(study: Study, name: str, tables: dict[str, pd.DataFrame], grouped: Path | None) -> dict[str, Any]:
+    """Difference from the study, intervals, what they hold on test materials, and errors on new chemical systems.
+
+    Args:
+        tables: `val` and `test` with `tc`, `tc_pred` and perhaps `tc_std` (K).
+        grouped: a study with chemical systems held out.
+    """
+    intervals = fit_intervals(tables["val"])
+    return {
+        "file_against_study": agreement(name, tables["test"], study.predictions(name, "test")),
+        "intervals": intervals.plain(),
+        "prediction_intervals": coverage_metadata(intervals, tables["test"], study.splits["test"]["family"].tolist()),
+        "new_systems": new_systems(grouped, study.name(name), intervals),
     }
 
 

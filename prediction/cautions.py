@@ -6,6 +6,8 @@
 - hydrogen: more hydrogen than any training material has.
 - disagreement: the models' predictions are farther apart than those of nearly all validation materials.
 - composition, structure: far from the training materials (`prediction.novelty`).
+- range: predicted Tc is above nearly all of the training set's. Few materials are there to learn from, and trees and
+  retrieval cannot exceed the highest of them.
 - known: a measured Tc lies outside the interval.
 
 Legend: n training materials, m validation materials, E elements, M models.
@@ -26,7 +28,7 @@ from tc_common.composition import LAST_Z, Array, element_fractions, fractions_fo
 from tc_common.errors import UserError
 from tc_common.files import read_json
 
-Kind: TypeAlias = Literal["pressure", "hydrogen", "disagreement", "composition", "structure", "known"]
+Kind: TypeAlias = Literal["pressure", "hydrogen", "disagreement", "composition", "structure", "known", "range"]
 FILE = "cautions.json"
 MADE_BY = "python -m prediction.ship"
 # Chosen on validation materials, so that about one in twenty is flagged at all.
@@ -38,6 +40,8 @@ FARTHEST_APART = 0.97
 FLOOR_K = 5.0
 FAR = 0.99
 """Percentile of a distance to the training set from which it is a caution."""
+HIGHEST = 0.99
+"""Quantile of the training materials' Tc above which a predicted Tc is a caution."""
 # Volumes are fitted by least absolute differences: weighted least squares, repeated.
 ROUNDS, LEAST_RESIDUAL_A3 = 10, 0.1
 
@@ -121,27 +125,29 @@ def cautions_of(
     structure: Structure,
     *,
     members_K: Mapping[str, float],
+    tc_K: float | None = None,
     lower_K: float | None = None,
     upper_K: float | None = None,
     composition: Distance | None = None,
     graph: Distance | None = None,
     known: Known | None = None,
-    nearest: pd.DataFrame | None = None,
+    training: pd.DataFrame | None = None,
 ) -> tuple[Caution, ...]:
     """Every caution that a prediction needs, the gravest first.
 
     Args:
-        members_K: Tc by model; lower_K, upper_K: the interval of the prediction.
-        composition, graph: distances to the nearest training material; nearest: the training materials
-            (`formula`, `tc` in K), which the text then names.
+        members_K: Tc by model; tc_K, lower_K, upper_K: the prediction and its interval.
+        composition, graph: distances to the nearest training material.
+        training: the training materials (`formula`, `tc` in K).
     """
     found = [
         ("pressure", _pressure(limits, structure) or _measured_under_pressure(known)),
         ("hydrogen", _hydrogen(limits, structure)),
         ("known", _known(lower_K, upper_K, known)),
         ("disagreement", _disagreement(limits, members_K)),
-        ("composition", _far("composition", composition, nearest)),
-        ("structure", _far("structure", graph, nearest)),
+        ("composition", _far("composition", composition, training)),
+        ("structure", _far("structure", graph, training)),
+        ("range", _beyond(tc_K, training)),
     ]
     return tuple(Caution(kind, text) for kind, text in found if text)  # type: ignore[arg-type]
 
@@ -192,6 +198,16 @@ def _far(kind: str, distance: Distance | None, training: pd.DataFrame | None) ->
     return (
         f"{kind} far from the training data: {distance.value:.3g} from the nearest{near}; "
         f"{distance.percentile:.1%} of the training materials have a closer neighbour"
+    )
+
+
+def _beyond(tc_K: float | None, training: pd.DataFrame | None) -> str:
+    if tc_K is None or training is None or tc_K <= training["tc"].quantile(HIGHEST):
+        return ""
+    higher, most_K = int((training["tc"] > tc_K).sum()), training["tc"].max()
+    return (
+        f"only {higher} of {len(training)} training materials have a higher Tc (at most {most_K:.4g} K): little was "
+        "learned there, and the models stay below that while the true Tc may not"
     )
 
 

@@ -71,7 +71,7 @@ def doping_series(predictor: "Predictor", x: Any, old: str, new: str, wanted: Se
     """Predict a crystal with the given fractions of `old` replaced by `new`.
 
     Args:
-        old: an element, or the label of one site such as `La1` (see `site_labels`).
+        old: an element, or labels of its sites such as `La1` or `Cu1+Cu2` (see `site_labels`).
         new: an element; "" for vacancies.
         wanted: fractions (n,) of the old atoms, each from 0 to 1.
 
@@ -104,12 +104,13 @@ def checked(wanted: Sequence[float]) -> Sequence[float]:
 
 
 def parse_series(text: str) -> tuple[str, str, list[float]]:
-    """Old, new and fractions of a text such as `La=Sr:0:0.4:21` (from, to, how many) or `O=:0:0.1:3` (vacancies).
+    """Old, new and fractions of a text such as `La=Sr:0:0.4:21` (from, to, how many), `O=:0:0.1:3` (vacancies) or
+    `Cu2+Cu3=Zn:0:0.1:5` (two of the sites).
 
     Raises:
         UserError: it is no such text.
     """
-    found = re.fullmatch(r"(\w+)=(\w*):([\d.eE+-]+):([\d.eE+-]+):(\d{1,4})", text)
+    found = re.fullmatch(r"([\w+]+)=(\w*):([\d.eE+-]+):([\d.eE+-]+):(\d{1,4})", text)
     try:
         if found is None:
             raise ValueError(text)
@@ -134,7 +135,7 @@ def site_labels(structure: Structure) -> list[str]:
 
 
 def substituted(structure: Structure, old: str, new: str, fraction: float) -> Structure:
-    """The crystal with this fraction of the old element's atoms replaced, on all its sites or on one.
+    """The crystal with this fraction of the old element's atoms replaced, on all its sites or on some.
 
     Raises:
         UserError: `old` is neither an element of the crystal nor a label of its sites, `new` is no element, or nothing
@@ -171,13 +172,16 @@ def _where(structure: Structure, old: str) -> tuple[str, list[int]]:
     holding = [n for n, site in enumerate(structure) if old in {element.symbol for element in site.species}]
     if holding:
         return old, holding
-    labels = site_labels(structure)
-    if old not in labels:
+    labels, wanted = site_labels(structure), old.split("+")
+    if unknown := [label for label in wanted if label not in labels]:
         raise UserError(
-            f"{old!r} is neither an element of {chemical_formula(structure)} nor one of its sites "
+            f"{unknown[0]!r:.40} is neither an element of {chemical_formula(structure)} nor one of its sites "
             f"({', '.join(labels[:12])}{' …' * (len(labels) > 12)})"
         )
-    return old.rstrip("0123456789"), [labels.index(old)]
+    symbols = {label.rstrip("0123456789") for label in wanted}
+    if len(symbols) > 1:
+        raise UserError(f"{old!r:.40} names sites of {' and '.join(sorted(symbols))}; replace one element at a time")
+    return symbols.pop(), sorted({labels.index(label) for label in wanted})
 
 
 def _is_element(symbol: str) -> bool:

@@ -33,9 +33,13 @@ from tc_common.model_files import read_card
 ModelName: TypeAlias = Literal["alignn", "dinov3", "ensemble", "student"]
 TRAINING, VECTORS, KNOWN = "training.csv", "training.safetensors", "known.csv"
 TRAINING_COLUMNS = ("material_id", "formula", "tc")
+# Files that every model needs.
+SHARED = (TRAINING, VECTORS, KNOWN)
 # Models on composition alone: each is one file of trees.
 TREES = ("pair", "pair_with_labels", "composition", "composition_with_labels")
 ZERO_SHOT = "pretrained_alignn"
+# Of an ensemble's card: intervals of the base models that have no card of their own.
+MEMBER_INTERVALS = "member_intervals"
 # Whose prediction a network that corrects one reads, if its card does not say.
 PRIOR = "pair_with_labels"
 

@@ -21,7 +21,16 @@ from prediction.cautions import Limits, cautions_of, read_limits
 from prediction.inputs import ReadCrystal, crystal_of, reason
 from prediction.intervals import Intervals, fit_intervals
 from prediction.known import KnownCompounds, read_known
-from prediction.load import KNOWN, ModelName, checked_card, load_base_model, load_own, load_training, weights_of
+from prediction.load import (
+    KNOWN,
+    MEMBER_INTERVALS,
+    ModelName,
+    checked_card,
+    load_base_model,
+    load_own,
+    load_training,
+    weights_of,
+)
 from prediction.models import CRYSTALS_AT_ONCE, Array, BaseModel, Output, combine
 from prediction.novelty import Distance, Training
 from prediction.prediction import Failure, Member, Prediction
@@ -179,13 +188,14 @@ class Predictor:
         cautions = cautions_of(
             self.limits,
             crystal.structure,
+            tc_K=tc_K,
             lower_K=place.lower_K,
             upper_K=place.upper_K,
             members_K={member.name: member.tc_K for member in members},
             composition=place.composition,
             graph=place.graph,
             known=known,
-            nearest=self.training.table,
+            training=self.training.table,
         )
         return Prediction(
             name=crystal.name,
@@ -241,11 +251,22 @@ def load_predictor(
     card = checked_card(folder, model)
     weights: dict[str, float] = weights_of(card) if model == "ensemble" else {str(model): 1.0}
     base_models = [load_base_model(folder, name, card, device) for name in weights]
-    found = {name: folder / f"{name}.json" for name in weights}
-    members = {
-        name: Intervals.from_plain(read_card(path).get("intervals")) for name, path in found.items() if path.is_file()
-    }
+    members = member_intervals(folder, [*weights], card)
     return _predictor(folder, model, weights, base_models, Intervals.from_plain(card.get("intervals")), members)
+
+
+def member_intervals(folder: Path, names: Sequence[str], card: dict[str, Any]) -> dict[str, Intervals]:
+    """Intervals of base models: from their own cards, of those without one from the ensemble's.
+
+    Raises:
+        UserError: a card holds none.
+    """
+    plain = card.get(MEMBER_INTERVALS, {})
+    if not isinstance(plain, dict):
+        raise UserError(f"{folder / 'ensemble.json'} holds no {MEMBER_INTERVALS}; fetch the folder again")
+    paths = {name: folder / f"{name}.json" for name in names}
+    own = {name: read_card(path).get("intervals") for name, path in paths.items() if path.is_file()}
+    return {name: Intervals.from_plain(found) for name, found in {**plain, **own}.items()}
 
 
 def _predictor(

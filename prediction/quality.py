@@ -13,7 +13,7 @@ from scipy import stats
 
 from prediction.cautions import Caution, Limits, cautions_of
 from prediction.intervals import Intervals
-from prediction.models import Output
+from prediction.models import Array, Output
 from prediction.novelty import Training
 from tc_common.composition import fractions_formula
 from tc_common.crystals import read_crystal
@@ -102,6 +102,7 @@ def _coverage(intervals: Intervals, table: pd.DataFrame) -> float:
 
 def cautions_for(
     materials: pd.DataFrame,
+    tc_K: Array,
     outputs: dict[str, Output],
     limits: Limits,
     training: Training,
@@ -109,6 +110,7 @@ def cautions_for(
     """Cautions of n materials, without the lookup of what is known: they are what the models are tested on.
 
     Args:
+        tc_K: their prediction (n,) by all models together.
         outputs: predictions of each model for them, among them the graph network with its vectors.
     """
     structures = [read_crystal(Path(cif)) for cif in materials["cif"]]
@@ -120,8 +122,10 @@ def cautions_for(
             limits,
             structure,
             members_K={name: float(output.tc_K[row]) for name, output in outputs.items()},
+            tc_K=float(tc_K[row]),
             composition=near[row],
             graph=graphs[row],
+            training=training.table,
         )
         for row, structure in enumerate(structures)
     ]

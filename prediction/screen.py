@@ -202,8 +202,6 @@ def _engine(config: ScreenConfig, job: "Job", shards: Sequence[int]) -> Iterator
 
 def finish(config: ScreenConfig, plan: "Plan", computed: int, seconds: float) -> None:
     """Write the summary, and what else was asked for."""
-    from prediction.screening.approximants import export
-    from prediction.screening.campaign import write_series
     from prediction.screening.summary import TOP, Ranking, summarise
 
     rate = computed / seconds if seconds else 0.0
@@ -215,9 +213,13 @@ def finish(config: ScreenConfig, plan: "Plan", computed: int, seconds: float) ->
     shards, ranking = config.out / "shards", Ranking(config.top, config.threshold_K)
     counts = summarise(config.out, shards, plan.shards, ranking, facts)
     if config.substitute_table is not None:
+        from prediction.screening.campaign import write_series
+
         write_series(config.out / "series.parquet", shards, plan.shards, config.top)
     print(f"{counts.crystals} crystals, {counts.failed} failed; wrote {config.out / TOP} and report.md")
     if config.export_poscar is not None:
+        from prediction.screening.approximants import export  # pymatgen's writers take 60 MB
+
         export(config.export_poscar, config.out / TOP, plan, config.export_count, config.export_atoms)
         print(f"wrote {config.export_poscar}")
 

@@ -16,57 +16,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from dinov3_pipeline.model import write_shipped
 from dinov3_pipeline.train import VisionConfig
 from gat_pipeline.allocator import tune_memory
-from gat_pipeline.evaluate_pretrained import NAME as ZERO_SHOT
 from gat_pipeline.model import architecture_metadata, load_model, write_weights
 from gat_pipeline.train import GraphTrainConfig
 from gat_pipeline.zero_shot import distribution
-from prediction.card import NAMES, agreement, card_of, readme, split_metadata
-from prediction.cautions import FILE as CAUTIONS
-from prediction.cautions import fit_limits, plain_limits, read_limits
-from prediction.intervals import Intervals, fit_intervals
+from prediction.card import NAMES, card_of, quality_of, readme, split_metadata
 from prediction.load import (
     KNOWN,
     PRIOR,
+    SHARED,
     TRAINING,
     TRAINING_COLUMNS,
     TREES,
     VECTORS,
     load_base_model,
-    load_training,
-    networks_of,
     weights_of,
 )
-from prediction.models import BaseModel, Output, combine, predict_materials
+from prediction.models import Output, combine, predict_materials
 from prediction.novelty import training_tensors
-from prediction.quality import (
-    caution_metadata,
-    cautions_for,
-    coverage_metadata,
-    new_systems,
-    pressure_metadata,
-    pressure_sample,
-)
+from prediction.ship_ensemble import Shipped, ensemble_metadata, ship_ensemble
 from prediction.ship_trees import find_labels, ship_trees, shipped_known
 from prediction.study import Study, command, read_study
 from tc_common.checkpoints import load_checkpoint
 from tc_common.cli import log, parse, run, set_up_log
-from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.files import sha256, sync, write_csv, write_json, write_text
 from tc_common.model_files import read_card, write_tensors
 from tc_common.predictions import write_predictions
 from tc_common.splits import read_splits
-
-# Files that every model needs.
-SHARED = (TRAINING, VECTORS, KNOWN)
-Shipped = dict[str, dict[str, Output]]
-"""Output by model and split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +107,7 @@ def main(config: ShipConfig) -> None:
         if config.dinov3 is not None:
             done["dinov3"] = ship_dinov3(config, config.dinov3, folder, study, common)
         if ensemble is not None:
-            ship_ensemble(config, folder, study, {**common, **ensemble, "trees": trees}, done)
+            ship_ensemble(folder, study, {**common, **ensemble, "trees": trees}, done, config.device, config.grouped)
         cards = [read_card(folder / f"{name}.json") for name in NAMES if (folder / f"{name}.json").is_file()]
         write_text(folder / "README.md", readme(cards))
     log.info(f"wrote {', '.join(sorted(path.name for path in config.out.iterdir()))} to {config.out}")
@@ -251,100 +230,15 @@ def write_model(
     networks: list[Path],
 ) -> None:
     """Write the validation predictions of the shipped networks, and the whole card."""
-    tables = {split: _table(study, split, combine([made])) for split, made in predictions.items()}
+    tables = {split: study.with_materials(split, combine([made])) for split, made in predictions.items()}
     validation = folder / f"{name}_val_predictions.csv"
     write_predictions(validation, tables["val"])
     cards = [path.with_suffix(".json") for path in networks[1:]]
     prior = [folder / f"{metadata['prior']}.safetensors"] if "prior" in metadata else []
     files = [*networks, *cards, *prior, validation, *(folder / file for file in SHARED)]
-    metadata = {"sha256": sha256(networks[0]), **metadata, **quality_of(config, name, study, tables)}
+    metadata = {"sha256": sha256(networks[0]), **metadata, **quality_of(study, name, tables, config.grouped)}
     write_json(folder / f"{name}.json", card_of(study, name, [path.name for path in networks], files, metadata))
     log.info(f"{name}: {metadata['file_against_study']}")
-
-
-def quality_of(config: ShipConfig, name: str, study: Study, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """Difference from the study, intervals, what they hold on test materials, and errors on new chemical systems.
-
-    Args:
-        tables: `val` and `test` with `tc`, `tc_pred` and perhaps `tc_std` (K).
-    """
-    intervals: Intervals = fit_intervals(tables["val"])
-    return {
-        "file_against_study": agreement(name, tables["test"], study.predictions(name, "test")),
-        "intervals": intervals.plain(),
-        "prediction_intervals": coverage_metadata(intervals, tables["test"], study.splits["test"]["family"].tolist()),
-        "new_systems": new_systems(config.grouped, study.name(name), intervals),
-    }
-
-
-def _table(study: Study, split: str, made: pd.DataFrame) -> pd.DataFrame:
-    materials = study.splits[split][["material_id", "formula", "tc"]].reset_index(drop=True)
-    return materials.join(made)
-
-
-def ship_ensemble(config: ShipConfig, folder: Path, study: Study, metadata: dict[str, Any], done: Shipped) -> None:
-    """Write card and validation predictions of the study's ensemble, and the limits of its cautions."""
-    weights = weights_of(metadata)
-    models = {name: load_base_model(folder, name, metadata, config.device) for name in weights}
-    made = {
-        name: done.get(name) or {split: predict_materials(model, study.splits[split]) for split in ("val", "test")}
-        for name, model in models.items()
-    }
-    combined = combine([made[name]["test"] for name in weights], pd.Series(weights).to_numpy())
-    tables = {"test": _table(study, "test", combined), "val": study.predictions("ensemble", "val")}
-    validation = folder / "ensemble_val_predictions.csv"
-    write_predictions(validation, tables["val"])
-    write_limits(folder, study, made)
-    metadata = {
-        **metadata,
-        **quality_of(config, "ensemble", study, tables),
-        "cautions": measured_cautions(folder, study, models, made, tables["test"]),
-    }
-    cards = [folder / f"{name}.json" for name in weights if name in done]
-    networks = [name for path in cards for name in networks_of(read_card(path), path)]
-    needed = sorted(folder / file for name in networks for file in (name, f"{Path(name).stem}.json"))
-    trees = [folder / f"{name}.safetensors" for name in metadata["trees"]]
-    files = [*needed, *trees, validation, *(folder / file for file in SHARED), folder / CAUTIONS]
-    write_json(folder / "ensemble.json", card_of(study, "ensemble", networks, files, metadata))
-    log.info(f"ensemble: {metadata['file_against_study']}, {metadata['cautions']}")
-
-
-def write_limits(folder: Path, study: Study, made: Shipped) -> None:
-    """Write the limits of the cautions, from training structures and the models' validation predictions."""
-    structures = [read_crystal(Path(cif)) for cif in study.splits["train"]["cif"]]
-    pred_K = np.stack([predictions["val"].tc_K for predictions in made.values()], axis=1)
-    write_json(folder / CAUTIONS, plain_limits(fit_limits(structures, pred_K)))
-
-
-def measured_cautions(
-    folder: Path, study: Study, models: dict[str, BaseModel], made: Shipped, test: pd.DataFrame
-) -> dict[str, Any]:
-    """How often test materials and the sample's crystals under pressure have a caution."""
-    limits, training = read_limits(folder / CAUTIONS), load_training(folder)
-    outputs = {name: predictions["test"] for name, predictions in made.items()}
-    found = cautions_for(study.splits["test"], outputs, limits, training)
-    sample = pressure_sample()
-    compressed = {name: predict_materials(model, sample) for name, model in models.items()}
-    under_pressure = cautions_for(sample, compressed, limits, training)
-    return {"test": caution_metadata(test, found), "pressure": pressure_metadata(sample, under_pressure)}
-
-
-def ensemble_metadata(study: Study) -> dict[str, Any]:
-    """Weights, and what the base models without a file of their own are computed from.
-
-    The graph network is run even where it has no weight: it says how far a structure is from the training materials,
-    and whether a model that sees the structure disagrees.
-    """
-    shipped_as = {theirs: ours for ours, theirs in study.names.items()}
-    stated = study.metrics("ensemble")["weights"]
-    weights = {shipped_as.get(name, name): weight for name, weight in stated.items() if weight}
-    if len(weights) < sum(map(bool, stated.values())):
-        raise UserError("the ensemble weights both alignn and --alignn-name; remove the one that is not shipped")
-    weights = {"alignn": 0.0, **weights}
-    metadata: dict[str, Any] = {"weights": weights, "command": "python compare_models.py --ensemble"}
-    if ZERO_SHOT in weights:
-        metadata[ZERO_SHOT] = study.metrics(ZERO_SHOT)["init"]
-    return metadata
 
 
 if __name__ == "__main__":

@@ -57,6 +57,10 @@ class Study:
         path = self.results_dir / f"{self.name(model)}_{ending}.csv"
         return align(read_predictions(path), self.splits[split], path, f"the {split} split")
 
+    def with_materials(self, split: str, made: pd.DataFrame) -> pd.DataFrame:
+        """`material_id`, `formula`, `tc` (K) of the split beside what a shipped model made of it."""
+        return self.splits[split][["material_id", "formula", "tc"]].reset_index(drop=True).join(made)
+
     def compared(self, model: str) -> dict[str, Any]:
         """Test metrics with their intervals, as the comparison has them."""
         name = self.name(model)

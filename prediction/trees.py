@@ -43,12 +43,12 @@ class TreeArrays:
 
     roots: NDArray[np.int64]
     """(T,) first node of each tree."""
-    feature: NDArray[np.int64]
+    feature: NDArray[np.int16]
     """(N,) column that an inner node compares; -1 in a leaf."""
     threshold: Array
     """(N,) an inner node goes left where the feature is at most this; a leaf's value."""
-    right: NDArray[np.int64]
-    """(N,) right child; the left one is the next node."""
+    ahead: NDArray[np.uint16]
+    """(N,) how far ahead the right child is; the left one is the next node."""
 
     def leaves(self, rows: Array) -> Array:
         """Value (n, T) of the leaf that each row (n, C) ends in.
@@ -66,7 +66,7 @@ class TreeArrays:
             if not len(moving):
                 return self.threshold[at].reshape(n, trees)
             left = rows[row[moving], self.feature[node]] <= self.threshold[node]
-            at[moving] = np.where(left, node + 1, self.right[node])
+            at[moving] = node + np.where(left, 1, self.ahead[node])
         raise UserError(f"a tree is deeper than {DEEPEST} nodes; fetch the models again")
 
 
@@ -79,7 +79,7 @@ class Trees:
     vote: Vote
     root: bool
     """Whether the trees learned the root of Tc."""
-    columns: NDArray[np.int64]
+    columns: NDArray[np.unsignedinteger[Any]]
     """(C,) features that the trees were fitted on."""
     forest: TreeArrays
     boosting: TreeArrays | None = None
@@ -208,7 +208,7 @@ def _trees(described: dict[str, Any], arrays: Arrays) -> Trees:
         features in get_args(FeatureKind) and vote in get_args(Vote) and isinstance(root, bool), "its description"
     )
     columns = _integers(arrays, "columns")
-    _require((columns < len(feature_names(features))).all(), "its columns")
+    _require((columns < len(feature_names(features))).all() and len(columns) < 2**15, "its columns")
     forest = _unpacked(arrays, FOREST, len(columns))
     boosting = _unpacked(arrays, BOOSTING, len(columns)) if f"{BOOSTING}.leaf" in arrays else None
     return Trees(features, vote, root, columns, forest, boosting)
@@ -218,7 +218,7 @@ def _unpacked(arrays: Arrays, name: str, columns: int) -> TreeArrays:
     """Nodes of all trees of a kind."""
     size, ahead, feature = (_integers(arrays, f"{name}.{part}") for part in ("size", "ahead", "feature"))
     value, threshold = _values(arrays, name), _numbers(arrays[f"{name}.threshold"])
-    ends = np.cumsum(size)
+    ends = np.cumsum(size, dtype=np.int64)
     _require(0 < len(size) <= MOST_TREES and (size > 0).all(), f"{name}.size")
     bits = arrays[f"{name}.leaf"]
     _require(bits.dtype == np.uint8 and len(bits) == -(-ends[-1] // 8), f"{name}.leaf")
@@ -226,10 +226,11 @@ def _unpacked(arrays: Arrays, name: str, columns: int) -> TreeArrays:
     inner = np.flatnonzero(~leaf)
     _require(len(value) == leaf.sum() and len(threshold) == len(feature) == len(ahead) == len(inner), f"{name}.leaf")
     end = np.repeat(ends, size)[inner]
-    _require((ahead >= 2).all() and (inner + ahead < end).all(), f"{name}.ahead")
+    _require(ahead.dtype == np.uint16 and (ahead >= 2).all() and (inner + ahead < end).all(), f"{name}.ahead")
     _require((feature < columns).all(), f"{name}.feature")
-    nodes = TreeArrays(ends - size, np.full(len(leaf), -1), np.empty(len(leaf)), np.zeros(len(leaf), int))
-    nodes.feature[inner], nodes.right[inner] = feature, inner + ahead
+    n = len(leaf)
+    nodes = TreeArrays(ends - size, np.full(n, -1, np.int16), np.empty(n), np.zeros(n, np.uint16))
+    nodes.feature[inner], nodes.ahead[inner] = feature, ahead
     nodes.threshold[inner], nodes.threshold[leaf] = threshold, value
     return nodes
 
@@ -237,25 +238,24 @@ def _unpacked(arrays: Arrays, name: str, columns: int) -> TreeArrays:
 def _values(arrays: Arrays, name: str) -> Array:
     """Value (L,) of each leaf."""
     value = arrays[f"{name}.value"]
-    if value.dtype != np.uint16:
-        found = _numbers(value)
-    else:
-        distinct = _numbers(arrays[f"{name}.distinct"])
-        _require(value.ndim == 1 and (value < len(distinct)).all(), f"{name}.value")
-        found = distinct[value]
-    _require((np.abs(found) <= LARGEST_VALUE).all(), f"{name}.value")
-    return found
+    numbered = value.dtype == np.uint16
+    distinct = _numbers(arrays[f"{name}.distinct"] if numbered else value)
+    _require((np.abs(distinct) <= LARGEST_VALUE).all(), f"{name}.value")
+    if not numbered:
+        return distinct
+    _require(value.ndim == 1 and (value < len(distinct)).all(), f"{name}.value")
+    return distinct[value]
 
 
 def _numbers(array: NDArray[Any]) -> Array:
     _require(array.ndim == 1 and array.dtype.kind == "f" and bool(np.isfinite(array).all()), "a list of numbers")
-    return array.astype(float)
+    return array
 
 
-def _integers(arrays: Arrays, name: str) -> NDArray[np.int64]:
+def _integers(arrays: Arrays, name: str) -> NDArray[np.unsignedinteger[Any]]:
     array = arrays[name]
     _require(array.ndim == 1 and array.dtype.kind == "u", name)
-    return array.astype(np.int64)
+    return array
 
 
 def _require(fits: Any, what: str) -> None:

@@ -5,8 +5,11 @@ Only plain values are taken from JSON: pymatgen's own decoder would import whate
 
 import io
 import json
+import lzma
 import re
+import tarfile
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable
 from typing import IO, Any
@@ -26,6 +29,8 @@ PARSING_ERRORS = (
     RuntimeError,
     OSError,
 )
+# What the standard library raises on archives that are damaged, cut, encrypted or packed in a rare way.
+ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 LARGEST_LIST = 2_000  # atoms
 
 SUFFIXES = {

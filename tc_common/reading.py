@@ -58,10 +58,14 @@ class Worker(Generic[Result]):
     Args:
         function: of a module's top level; takes a path or any picklable source, gives a picklable result or raises
             `CrystalError`.
+        prepare: of a top level too; called at the start, whose time is not limited, to import what the function
+            would import only when it is called.
     """
 
-    def __init__(self, function: Callable[[Any], Result], limits: Limits) -> None:
-        self._name = f"{function.__module__}:{function.__qualname__}"
+    def __init__(
+        self, function: Callable[[Any], Result], limits: Limits, prepare: Callable[[], None] | None = None
+    ) -> None:
+        self._names = [name_of(each) for each in (function, prepare) if each is not None]
         self._limits = limits
         self.index: int | None = None
         self.started_s = 0.0
@@ -72,7 +76,7 @@ class Worker(Generic[Result]):
         """Start the process; it gets ready while this one goes on."""
         self.connection, far_end = Pipe()
         code = "from tc_common.reading import serve; serve()"
-        arguments = [str(far_end.fileno()), self._name, str(self._limits.memory_bytes)]
+        arguments = [str(far_end.fileno()), str(self._limits.memory_bytes), *self._names]
         paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
@@ -132,9 +136,14 @@ class Worker(Generic[Result]):
 class LimitedReader(Generic[Result]):
     """A function of a file under limits, one file after the other: `with LimitedReader(read_crystal) as read: …`."""
 
-    def __init__(self, function: Callable[[Any], Result], limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[[Any], Result],
+        limits: Limits | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         self._limits = limits or Limits()
-        self._worker = Worker(function, self._limits)
+        self._worker = Worker(function, self._limits, prepare)
 
     def __enter__(self) -> "LimitedReader[Result]":
         return self
@@ -209,9 +218,10 @@ def _give(worker: Worker[Result], pending: Iterator[int], paths: list[Path]) -> 
 def serve() -> None:
     """Answer paths with outcomes until the other end closes (the body of a worker process)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    connection, name, memory_bytes = Connection(int(sys.argv[1])), sys.argv[2], int(sys.argv[3])
-    module, _, attribute = name.partition(":")
-    function = getattr(import_module(module), attribute)
+    connection, memory_bytes = Connection(int(sys.argv[1])), int(sys.argv[2])
+    function, *prepare = map(_named, sys.argv[3:])
+    for each in prepare:
+        each()
     np.ones((256, 256)) @ np.ones((256, 256))  # OpenBLAS takes its buffers now, not out of the limit
     connection.send("ready")
     limit_memory(memory_bytes)
@@ -221,6 +231,16 @@ def serve() -> None:
                 connection.send(_outcome(function, connection.recv()))
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Module and name, by which a worker imports it."""
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def _named(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _outcome(function: Callable[[Any], Result], source: Any) -> Outcome[Result]:

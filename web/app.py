@@ -17,6 +17,7 @@ from tc_common.errors import UserError
 from tc_common.files import printable
 from web import static_files
 from web.about import sample, sample_cif
+from web.crystal import MOST_SITES
 from web.guard import OVERHEAD, Guard
 from web.service import Predictor, Service
 from web.turns import Turns
@@ -26,6 +27,7 @@ CRYSTALS_AT_ONCE = 16
 FRACTIONS = ",".join(f"{n / 40:g}" for n in range(21))
 MOST_FRACTIONS = 101
 LONGEST_LABEL = 40
+LONGEST_SITES = 6 * MOST_SITES
 FORM_OF_FILES = {
     "requestBody": {
         "content": {
@@ -147,7 +149,9 @@ def _add_crystal(app: FastAPI, service: Service, turns: Turns) -> None:
     async def substitute(
         request: Request,
         file: OneFile,
-        old: Annotated[str, Form(max_length=LONGEST_LABEL, description="element to be replaced")],
+        old: Annotated[
+            str, Form(max_length=LONGEST_SITES, description="element to be replaced, or labels of its sites")
+        ],
         new: Annotated[str, Form(max_length=LONGEST_LABEL, description="its substitute; empty for a vacancy")] = "",
         fractions: Annotated[str, Form(max_length=2000, description="replaced fractions, 0 to 1")] = FRACTIONS,
     ) -> dict[str, Any]:

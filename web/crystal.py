@@ -6,12 +6,14 @@ The bonds are those of the images that the vision model sees (`dinov3_pipeline.r
 import io
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
-from pymatgen.core import Element, Structure
+from pymatgen.core import Element, PeriodicSite, Structure
 
 from dinov3_pipeline.render.atoms import Bonds, find_bonds, site_color, symmetry_dataset
+from prediction.doping import site_labels
 from prediction.inputs import in_order
 from tc_common.composition import chemical_formula
 from tc_common.crystals import CrystalError, crystal_from_stream
@@ -42,6 +44,12 @@ class Job:
 
     def __str__(self) -> str:
         return self.upload.name
+
+
+def load_libraries() -> None:
+    """Import what the first description would: it takes seconds of a crystal's time on a busy machine."""
+    import_module("pymatgen.analysis.local_env")
+    import_module("pymatgen.symmetry.analyzer")
 
 
 def work(job: Job) -> Any:
@@ -75,6 +83,7 @@ def read_upload(upload: Upload) -> Structure:
 def describe(structure: Structure) -> dict[str, Any]:
     """All that the page shows of a crystal before any model has seen it; lengths in Å, density in g/cm³."""
     lattice, symmetry = structure.lattice, _symmetry(structure)
+    kinds = zip(symmetry["kinds"], site_labels(structure), strict=True)
     bonds = find_bonds(structure, "crystal-nn")
     elements = sorted(structure.composition.elements, key=lambda element: element.X if element.X == element.X else 0)
     return {
@@ -85,7 +94,7 @@ def describe(structure: Structure) -> dict[str, Any]:
         "volume_A3": _digits(lattice.volume),
         "density_g_cm3": _digits(float(structure.density)),
         "lattice_A": np.round(lattice.matrix, 5).tolist(),
-        "sites": [_site(structure, number, symmetry["kinds"][number]) for number in range(len(structure))],
+        "sites": [_site(site, *each) for site, each in zip(structure, kinds, strict=True)],
         "bonds": _once(bonds),
         "bond_failures": len(bonds.failures),
         "elements": {element.symbol: _element(element.symbol) for element in elements},
@@ -105,10 +114,10 @@ def _symmetry(structure: Structure) -> dict[str, Any]:
     return {"space_group": group, "kinds": dataset.equivalent_atoms.tolist()}
 
 
-def _site(structure: Structure, number: int, kind: int) -> dict[str, Any]:
-    site = structure[number]
+def _site(site: PeriodicSite, kind: int, label: str) -> dict[str, Any]:
     occupants = {element.symbol: float(amount) for element, amount in site.species.items()}
     return {
+        "label": label,
         "frac": np.round(site.frac_coords % 1.0, 6).tolist(),
         "occupancies": {symbol: round(amount, 5) for symbol, amount in occupants.items()},
         "radius_A": round(_radius_A(occupants), 3),

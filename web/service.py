@@ -9,7 +9,7 @@ from pymatgen.core import Structure
 from tc_common.errors import UserError
 from tc_common.files import printable
 from tc_common.reading import LimitedReader
-from web.crystal import Job, work
+from web.crystal import Job, load_libraries, work
 from web.pictures import column_count, overlaid, sheet
 from web.uploads import Upload
 
@@ -57,7 +57,7 @@ class Service:
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        self._worker: LimitedReader[Any] = LimitedReader(work)
+        self._worker: LimitedReader[Any] = LimitedReader(work, prepare=load_libraries)
 
     def __enter__(self) -> "Service":
         return self

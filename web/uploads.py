@@ -2,14 +2,13 @@
 
 import io
 import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from tc_common.errors import UserError
 from tc_common.files import printable
-from tc_common.formats import kind_of_name
+from tc_common.formats import ARCHIVE_ERRORS, kind_of_name
 
 LARGEST_CRYSTAL = 500_000
 """Bytes of one crystal's file; 3DSC's largest has 45 kB."""
@@ -23,7 +22,6 @@ MOST_ENTRIES = 2_000
 ENTRY = b"PK\x01\x02"
 ZIP = b"PK\x03\x04"
 UNPACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA may ask for gigabytes
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 
 
 class TooLargeError(UserError):
@@ -101,7 +99,7 @@ def _entries(name: str, content: bytes) -> Iterable[tuple[str, bytes]]:
                         yield entry.filename, stream.read(LARGEST_CRYSTAL + 1)
     except UserError:
         raise
-    except DAMAGE as error:
+    except (*ARCHIVE_ERRORS, ValueError) as error:
         raise UserError(f"{name}: a zip that cannot be unpacked (damaged, encrypted or of a rare kind)") from error
 
 

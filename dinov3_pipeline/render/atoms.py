@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 from pymatgen.core import DummySpecies, Element, Species, Structure
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
 from tc_common.crystals import CrystalError
 from tc_common.errors import one_line
@@ -159,6 +157,9 @@ def _covalent(structure: Structure) -> set[_Directed]:
 
 def covalent_radius_A(symbol: str) -> float:
     """Covalent radius in Å (Cordero et al., Dalton Trans. 2008, 2832, in pymatgen); 1.5 Å for elements beyond Cm."""
+    # takes 0.2 s to import with scipy.spatial; pictures without bonds need it not
+    from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
+
     return CovalentRadius.radius.get("H" if symbol in ("D", "T") else symbol, 1.5)
 
 
@@ -200,6 +201,8 @@ class Operation:
 
 def symmetry_dataset(structure: Structure, tolerance_A: float) -> Any:
     """What spglib finds in the sites; None where it finds nothing, as with atoms on top of each other."""
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError  # brings scipy.spatial too
+
     try:
         with warnings.catch_warnings():  # pymatgen calls spglib in a way that spglib deprecates
             warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pymatgen.core import Element, Structure
-from scipy.spatial.transform import Rotation
 
 from dinov3_pipeline.render.atoms import chemical_symbol, find_bonds, site_color
 from dinov3_pipeline.render.options import AXES, RenderOptions, parse_view, view_names
@@ -183,6 +182,8 @@ def view_rotation(lattice_A: Matrix, direction: str, source: tuple[int, str, str
     over rotations, its generator seeded with `source` = (seed, crystal's digest, view) alone.
     """
     if direction not in AXES:
+        from scipy.spatial.transform import Rotation  # takes 0.1 s to import; views along the axes need it not
+
         return Rotation.random(None, generator(*source)).as_matrix()
     towards = lattice_A[AXES.index(direction)]
     above = lattice_A[1 if direction == "c" else 2]

@@ -8,7 +8,6 @@ import bz2
 import csv
 import gzip
 import json
-import lzma
 import sqlite3
 import sys
 import tarfile
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from tc_common.cif import LARGEST_TEXT
 from tc_common.errors import UserError, one_line
-from tc_common.formats import kind_of_name
+from tc_common.formats import ARCHIVE_ERRORS, kind_of_name
 
 Entry: TypeAlias = tuple[str, bytes, str]
 """Name, content, and why there is none (empty where there is)."""
@@ -32,7 +31,6 @@ Entry: TypeAlias = tuple[str, bytes, str]
 COLUMNS = ("cif", "structure")
 NAMES = ("name", "material_id", "id", "_id")
 TOO_LARGE = f"larger than {LARGEST_TEXT} bytes; not a unit cell"
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 # More atoms than the reader of crystals takes are not decoded.
 MOST_ATOMS = 2_000
 
@@ -68,7 +66,7 @@ def of_zip(path: Path) -> Iterator[Entry]:
             try:
                 with archive.open(info) as stream:
                     entry = _entry(info.filename, info.file_size, stream)
-            except DAMAGED as error:
+            except ARCHIVE_ERRORS as error:
                 entry = info.filename, b"", f"damaged in the archive ({one_line(error, 100)})"
             yield entry
 

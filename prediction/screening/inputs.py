@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prediction.screening.contents import (
-    DAMAGED,
     Entry,
     columns_of,
     content_of,
@@ -35,6 +34,7 @@ from prediction.screening.contents import (
 from prediction.screening.items import Item
 from tc_common.errors import UserError, one_line
 from tc_common.files import atomic_write, printable, write_text
+from tc_common.formats import ARCHIVE_ERRORS
 
 ROWS_AT_ONCE = 2_048
 # A row group is read from its beginning: a Parquet file of larger ones is copied.
@@ -192,7 +192,7 @@ def _of_parquet(path: Path, columns: tuple[str, str]) -> Iterator[Entry]:
 def _copied(entries: Iterator[Entry], path: Path, index: Path, digest: str) -> Source:
     try:
         return Source(index, write_index(entries, index, digest))
-    except (*DAMAGED, sqlite3.Error, pa.ArrowException) as error:
+    except (*ARCHIVE_ERRORS, sqlite3.Error, pa.ArrowException) as error:
         raise UserError(f"{printable(path)} is cut off or damaged ({one_line(error, 100)}); fetch it again") from error
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from prediction.screening.shard import shard_path
 from tc_common.files import atomic_write, write_json, write_text
@@ -102,10 +102,11 @@ def expected_improvement(tc_K: Array, upper_K: Array, coverage: Array, threshold
     Tc is taken as normal; its SD from the upper half of the interval, because the lower is cut at 0 K. Without an
     interval the SD is 0.
     """
-    z = norm.ppf((1 + np.nan_to_num(coverage, nan=0.9)) / 2)
+    z = ndtri((1 + np.nan_to_num(coverage, nan=0.9)) / 2)
     sd_K = np.nan_to_num((upper_K - tc_K) / z, nan=0.0).clip(1e-9)
     excess_K = tc_K - threshold_K
-    improvement: Array = excess_K * norm.cdf(excess_K / sd_K) + sd_K * norm.pdf(excess_K / sd_K)
+    density = np.exp(-((excess_K / sd_K) ** 2) / 2) / np.sqrt(2 * np.pi)
+    improvement: Array = excess_K * ndtr(excess_K / sd_K) + sd_K * density
     return improvement.clip(0)
 
 

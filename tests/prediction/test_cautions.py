@@ -106,8 +106,16 @@ def test_distances_are_flagged_from_the_99th_percentile_on_and_name_the_nearest(
     training = pd.DataFrame({"formula": ["Nb3Sn", "AlB2"], "tc": [18.0, 0.0]})
     near, far = Distance(0.1, 0.989, 1), Distance(0.9, 0.991, 1)
     assert cautions_of(LIMITS, mgb2, members_K={}, composition=near, graph=near) == ()
-    found = cautions_of(LIMITS, mgb2, members_K={}, composition=far, graph=far, nearest=training)
+    found = cautions_of(LIMITS, mgb2, members_K={}, composition=far, graph=far, training=training)
     assert kinds(found) == ["composition", "structure"] and all("AlB2" in caution.text for caution in found)
+
+
+def test_a_prediction_above_99_percent_of_the_training_set_is_flagged(mgb2: Structure) -> None:
+    training = pd.DataFrame({"formula": ["Nb"] * 1001, "tc": np.linspace(0, 100, 1001)})
+    assert cautions_of(LIMITS, mgb2, members_K={}, tc_K=98.9, training=training) == ()
+    (caution,) = cautions_of(LIMITS, mgb2, members_K={}, tc_K=99.25, training=training)
+    assert caution.kind == "range"
+    assert "only 8 of 1001 training materials have a higher Tc (at most 100 K)" in caution.text
 
 
 def test_volumes_are_those_that_the_structures_were_made_of() -> None:

@@ -67,9 +67,23 @@ def test_one_site_is_replaced_by_its_label() -> None:
     assert changed[0].species == Composition("Mg") and len(substituted(crystal, "Mg2", "", 1.0)) == 2
 
 
+def test_sites_of_one_element_are_replaced_together_and_no_others() -> None:
+    crystal = Structure(
+        Lattice.cubic(4.2), ["Cu", "O", "Cu", "Cu"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0]]
+    )
+    old, new, wanted = parse_series("Cu2+Cu3=Zn:0:0.1:2")
+    changed = substituted(crystal, old, new, wanted[1])
+    assert [site.species.get("Zn", 0.0) for site in changed] == pytest.approx([0, 0, 0.1, 0.1])
+    assert (
+        substituted(crystal, "Cu1+Cu2+Cu3", "Zn", 0.3).composition == substituted(crystal, "Cu", "Zn", 0.3).composition
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "wanted", "message"),
     [
+        ("Cu1+O1", "Zn", [0.1], "'Cu1.O1' names sites of Cu and O; replace one element at a time"),
+        ("Cu1+Cu9", "Zn", [0.1], "'Cu9' is neither an element of La2CuO4 nor one of its sites"),
         ("La", "Sr", [0.1, 1.2], r"a fraction of 1.2 is outside \[0, 1\]"),
         ("La", "Sr", [float("nan")], r"outside \[0, 1\]"),
         ("La", "Sr", [], "0 fractions"),

@@ -125,7 +125,8 @@ def test_limited_reading_gives_the_same_and_names_no_temporary_file(predictor: P
     path = ROOT / "data/sample/cifs/MgB2-AlB2.cif"
     with limited_reading() as read:
         one, other, bad = predictor.predict_many([path, path.read_text(), "data_x\nnothing\n"], read=read)
-    assert isinstance(one, Prediction) and isinstance(other, Prediction) and one.tc_K == other.tc_K
+    assert isinstance(one, Prediction) and isinstance(other, Prediction)
+    assert one.tc_K == pytest.approx(other.tc_K, rel=0, abs=1e-4)  # what docs/prediction.md states of batches
     assert isinstance(bad, Failure) and "/" not in bad.error
 
 

@@ -16,6 +16,7 @@ from prediction.card import NAMES, readme
 from prediction.intervals import Intervals, fit_intervals
 from prediction.known import read_known
 from prediction.load import checked_card
+from prediction.models import predict_materials
 from prediction.novelty import nearest_other
 from prediction.ship import main
 from prediction.study import command
@@ -86,6 +87,25 @@ def test_the_trees_of_the_ensemble_are_shipped_and_what_is_known(shipped: Shippe
         assert found is not None and found.lowest_K <= tc_K <= found.highest_K
     for name in ("composition.safetensors", "known.csv", "cautions.json", "training.csv"):
         assert said["files"][name] == sha256(shipped.models / name)
+
+
+def test_every_model_of_the_ensemble_has_an_interval_of_its_own(shipped: ShippedStudy) -> None:
+    predictor = load_predictor(shipped.models, "ensemble")
+    assert set(predictor.member_intervals) == set(predictor.members) > {"alignn"}
+    made = predict_materials(predictor.base_models[predictor.members.index("composition")], shipped.splits["val"])
+    table = shipped.splits["val"].assign(tc_pred=made.tc_K, tc_std=made.std_K)
+    assert predictor.member_intervals["composition"] == fit_intervals(table)
+    for member in predictor.predict(shipped.cif("test")).members:
+        assert member.lower_K is not None and member.upper_K is not None
+        assert member.lower_K <= member.tc_K <= member.upper_K
+
+
+def test_member_intervals_that_are_none_are_refused(copied: ShippedStudy) -> None:
+    for edit, message in (([1], "member_intervals"), ({"composition": {}}, "the card has no intervals")):
+        edited = card(copied, "ensemble") | {"member_intervals": edit}
+        (copied.models / "ensemble.json").write_text(json.dumps(edited))
+        with pytest.raises(UserError, match=message):
+            load_predictor(copied.models, "ensemble")
 
 
 def test_the_graph_network_is_shown_even_without_a_weight(copied: ShippedStudy) -> None:

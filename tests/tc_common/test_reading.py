@@ -44,6 +44,24 @@ def test_a_file_that_costs_too_much_is_refused_and_the_next_is_read(tmp_path: Pa
         assert len(read(tmp_path / "good.cif")) == 3
 
 
+def prepare() -> None:
+    """A start that takes longer than a file may."""
+    time.sleep(0.6)
+    os.environ["PREPARED"] = "yes"
+
+
+def prepared(path: Path) -> str:
+    """What `prepare` left in the worker."""
+    return os.environ.get("PREPARED", "no")
+
+
+def test_what_a_worker_does_at_its_start_is_not_charged_to_a_file(tmp_path: Path) -> None:
+    with LimitedReader(prepared, Limits(time_s=0.3), prepare) as read:
+        assert [read(tmp_path), read(tmp_path)] == ["yes", "yes"]
+    with LimitedReader(prepared, Limits(time_s=0.3)) as read:
+        assert read(tmp_path) == "no"
+
+
 def test_a_refusal_names_the_file_once(tmp_path: Path) -> None:
     with LimitedReader(read_crystal) as read, pytest.raises(CrystalError) as refusal:
         read(tmp_path / "none.cif")

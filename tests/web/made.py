@@ -71,7 +71,7 @@ class StandIn:
                 yield Plain({"name": name, "formula": "", "error": reason, "model": self.model})
 
     def substitute(self, x: Structure, old: str, new: str, fractions: Sequence[float]) -> Plain:
-        if old not in x.composition.get_el_amt_dict():
+        if old.split("+")[0].rstrip("0123456789") not in x.composition.get_el_amt_dict():
             raise UserError(f"no {old} in this crystal; replace one of its elements")
         if new == "Xx":
             raise UserError("Xx is no element; name one, or nothing for a vacancy")

@@ -65,7 +65,7 @@ def test_a_doping_series_has_21_steps_from_0_to_half_unless_asked_otherwise(clie
         ({"old": "La", "fractions": "0,nan"}, "from 0 to 1"),
         ({"old": "La", "fractions": "1.5"}, "from 0 to 1"),
         ({"old": "La", "fractions": ",".join(["0"] * 102)}, "between 1 and 101"),
-        ({"old": "L" * 41}, "old: "),
+        ({"old": "L" * 1801}, "old: "),
         ({}, "old: "),
     ],
 )

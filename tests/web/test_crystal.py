@@ -37,6 +37,13 @@ def test_every_bond_of_the_pictures_is_drawn_once() -> None:
     assert len(listed) == len(bonds.center) / 2 == len({tuple(row) for row in listed})
 
 
+def test_sites_are_labelled_as_a_substitution_names_them() -> None:
+    sites = describe(read_crystal(ROOT / "data/sample/cifs/YBa2Cu3O6.45-YBa2Cu3O7.cif"))["sites"]
+    copper = {site["label"]: site["kind"] for site in sites if "Cu" in site["occupancies"]}
+    assert [*copper] == ["Cu1", "Cu2", "Cu3"]
+    assert sorted(list(copper.values()).count(kind) for kind in set(copper.values())) == [1, 2], "chain and planes"
+
+
 def test_a_vacancy_is_what_is_missing_from_one() -> None:
     structure = read_crystal(ROOT / "data/sample/cifs/YBa2Cu3O6.45-YBa2Cu3O7.cif")
     open_sites = [site for site in describe(structure)["sites"] if sum(site["occupancies"].values()) < 0.99]

@@ -139,6 +139,20 @@ def test_a_hydride_carries_its_warning_above_the_number(page: "Page") -> None:
 
 
 @pytest.mark.slow
+def test_sites_that_symmetry_tells_apart_are_offered_for_doping(page: "Page") -> None:
+    show(page, LSCO)
+    offered = {option.get_attribute("value"): option.inner_text() for option in page.locator("#old option").all()}
+    assert [text for value, text in offered.items() if value in ("La", "Cu", "O")] == ["La", "Cu", "O"]
+    oxygen = [value for value in offered if value and value.startswith("O1")]
+    assert len(oxygen) == 1 and len([value for value in offered if "+" in str(value)]) == 2, "apical and planar oxygen"
+    page.select_option("#old", oxygen[0])
+    assert page.input_value("#new") == "F"
+    page.click("#doping-form button")
+    page.wait_for_selector("#chart .curve")
+    assert f"x: fraction of {offered[oxygen[0]]} replaced by F" in page.inner_text("#chart")
+
+
+@pytest.mark.slow
 def test_a_doping_curve_is_drawn_read_off_and_given_as_numbers(page: "Page") -> None:
     show(page, LSCO)
     assert page.input_value("#old") == "La" and page.input_value("#new") == "Sr"

@@ -1,4 +1,4 @@
-// Tc over the replaced fraction of an element: curve with its band, members on request, measured compounds as points.
+// Tc over the replaced fraction of an element, or of its sites of one kind: curve with its band, members on request, measured compounds as points.
 
 import { byId, el, formula, interval, kelvin, niceStep, steps, svg, whileDisabled } from "./dom.js";
 import { post } from "./api.js";
@@ -29,14 +29,24 @@ export function offerDoping(crystal, crystalFile, cards) {
   series = null;
   byId("doping").classList.remove("drawn");
   byId("doping-chart").replaceChildren();
-  byId("old").replaceChildren(...Object.keys(crystal.elements).map((symbol) => el("option", { value: symbol }, symbol)));
+  byId("old").replaceChildren(...Object.keys(crystal.elements).flatMap((symbol) => choices(symbol, crystal.sites)));
   const likely = Object.keys(USUAL).find((symbol) => symbol in crystal.elements);
   if (likely) byId("old").value = likely;
   suggest();
 }
 
+/** The element, and where symmetry tells its sites apart each kind of them. */
+function choices(symbol, sites) {
+  const own = sites.filter((site) => elementOf(site.label) === symbol), kinds = [...new Set(own.map((site) => site.kind))];
+  const labels = kinds.length > 1 ? kinds.map((kind) => own.filter((site) => site.kind === kind).map((site) => site.label)) : [];
+  return [el("option", { value: symbol }, symbol), ...labels.map((some) => el("option", { value: some.join("+") }, shortened(some)))];
+}
+
+const elementOf = (old) => old.match(/^[A-Z][a-z]?/)[0];
+const shortened = (labels) => labels.length > 3 ? `${labels[0]} to ${labels.at(-1)} (${labels.length} sites)` : labels.join(", ");
+
 function suggest() {
-  byId("new").value = USUAL[byId("old").value] ?? "";
+  byId("new").value = USUAL[elementOf(byId("old").value)] ?? "";
 }
 
 async function ask() {
@@ -93,7 +103,7 @@ function grid(x, y, rows, columns, right, bottom) {
     ...rows.map((value) => svg("text", { x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, String(value))),
     ...columns.map((value) => svg("text", { x: x(value), y: bottom + 18, "text-anchor": "middle" }, String(value))),
     svg("path", { class: "frame", d: `M${MARGIN.left} ${MARGIN.top}V${bottom}H${right}` }),
-    svg("text", { x: (MARGIN.left + right) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, `x: fraction of ${series.old} replaced by ${series.new || "vacancies"}`),
+    svg("text", { x: (MARGIN.left + right) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, `x: fraction of ${shortened(series.old.split("+"))} replaced by ${series.new || "vacancies"}`),
     svg("text", { x: 14, y: 12, "text-anchor": "start" }, "Tc (K)"),
   ];
 }
