@@ -20,6 +20,7 @@ from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from tc_common.errors import UserError
 from tc_common.runs import FREE_SETTINGS
@@ -78,7 +79,6 @@ def open_study(config: TuneConfig, settings: dict[str, Any]) -> Iterator[optuna.
     """
     path = config.path(".db")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = None
     try:
         storage = _storage(path)
         study = _create(storage, config)
@@ -92,15 +92,13 @@ def open_study(config: TuneConfig, settings: dict[str, Any]) -> Iterator[optuna.
             raise
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(f"{path} cannot be used: {reason}; free space, or pick another --name or --out") from error
-    finally:
-        if storage is not None:  # Python 3.13 warns of a database that is left open
-            storage.remove_session()
-            storage.engine.dispose()
 
 
 def _storage(path: Path) -> optuna.storages.RDBStorage:
+    """The file; without a pool no connection stays open, not even to a file that is refused while it is opened."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return optuna.storages.RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())
+    url = URL.create("sqlite", database=str(path)).render_as_string()
+    return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
 
 
 def _create(storage: optuna.storages.RDBStorage, config: TuneConfig) -> optuna.Study:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def test_a_signal_while_loader_processes_start_saves_and_leaves(tmp_path: Path) 
     for number, delay_s in enumerate([0.0, 0.005, 0.03]):
         process = start_toy(tmp_path / str(number), num_workers=2, step_seconds=0.05)
         try:
-            wait_for_child(process.pid)
+            wait_for_loader(process, tmp_path / str(number) / "models")
             time.sleep(delay_s)
             os.killpg(process.pid, signal.SIGTERM)
             _, said = process.communicate(timeout=30)
@@ -58,18 +59,17 @@ def test_a_signal_while_loader_processes_start_saves_and_leaves(tmp_path: Path) 
         assert (tmp_path / str(number) / "models" / "toy_last.pth").exists()
 
 
-def wait_for_child(pid: int, seconds: float = 60) -> None:
-    """Wait for a copy of the trainer; a CUDA build of torch also starts short helper programs when it is imported."""
-    deadline, trainer = time.monotonic() + seconds, psutil.Process(pid)
-    while not any(_is_copy(child, trainer) for child in trainer.children()):
-        assert time.monotonic() < deadline, "no loader process starts"
+def wait_for_loader(process: subprocess.Popen[str], models: Path, seconds: float = 60) -> None:
+    """Wait for the first child of a run that has begun.
 
-
-def _is_copy(child: psutil.Process, trainer: psutil.Process) -> bool:
-    try:
-        return child.exe() == trainer.exe() and child.cmdline() == trainer.cmdline()
-    except psutil.Error:  # it has ended
-        return False
+    Earlier children are none of the loaders: a CUDA build of torch starts `ldconfig` when it is imported.
+    """
+    deadline, trainer = time.monotonic() + seconds, psutil.Process(process.pid)
+    while "phase" not in read_status(models):
+        assert process.poll() is None and time.monotonic() < deadline, "the run does not begin"
+        time.sleep(0.01)
+    while not trainer.children():
+        assert process.poll() is None and time.monotonic() < deadline, "no loader process starts"
 
 
 def wait_for_file(path: Path, seconds: float = 60) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pandas as pd
+import psutil
 import pytest
 
 from tc_common.errors import UserError
@@ -187,8 +188,10 @@ def test_one_search_at_a_time(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
     (tmp_path / "toy.db").write_text("not a database, but long enough to be taken for one at first\n" * 9)
-    with pytest.raises(UserError, match="toy.db cannot be used: .*not a database.*pick another --name"):
+    with pytest.raises(UserError, match="toy.db cannot be used: .*not a database.*pick another --name") as refusal:
         tune(tmp_path)
+    assert refusal.tb is not None  # what the traceback holds would keep the file open
+    assert not [file for file in psutil.Process().open_files() if file.path.endswith("toy.db")]
 
 
 def test_names_of_folders_may_be_odd(tmp_path: Path) -> None:
