@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from pymatgen.core import Structure
 
 from gat_pipeline.cache import graphs_of
 from gat_pipeline.graphs import (
@@ -71,8 +72,7 @@ class GraphDataset:
         self.prior_of_row_K = None if prior is None else prior.of(self.material_ids)
         cifs = [Path(cif) for cif in table["cif"]]
         self.graphs = graphs_of(cifs, options, cache_dir)
-        crystals = [read_crystal(cif) for cif in cifs] if augmentation else []
-        self.crystals = [MovableCrystal(each) for each in crystals] if _moves_only(augmentation) else crystals
+        self.crystals = [_crystal(cif, augmentation) for cif in cifs] if augmentation else []
         self.angles_of_row = np.array([graph.angles_within(options.angle_cutoff_A) for graph in self.graphs])
         self.rows = self.structures.chosen()
 
@@ -125,8 +125,10 @@ class GraphDataset:
         self.epoch, self.rows = epoch, self.structures.drawn(epoch)
 
 
-def _moves_only(augmentation: StructureAugmentation | None) -> bool:
-    return augmentation is not None and augmentation.keeps_species
+def _crystal(cif: Path, augmentation: StructureAugmentation) -> MovableCrystal | Structure:
+    """A crystal in the form that it is changed in."""
+    crystal = read_crystal(cif)
+    return MovableCrystal(crystal) if augmentation.keeps_species else crystal
 
 
 def collator(options: GraphOptions, kind: FeatureKind | None = None) -> Callable[[Sequence[Item]], Batch]:

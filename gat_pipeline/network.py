@@ -11,7 +11,7 @@ Legend: N atoms, E bonds, A angles, B crystals, D width of a hidden feature, R r
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -119,8 +119,9 @@ class Embedding(nn.Module):
         """The same where row r of `features` (R, inputs) is that of `count[r]` samples of the batch: (R, outputs)."""
         linear, norm, activation = self.layer
         features = linear(features)
-        counted = isinstance(norm, nn.BatchNorm1d) and norm.training
-        return activation(batch_norm_of_counted(norm, features.float(), count) if counted else norm(features))
+        if isinstance(norm, nn.BatchNorm1d) and norm.training:
+            return activation(batch_norm_of_counted(norm, features.float(), count))
+        return activation(norm(features))
 
 
 def batch_norm_of_counted(norm: nn.BatchNorm1d, features: Tensor, count: Tensor) -> Tensor:
@@ -129,11 +130,12 @@ def batch_norm_of_counted(norm: nn.BatchNorm1d, features: Tensor, count: Tensor)
     weight = (count / total).unsqueeze(1)
     mean = (weight * features).sum(0)  # no matrix product: autocast would make it one in bf16
     variance = (weight * (features - mean) ** 2).sum(0)
-    assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
+    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.num_batches_tracked is not None and norm.momentum is not None
     with torch.no_grad():
         norm.running_mean.lerp_(mean, norm.momentum)
         norm.running_var.lerp_(variance * (total / (total - 1)), norm.momentum)
-        norm.num_batches_tracked += 1
+        norm.num_batches_tracked.add_(1)
     return (features - mean) * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias
 
 
@@ -250,7 +252,7 @@ class Alignn(nn.Module):
             return self.angle_embedding(cosine), None
         row = ((cosine + 1) * ((COSINE_LEVELS - 1) / 2)).round().long()
         count = row.bincount(minlength=COSINE_LEVELS).to(cosine.dtype)
-        basis, first, second = self.angle_embedding
+        basis, first, second = cast(Any, self.angle_embedding)
         levels = basis(torch.linspace(-1, 1, COSINE_LEVELS, device=cosine.device))
         return second.of_counted(first.of_counted(levels, count), count).bfloat16(), row
 
