@@ -72,8 +72,8 @@ lock-check: $(VENV)/.ready-dev  ## pyproject.toml, requirements files and locks 
 
 check: lint types lock-check test results-check  ## all that must pass before a change lands
 
-bench: $(VENV)/.ready-dev  ## every benchmark, one after the other (hours; SUPERVISION_DATA for the real crystals)
-	@for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); $(PYTHON_IN_VENV) -m benchmarks.$$name || exit 1; done
+bench: $(VENV)/.ready-dev  ## the benchmarks that take minutes, then the table in docs/performance.md (SUPERVISION_DATA for the real crystals)
+	$(PYTHON_IN_VENV) -m benchmarks.all --run
 
 clean:  ## remove what was made (not .venv, data/final, models or results)
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

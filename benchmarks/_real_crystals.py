@@ -1,17 +1,13 @@
-"""The real crystals that benchmarks run on, and the machine they run on."""
+"""The real crystals that benchmarks run on."""
 
 import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from data.archives import unpack
 from data.tables import rows_3dsc
-from tc_common.environment import processor, usable_cores
 
 
 def archive_3dsc() -> Path | None:
@@ -40,14 +36,3 @@ def sample_3dsc(folder: Path, crystals: int, seed: int) -> pd.DataFrame:
     rows = rows_3dsc(folder).sort_values("material_id").drop_duplicates("formula", ignore_index=True)
     chosen = np.random.default_rng(seed).choice(len(rows), size=min(crystals, len(rows)), replace=False)
     return rows.loc[np.sort(chosen)].reset_index(drop=True)
-
-
-def machine() -> dict[str, Any]:
-    """Processor, cores, load and versions, recorded with every number."""
-    return {
-        "cpu": processor(),
-        "cores": usable_cores(),
-        "load_average_1_min": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "opencv-python-headless", "pymatgen", "scipy")},
-    }

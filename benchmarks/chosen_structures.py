@@ -18,7 +18,8 @@ import pandas as pd
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from benchmarks._real_crystals import archive_3dsc, machine
+from benchmarks._machine import machine
+from benchmarks._real_crystals import archive_3dsc
 from data.materials import OTHER_STRUCTURE, add_keys, chosen_ids
 from data.prepare import PrepareConfig, materials_rows
 from data.sources import SAMPLE_DIR, open_source

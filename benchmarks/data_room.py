@@ -6,8 +6,6 @@ reads `3dsc/3DSC_MP.tar.gz` below that folder, writes `benchmarks/results/data_r
 dataset card data/README.md quotes it.
 """
 
-import os
-import platform
 import random
 import statistics
 import tempfile
@@ -17,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks._machine import machine
 from benchmarks._real_crystals import archive_3dsc
 from data.families import FAMILIES
 from data.leakage import audit, neighbourhood, parents_of
@@ -66,15 +65,6 @@ def benchmark() -> None:
     report["splits"] = {split: over_seeds(materials, others, parents, split) for split in KINDS}
     write_json(OUT, report)
     print(f"wrote {OUT}")
-
-
-def machine() -> dict[str, Any]:
-    """Where the numbers come from; other load makes the wall times longer, not the CPU times."""
-    return {
-        "python": platform.python_version(),
-        "processors": usable_cores(),
-        "load_average": [round(load, 1) for load in os.getloadavg()],
-    }
 
 
 def times(source: Source, archive: Path, scratch: Path) -> dict[str, float]:

@@ -7,7 +7,6 @@ The variants take turns in one process, so that a slow spell of the machine meet
 """
 
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -20,6 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from benchmarks._machine import machine
 from dinov3_pipeline.backbones import create_backbone
 from dinov3_pipeline.crops import CropDataset, collate_crops, rendered_views
 from dinov3_pipeline.patches import Patches
@@ -27,7 +27,7 @@ from dinov3_pipeline.pretrain import PretrainConfig, build_model
 from dinov3_pipeline.render.options import RenderOptions
 from dinov3_pipeline.self_distillation import SelfDistillation
 from tc_common.cli import parse, run
-from tc_common.environment import git_commit, peak_rss_MB, processor
+from tc_common.environment import git_commit, peak_rss_MB
 from tc_common.files import write_json
 from tc_common.task import Batch
 
@@ -66,7 +66,7 @@ class ByPixel(nn.Module):
 def main(config: SpeedConfig) -> None:
     """Measure, write."""
     torch.set_num_threads(1)
-    settings, started = PretrainConfig(), os.getloadavg()[0]
+    settings = PretrainConfig()
     batch, seconds_to_feed = real_batch(settings)
     steps = {"plain fp32": plain_step(settings, batch), "bf16": our_step(settings, batch)}
     rounds = [{name: timed(step) for name, step in steps.items()} for _ in range(2 + config.rounds)][2:]
@@ -75,7 +75,7 @@ def main(config: SpeedConfig) -> None:
     ratios = [plain / ours for plain, ours in zip(*seconds.values(), strict=True)]
     report = {
         "command": "python -m benchmarks.pretraining_speed",
-        "machine": {"device": processor(), "threads": 1, "torch": str(torch.__version__), "load_at_start": started},
+        "machine": machine() | {"threads": 1},
         "step": f"{settings.batch_size} crystals, 2 views of 32 px and {settings.crops.crops} of 16 px each",
         "images_per_s": {name: round(views / statistics.median(values), 1) for name, values in seconds.items()},
         "times_plain": {

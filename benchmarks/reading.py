@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Structure
 
+from benchmarks._machine import machine
 from benchmarks._pymatgen_reading import read_with_pymatgen
 from benchmarks._real_crystals import unpack_3dsc
-from benchmarks.data_room import machine
 from tc_common.cli import run
 from tc_common.crystals import CrystalError, check_crystal, parse_crystal, read_crystal
 from tc_common.files import write_json

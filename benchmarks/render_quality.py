@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from pymatgen.core import Element, Structure
 
 from benchmarks._bond_oracle import look_at_bonds
-from benchmarks._real_crystals import machine, sample_3dsc, unpack_3dsc
+from benchmarks._machine import machine
+from benchmarks._real_crystals import sample_3dsc, unpack_3dsc
 from data.tables import rows_3dsc
 from dinov3_pipeline.render.options import RenderOptions, parse_view, view_names
 from dinov3_pipeline.render.rendering import (

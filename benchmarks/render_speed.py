@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks._real_crystals import machine, sample_3dsc, unpack_3dsc
+from benchmarks._machine import machine
+from benchmarks._real_crystals import sample_3dsc, unpack_3dsc
 from dinov3_pipeline.render.atoms import BondMode
 from dinov3_pipeline.render.jobs import MaterialRow, render_material, run_local
 from dinov3_pipeline.render.options import RenderOptions, view_names

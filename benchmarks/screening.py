@@ -29,7 +29,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pymatgen.core import Structure
 
-from benchmarks._real_crystals import machine, unpack_3dsc
+from benchmarks._machine import machine
+from benchmarks._real_crystals import unpack_3dsc
 from prediction.screening.columns import write_table
 from tc_common.augmentation import StructureAugmentation
 from tc_common.cli import parse, run

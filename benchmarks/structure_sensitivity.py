@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 
-from benchmarks._real_crystals import machine
+from benchmarks._machine import machine
 from gat_pipeline.graphs import build_graph
 from gat_pipeline.inference import infer
 from gat_pipeline.model import AlignnTc, load_model

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import httpx
 import psutil
 
-from benchmarks.data_room import machine
+from benchmarks._machine import machine
 from tc_common.cli import parse, run
 from tc_common.files import write_json
 from web.static_files import load, names

@@ -13,13 +13,25 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from pymatgen.core import Structure
 
 from gat_pipeline.cache import graphs_of
-from gat_pipeline.graphs import CrystalGraph, GraphError, GraphOptions, bond_cosines, build_graph, line_graph
-from tc_common.augmentation import StructureAugmentation
+from gat_pipeline.graphs import (
+    CrystalGraph,
+    Floats,
+    GraphError,
+    GraphOptions,
+    Indices,
+    bond_cosines,
+    bonds_up_to,
+    build_graph,
+    line_graph,
+    moved_graph,
+)
+from tc_common.augmentation import MovableCrystal, StructureAugmentation
 from tc_common.chemistry import FeatureKind
 from tc_common.composition_branch import features_of_fractions
-from tc_common.crystals import read_crystal
+from tc_common.crystals import CrystalError, read_crystal
 from tc_common.prior import Prior
 from tc_common.structures import TrainingStructures, structures_of
 
@@ -61,8 +73,8 @@ class GraphDataset:
         self.prior_of_row_K = None if prior is None else prior.of(self.material_ids)
         cifs = [Path(cif) for cif in table["cif"]]
         self.graphs = graphs_of(cifs, options, cache_dir)
-        self.crystals = [read_crystal(cif) for cif in cifs] if augmentation else []
-        self.angles_of_row = np.array([graph.angles for graph in self.graphs])
+        self.crystals = [_crystal(cif, augmentation) for cif in cifs] if augmentation else []
+        self.angles_of_row = np.array([graph.angles_within(options.angle_cutoff_A) for graph in self.graphs])
         self.rows = self.structures.chosen()
 
     def __len__(self) -> int:
@@ -79,10 +91,13 @@ class GraphDataset:
         """Graph of the augmented crystal, where that is a crystal and has one."""
         assert self.augmentation is not None
         random = np.random.default_rng((self.seed, self.epoch, index, AUGMENTATION_STREAM))
+        crystal, graph = self.crystals[row], self.graphs[row]
         try:
-            changed = self.augmentation.changed(self.crystals[row], random)
+            if isinstance(crystal, MovableCrystal):
+                return moved_graph(graph, *self.augmentation.move(crystal, random), self.options)
+            changed = self.augmentation.changed(crystal, random)
             return None if changed is None else build_graph(changed, self.options)
-        except GraphError:
+        except (CrystalError, GraphError):
             return None
 
     @property
@@ -97,11 +112,11 @@ class GraphDataset:
 
     @property
     def angles(self) -> NDArray[np.int64]:
-        """Angles of each sample's graph (n,), before augmentation."""
+        """Angles within the cutoff of each sample's graph (n,), before augmentation."""
         return self.angles_of_row[self.rows]
 
     def angles_in(self, epoch: int) -> NDArray[np.int64]:
-        """Angles of each sample's graph in this epoch (n,)."""
+        """Angles within the cutoff of each sample's graph in this epoch (n,)."""
         return self.angles_of_row[self.structures.drawn(epoch)]
 
     def composition_features(self, kind: FeatureKind = "statistics") -> NDArray[np.float32]:
@@ -111,6 +126,12 @@ class GraphDataset:
     def set_epoch(self, epoch: int) -> None:
         """Draw structures and their changes anew."""
         self.epoch, self.rows = epoch, self.structures.drawn(epoch)
+
+
+def _crystal(cif: Path, augmentation: StructureAugmentation) -> MovableCrystal | Structure:
+    """A crystal in the form that it is changed in."""
+    crystal = read_crystal(cif)
+    return MovableCrystal(crystal) if augmentation.keeps_species else crystal
 
 
 def collator(options: GraphOptions, kind: FeatureKind | None = None) -> Callable[[Sequence[Item]], Batch]:
@@ -148,11 +169,7 @@ def join(
     target = np.concatenate([graph.target for graph in graphs]) + offset
     bond_A = np.concatenate([graph.bond_A for graph in graphs])
     composition = np.stack([graph.composition for graph in graphs])
-    first, second = line_graph(source, target, int(atoms.sum()))
-    if angle_cutoff_A is not None:
-        short = np.linalg.norm(bond_A, axis=1) <= angle_cutoff_A
-        both = short[first] & short[second]
-        first, second = first[both], second[both]
+    first, second = _angles(source, target, bond_A, int(atoms.sum()), angle_cutoff_A)
     extras: Batch = {} if kind is None else {kind: torch.from_numpy(features_of_fractions(composition, kind))}
     if prior_K is not None:
         extras["prior_K"] = torch.from_numpy(np.asarray(prior_K, np.float32))
@@ -170,6 +187,17 @@ def join(
         "composition": torch.from_numpy(composition),
         **extras,
     }
+
+
+def _angles(
+    source: Indices, target: Indices, bond_A: Floats, atoms: int, cutoff_A: float | None
+) -> tuple[Indices, Indices]:
+    """First and second bond of each angle (A,) between bonds up to the cutoff."""
+    if cutoff_A is None:
+        return line_graph(source, target, atoms)
+    short = np.flatnonzero(bonds_up_to(bond_A, cutoff_A))
+    first, second = line_graph(source[short], target[short], atoms)
+    return short[first], short[second]
 
 
 def bucketed_batches(sizes: NDArray[np.int64], batch: int, seed: int) -> Callable[[int], list[list[int]]]:

@@ -9,6 +9,7 @@ Legend: N atoms, E directed bonds, A angles (edges of the line graph), F feature
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.core import Element, Species, Structure
+from pymatgen.core import Element, Lattice, Species, Structure
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
 from tc_common.cli import current_settings
@@ -24,6 +25,7 @@ from tc_common.errors import UserError, one_line
 from tc_common.state_checks import mistyped
 
 Floats: TypeAlias = NDArray[np.float32]
+Matrix: TypeAlias = NDArray[np.float64]
 Indices: TypeAlias = NDArray[np.int64]
 Bonds: TypeAlias = tuple[Indices, Indices, Indices, NDArray[np.float64]]
 """Source (E,), target (E,), lattice image of the target (E, 3), length in angstrom (E,)."""
@@ -103,8 +105,16 @@ class CrystalGraph:
     @property
     def angles(self) -> int:
         """A, the number of edges of the line graph without an angle cutoff."""
-        bonds = np.bincount(self.target, minlength=len(self.atom_features))
-        return int((bonds**2).sum())
+        return self.angles_within(None)
+
+    def angles_within(self, angle_cutoff_A: float | None) -> int:
+        """A, the number of edges of the line graph of the bonds up to this length (none = all)."""
+        atoms = len(self.atom_features)
+        ends = [self.source, self.target]
+        if angle_cutoff_A is not None:
+            ends = [end[bonds_up_to(self.bond_A, angle_cutoff_A)] for end in ends]
+        leaving, ending = (np.bincount(end, minlength=atoms) for end in ends)
+        return int(leaving @ ending)
 
 
 def build_graph(structure: Structure, options: GraphOptions) -> CrystalGraph:
@@ -114,16 +124,28 @@ def build_graph(structure: Structure, options: GraphOptions) -> CrystalGraph:
         GraphError: an element without features, atoms that nearly coincide, an isolated atom, or too many angles.
     """
     occupancy = occupancies(structure)
-    source, target, image, _ = bonds_of(structure, options)
-    xyz_A = structure.cart_coords
-    bond_A = xyz_A[target] + image @ structure.lattice.matrix - xyz_A[source]
+    return _graph(Cell.of(structure), options, atom_features(occupancy), occupancy.sum(axis=0) / occupancy.sum())
+
+
+def moved_graph(graph: CrystalGraph, matrix_A: Matrix, xyz_A: Matrix, options: GraphOptions) -> CrystalGraph:
+    """Graph of the crystal with the same atoms at other positions (N, 3), in another cell (3, 3), in angstrom.
+
+    Raises:
+        GraphError: atoms that nearly coincide, an isolated atom, or too many angles.
+    """
+    return _graph(Cell(matrix_A, xyz_A), options, graph.atom_features, graph.composition)
+
+
+def _graph(cell: "Cell", options: GraphOptions, features: Floats, composition: Floats) -> CrystalGraph:
+    source, target, image, _ = bonds_of(cell, options)
+    bond_A = cell.xyz_A[target] + image @ cell.matrix_A - cell.xyz_A[source]
     graph = CrystalGraph(
-        atom_features=atom_features(occupancy),
+        atom_features=features,
         source=source,
         target=target,
         bond_A=bond_A.astype(np.float32),
-        lattice=np.array(structure.lattice.parameters, np.float32),
-        composition=occupancy.sum(axis=0) / occupancy.sum(),
+        lattice=np.array(Lattice(cell.matrix_A).parameters, np.float32),
+        composition=composition,
     )
     if graph.angles > LARGEST_LINE_GRAPH:
         raise GraphError(f"{graph.angles} bond angles; at most {LARGEST_LINE_GRAPH} are computed: use a smaller cell")
@@ -175,41 +197,63 @@ def atom_features(occupancy: Floats) -> Floats:
 # ---- bonds -------------------------------------------------------------------------------------------------------
 
 
-def bonds_of(structure: Structure, options: GraphOptions) -> Bonds:
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """What bonds follow from: lattice vectors (3, 3), positions (N, 3) in angstrom, and how errors name a site."""
+
+    matrix_A: Matrix
+    xyz_A: Matrix
+    name: Callable[[int], str] = "atom {}".format
+
+    @classmethod
+    def of(cls, structure: Structure) -> "Cell":
+        """That of a structure."""
+        return cls(structure.lattice.matrix, structure.cart_coords, lambda site: structure[site].species_string)
+
+    @property
+    def volume_A3(self) -> float:
+        """Volume in Å³."""
+        return abs(float(np.linalg.det(self.matrix_A)))
+
+    def __len__(self) -> int:
+        return len(self.xyz_A)
+
+
+def bonds_of(cell: Cell, options: GraphOptions) -> Bonds:
     """Directed bonds of the options' rule, each once, each with its reverse, sorted by target, source and image.
 
     Raises:
         GraphError: two atoms nearly coincide, or an atom has no neighbour within the cutoff.
     """
     if options.rule == "radius":
-        near = neighbours_within(structure, options.cutoff_A)
-        _refuse_isolated(structure, near, options.cutoff_A)
+        near = neighbours_within(cell, options.cutoff_A)
+        _refuse_isolated(cell, near, options.cutoff_A)
     else:
-        near = nearest_shells(_enough_neighbours(structure, options), options.neighbours, options.shell_tolerance_A)
+        near = nearest_shells(_enough_neighbours(cell, options), options.neighbours, options.shell_tolerance_A)
     _refuse_coinciding(near)
     return both_directions(near)
 
 
-def _enough_neighbours(structure: Structure, options: GraphOptions) -> Bonds:
+def _enough_neighbours(cell: Cell, options: GraphOptions) -> Bonds:
     """Neighbours within a radius at which every atom has enough of them; a larger radius gives the same graph.
 
     It starts at a radius estimated from the density: 8 Å hold 130 neighbours an atom where 12 are needed.
     """
     sphere = 3 * options.neighbours
-    radius_A = min(options.cutoff_A, (3 * sphere * structure.volume / (4 * np.pi * len(structure))) ** (1 / 3))
-    near = neighbours_within(structure, radius_A)
-    while np.bincount(near[0], minlength=len(structure)).min() < options.neighbours:
+    radius_A = min(options.cutoff_A, (3 * sphere * cell.volume_A3 / (4 * np.pi * len(cell))) ** (1 / 3))
+    near = neighbours_within(cell, radius_A)
+    while np.bincount(near[0], minlength=len(cell)).min() < options.neighbours:
         radius_A *= 2
-        near = neighbours_within(structure, radius_A)
+        near = neighbours_within(cell, radius_A)
         if radius_A >= options.cutoff_A:
-            _refuse_isolated(structure, near, options.cutoff_A)
+            _refuse_isolated(cell, near, options.cutoff_A)
     return near
 
 
-def neighbours_within(structure: Structure, radius_A: float) -> Bonds:
+def neighbours_within(cell: Cell, radius_A: float) -> Bonds:
     """All pairs of an atom and a periodic image of an atom, closer than `radius_A` and not the atom itself."""
-    xyz_A = np.ascontiguousarray(structure.cart_coords)
-    matrix_A = np.ascontiguousarray(structure.lattice.matrix)
+    xyz_A = np.ascontiguousarray(cell.xyz_A)
+    matrix_A = np.ascontiguousarray(cell.matrix_A)
     periodic = np.ones(3, dtype=np.int64)
     source, target, image, length_A = find_points_in_spheres(
         xyz_A, xyz_A, r=float(radius_A), pbc=periodic, lattice=matrix_A, tol=1e-8
@@ -219,12 +263,13 @@ def neighbours_within(structure: Structure, radius_A: float) -> Bonds:
     return source[other], target[other], image[other], length_A[other]
 
 
-def _refuse_isolated(structure: Structure, near: Bonds, cutoff_A: float) -> None:
+def _refuse_isolated(cell: Cell, near: Bonds, cutoff_A: float) -> None:
     close = near[0][near[3] <= cutoff_A]
-    lonely = np.flatnonzero(np.bincount(close, minlength=len(structure)) == 0)
+    lonely = np.flatnonzero(np.bincount(close, minlength=len(cell)) == 0)
     if len(lonely):
-        name = structure[int(lonely[0])].species_string
-        raise GraphError(f"site {lonely[0]} ({name}) is isolated: no neighbour within {cutoff_A:g} Å")
+        raise GraphError(
+            f"site {lonely[0]} ({cell.name(int(lonely[0]))}) is isolated: no neighbour within {cutoff_A:g} Å"
+        )
 
 
 def _refuse_coinciding(near: Bonds) -> None:
@@ -275,6 +320,11 @@ def line_graph(source: Indices, target: Indices, atoms: int) -> tuple[Indices, I
     second = np.repeat(np.arange(len(source)), pairs)
     within = np.arange(len(second)) - np.repeat(np.cumsum(pairs) - pairs, pairs)
     return start[source[second]] + within, second
+
+
+def bonds_up_to(bond_A: Floats, length_A: float) -> NDArray[np.bool_]:
+    """Whether each bond (E, 3) is at most so long (E,)."""
+    return np.linalg.norm(bond_A, axis=1) <= length_A
 
 
 def bond_cosines(bond_A: Floats, first: Indices, second: Indices) -> Floats:

@@ -34,12 +34,13 @@ def infer(
     Args:
         prior_K: the pair's prediction of each crystal (n,), for a network that reads it.
     """
-    device, angles = next(model.parameters()).device, np.array([graph.angles for graph in graphs])
+    device, cutoff_A = next(model.parameters()).device, model.options.angle_cutoff_A
+    angles = np.array([graph.angles_within(cutoff_A) for graph in graphs])
     order = np.argsort(angles, kind="stable").tolist()
     tc_K, parts = np.empty(len(graphs)), []
     for indices in bounded_micro_batches(angles, order, batch_size, ANGLES_AT_ONCE):
         some, known_K = [graphs[index] for index in indices], None if prior_K is None else prior_K[indices]
-        batch = to_device(join(some, model.options.angle_cutoff_A, model.feature_kind, known_K), device)
+        batch = to_device(join(some, cutoff_A, model.feature_kind, known_K), device)
         features = model.features(batch).float()
         tc_K[indices] = model.forward_head(features).double().cpu().numpy()
         parts.append(features.cpu())

@@ -4,17 +4,24 @@ Architecture: Choudhary & DeCost 2021 (doi 10.1038/s41524-021-00650-1). Sums ove
 runs wherever PyTorch does. Computations without a reader are left out: the angle update of the last line-graph layer
 and the bond update of the last crystal-graph layer.
 
-Legend: N atoms, E bonds, A angles, B crystals, D width of a hidden feature.
+The embedding of an angle is a function of its cosine alone. Trained in bf16 on a processor, it is computed for
+`COSINE_LEVELS` cosines instead of every angle, rounded to the nearest: a rounding no larger than that of bf16 itself.
+
+Legend: N atoms, E bonds, A angles, B crystals, D width of a hidden feature, R rows of a table.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tc_common.errors import UserError
+
+# The basis functions of a cosine change by at most 3.8 a unit (e^-0.5 sqrt(2 gamma), gamma 19.5): half a step of this
+# grid changes them by 1.9e-3, rounding to bf16 by 2.0e-3 (between 0.5 and 1).
+COSINE_LEVELS = 2049
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +115,34 @@ class Embedding(nn.Module):
         """(N, inputs) to (N, outputs)."""
         return self.layer(features)
 
+    def of_counted(self, features: Tensor, count: Tensor) -> Tensor:
+        """The same where row r of `features` (R, inputs) is that of `count[r]` samples of the batch: (R, outputs)."""
+        linear, norm, activation = self.layer
+        features = linear(features)
+        if isinstance(norm, nn.BatchNorm1d) and norm.training:
+            return activation(batch_norm_of_counted(norm, features.float(), count))
+        return activation(norm(features))
+
+
+def batch_norm_of_counted(norm: nn.BatchNorm1d, features: Tensor, count: Tensor) -> Tensor:
+    """Batch normalisation, running statistics included, of a batch with `count[r]` samples (R,) like row r (R, D)."""
+    total = count.sum()
+    weight = (count / total).unsqueeze(1)
+    mean = (weight * features).sum(0)  # no matrix product: autocast would make it one in bf16
+    variance = (weight * (features - mean) ** 2).sum(0)
+    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.num_batches_tracked is not None and norm.momentum is not None
+    with torch.no_grad():
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (total / (total - 1)), norm.momentum)
+        norm.num_batches_tracked.add_(1)
+    return (features - mean) * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias
+
+
+def rows_of(table: Tensor, row: Tensor | None) -> Tensor:
+    """The features of every sample: rows (A,) of a table (R, D), or the table itself where each sample has its own."""
+    return table if row is None else table.index_select(0, row)
+
 
 class EdgeGatedConvolution(nn.Module):
     """Edge-gated graph convolution (arXiv:1711.07553) on any graph; `nodes` may be atoms or bonds."""
@@ -124,16 +159,27 @@ class EdgeGatedConvolution(nn.Module):
         self.bn_nodes = normalisation(shape, width)
 
     def forward(
-        self, nodes: Tensor, edges: Tensor, source: Tensor, target: Tensor, keep_edges: bool = True
+        self,
+        nodes: Tensor,
+        edges: Tensor,
+        source: Tensor,
+        target: Tensor,
+        keep_edges: bool = True,
+        row: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Update nodes (N, D) and edges (E, D); without `keep_edges` the new edges are not computed."""
+        """Update nodes (N, D) and edges (E, D); without `keep_edges` the new edges are not computed.
+
+        Args:
+            row: row of `edges` that each edge has (E,), where `edges` is a table of fewer.
+        """
         from_source, from_target, message, own = self._node_products(nodes)
-        gate_input = self.edge_gate(edges) + from_source.index_select(0, source) + from_target.index_select(0, target)
+        gate_input = rows_of(self.edge_gate(edges), row)
+        gate_input = gate_input + from_source.index_select(0, source) + from_target.index_select(0, target)
         gate = torch.sigmoid(gate_input)
         gathered = torch.zeros_like(own).index_add_(0, target, gate * message.index_select(0, source))
         weight = torch.zeros_like(own).index_add_(0, target, gate)
         new_nodes = nodes + functional.silu(self.bn_nodes(own + gathered / (weight + 1e-6)))
-        return new_nodes, edges + functional.silu(self.bn_edges(gate_input)) if keep_edges else None
+        return new_nodes, rows_of(edges, row) + functional.silu(self.bn_edges(gate_input)) if keep_edges else None
 
     def _node_products(self, nodes: Tensor) -> tuple[Tensor, ...]:
         """The four linear maps of the nodes as one product: reads the nodes once instead of four times."""
@@ -152,11 +198,17 @@ class LineGraphLayer(nn.Module):
         self.edge_update = EdgeGatedConvolution(shape)
 
     def forward(
-        self, atoms: Tensor, bonds: Tensor, angles: Tensor, batch: dict[str, Any], keep_angles: bool
+        self,
+        atoms: Tensor,
+        bonds: Tensor,
+        angles: Tensor,
+        batch: dict[str, Any],
+        keep_angles: bool,
+        row: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Update atoms (N, D), bonds (E, D) and angles (A, D)."""
+        """Update atoms (N, D), bonds (E, D) and angles (A, D), or a table of angles (R, D) and each angle's row."""
         atoms, bonds = self.node_update(atoms, bonds, batch["source"], batch["target"])
-        bonds, angles = self.edge_update(bonds, angles, batch["first_bond"], batch["second_bond"], keep_angles)
+        bonds, angles = self.edge_update(bonds, angles, batch["first_bond"], batch["second_bond"], keep_angles, row)
         return atoms, bonds, angles
 
 
@@ -182,13 +234,27 @@ class Alignn(nn.Module):
         source, target = batch["source"], batch["target"]
         atoms = self.atom_embedding(batch["atom_features"])
         bonds = self.edge_embedding(batch["bond_A"].norm(dim=1))
-        angles = self.angle_embedding(batch["angle_cosine"])
+        angles, row = self._angles(batch["angle_cosine"])
         for number, layer in enumerate(self.alignn_layers, start=1):
             read = number < len(self.alignn_layers)
-            atoms, bonds, angles = layer(atoms, bonds, angles, batch, keep_angles=read)
+            atoms, bonds, angles = layer(atoms, bonds, angles, batch, read, row)
+            row = None
         for number, layer in enumerate(self.gcn_layers, start=1):
             atoms, bonds = layer(atoms, bonds, source, target, keep_edges=number < len(self.gcn_layers))
         return mean_over_atoms(atoms, batch["crystal"], batch["atoms"])
+
+    def _angles(self, cosine: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Embedded angles (A, D), or where cosines are rounded a table (R, D) of them and each angle's row (A,)."""
+        device = cosine.device.type
+        # CUDA sums the gradients of a row in bf16, which a row of thousands of angles does not bear
+        rounds = self.training and device == "cpu" and torch.is_autocast_enabled(device)
+        if not rounds or len(cosine) < 2 * COSINE_LEVELS:
+            return self.angle_embedding(cosine), None
+        row = ((cosine + 1) * ((COSINE_LEVELS - 1) / 2)).round().long()
+        count = row.bincount(minlength=COSINE_LEVELS).to(cosine.dtype)
+        basis, first, second = cast(Any, self.angle_embedding)
+        levels = basis(torch.linspace(-1, 1, COSINE_LEVELS, device=cosine.device))
+        return second.of_counted(first.of_counted(levels, count), count).bfloat16(), row
 
 
 def _two_step_embedding(shape: NetworkShape, basis: RadialBasis) -> nn.Sequential:

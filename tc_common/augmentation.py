@@ -7,11 +7,13 @@ A model that must give such files one Tc is shown the crystal within these limit
 
 import warnings
 from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from pymatgen.core import Composition, Lattice, Structure
 
-from tc_common.crystals import CrystalError, check_crystal
+from tc_common.crystals import CrystalError, check_cell, check_crystal, mass_of
 
 LARGEST = {"strain": 0.05, "shear": 0.05, "displacement_A": 0.2, "symmetrise": 1.0, "occupancy": 0.05}
 # Displacements beyond this many SD are cut: a Gaussian has no limit, a bond has.
@@ -20,6 +22,20 @@ SYMMETRY_TOLERANCE_A = 0.1
 # An occupancy loses at most this part of itself to noise, so that no element leaves its site.
 LARGEST_LOSS = 0.5
 FULL = 1 - 1e-6
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+class MovableCrystal:
+    """A crystal as arrays, for changes that leave the species of its sites: as pymatgen's they cost twice the time.
+
+    Attributes: `matrix_A` (3, 3) in angstrom, `frac` (N, 3), number of `atoms` and their `mass` in atomic mass units.
+    """
+
+    def __init__(self, structure: Structure) -> None:
+        self.matrix_A, self.frac = np.array(structure.lattice.matrix), np.array(structure.frac_coords)
+        species = structure.species_and_occu
+        self.atoms, self.mass = float(sum(each.num_atoms for each in species)), mass_of(species)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +63,25 @@ class StructureAugmentation:
     def changes(self) -> bool:
         """Whether anything is changed at all."""
         return any(getattr(self, field.name) > 0 for field in fields(self))
+
+    @property
+    def keeps_species(self) -> bool:
+        """Whether only the cell and the positions change, so that `move` makes the changes."""
+        return not self.symmetrise and not self.occupancy
+
+    def move(self, crystal: MovableCrystal, random: np.random.Generator) -> tuple[Floats, Floats]:
+        """What `apply` does to a crystal whose species it keeps: its cell (3, 3) and positions (N, 3) in angstrom.
+
+        Raises:
+            CrystalError: no crystal has this cell. Whether atoms are too close is not looked at.
+        """
+        random.random()  # whether to symmetrise
+        matrix_A = crystal.matrix_A
+        if self.strain or self.shear:
+            matrix_A = matrix_A @ deformation(self.strain, self.shear, random)
+            check_cell(matrix_A, crystal.atoms, crystal.mass)
+        xyz_A = crystal.frac @ matrix_A
+        return matrix_A, xyz_A + moves(len(xyz_A), self.displacement_A, random) if self.displacement_A else xyz_A
 
     def apply(self, structure: Structure, random: np.random.Generator) -> Structure:
         """A changed copy, or the structure itself where the copy would be no crystal (`changed`)."""
@@ -89,19 +124,28 @@ def symmetrised(structure: Structure) -> Structure:
 
 
 def deformed(structure: Structure, strain: float, shear: float, random: np.random.Generator) -> Structure:
-    """All lengths scaled by one factor, and each pair of axes sheared (a symmetric deformation, no rotation)."""
-    deformation = np.eye(3) * (1 + random.uniform(-strain, strain))
-    for first, second in ((0, 1), (0, 2), (1, 2)):
-        deformation[first, second] = deformation[second, first] = random.uniform(-shear, shear)
-    lattice = Lattice(structure.lattice.matrix @ deformation)
+    """The crystal with a cell that `deformation` has changed."""
+    lattice = Lattice(structure.lattice.matrix @ deformation(strain, shear, random))
     return Structure(lattice, structure.species_and_occu, structure.frac_coords)
+
+
+def deformation(strain: float, shear: float, random: np.random.Generator) -> Floats:
+    """All lengths scaled by one factor, and each pair of axes sheared (a symmetric matrix (3, 3), no rotation)."""
+    matrix = np.eye(3) * (1 + random.uniform(-strain, strain))
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        matrix[first, second] = matrix[second, first] = random.uniform(-shear, shear)
+    return matrix
 
 
 def displaced(structure: Structure, sd_A: float, random: np.random.Generator) -> Structure:
     """Every site moved by Gaussian noise of this SD along each axis."""
-    moves_A = sd_A * random.normal(size=(len(structure), 3)).clip(-FARTHEST_SD, FARTHEST_SD)
-    coordinates_A = structure.cart_coords + moves_A
+    coordinates_A = structure.cart_coords + moves(len(structure), sd_A, random)
     return Structure(structure.lattice, structure.species_and_occu, coordinates_A, coords_are_cartesian=True)
+
+
+def moves(sites: int, sd_A: float, random: np.random.Generator) -> Floats:
+    """Gaussian moves (N, 3) of this SD in angstrom, cut at `FARTHEST_SD`."""
+    return sd_A * random.normal(size=(sites, 3)).clip(-FARTHEST_SD, FARTHEST_SD)
 
 
 def with_occupancy_noise(structure: Structure, largest: float, random: np.random.Generator) -> Structure:

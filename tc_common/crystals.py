@@ -283,25 +283,39 @@ def _check_physics(matrix: Floats, species: list[Composition], amounts: dict[str
             f"no site is filled more than {max(filled):.2g}; give the filled fraction of each site, whatever its "
             "multiplicity (_atom_site_occupancy)"
         )
+    mass = sum(amount * _mass(element) for element, amount in amounts.items())
+    return check_cell(matrix, sum(filled), mass), mass
+
+
+def check_cell(matrix: Floats, atoms: float, mass: float) -> float:
+    """Volume in Å³ of a cell with so many atoms, a vacancy being none, of this mass in atomic mass units.
+
+    Raises:
+        CrystalError: no crystal has this volume per atom, these lattice planes, or this density.
+    """
     volume_A3, spacings_A = volume_and_spacings(matrix)
     smallest, largest = VOLUME_PER_ATOM_A3
-    if not smallest <= volume_A3 / sum(filled) <= largest:
-        raise CrystalError(f"{volume_A3 / sum(filled):.3g} Å³ per atom; crystals have {smallest:g} to {largest:g} Å³")
+    if not smallest <= volume_A3 / atoms <= largest:
+        raise CrystalError(f"{volume_A3 / atoms:.3g} Å³ per atom; crystals have {smallest:g} to {largest:g} Å³")
     _check_planes(spacings_A)
-    mass = sum(amount * _mass(element) for element, amount in amounts.items())
     density = mass * GRAMS_PER_CM3 / volume_A3
     if density > LARGEST_DENSITY_G_CM3:
         raise CrystalError(
             f"a density of {density:.3g} g/cm³; no crystal exceeds {LARGEST_DENSITY_G_CM3:g}: check the cell "
             "(_cell_length_, _cell_angle_) and the setting of the space group"
         )
-    return volume_A3, mass
+    return volume_A3
 
 
 def _check_planes(spacings_A: list[float]) -> None:
     """Refuse cells that are flat, however long their edges are."""
     if min(spacings_A) < SHORTEST_DISTANCE_A:
         raise CrystalError(f"lattice planes closer than {SHORTEST_DISTANCE_A} Å (_cell_length_, _cell_angle_)")
+
+
+def mass_of(species: list[Composition]) -> float:
+    """Mass of these sites in atomic mass units."""
+    return sum(amount * _mass(element) for element, amount in _amounts(species).items())
 
 
 @lru_cache(maxsize=256)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from tc_common.errors import UserError
 
@@ -41,11 +41,12 @@ class Placement:
         torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
         return [float(value) for value in largest]
 
-    def broadcast_buffers(self, model: nn.Module) -> None:
-        """Broadcast the first process's buffers (running means of batch normalisation)."""
+    def gather_vectors(self, vector: Tensor) -> list[Tensor]:
+        """Vectors of one length from all processes, by rank, on every process."""
+        vectors = [vector.clone() for _ in range(self.world)]
         if self.world > 1:
-            for buffer in model.buffers():
-                torch.distributed.broadcast(buffer, 0)
+            torch.distributed.all_gather(vectors, vector)
+        return vectors
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Context in which matrix products run in bf16 (or nothing, in fp32)."""

@@ -2,7 +2,8 @@
 
 An epoch is a list of batches; a batch is one optimiser step, computed in micro-batches that fit the memory. Therefore
 halving `--batch-size` (of a micro-batch) and doubling `--grad-accumulation` changes nothing but the memory, and a
-checkpoint's position (epoch, step) means the same in both. Each of several processes computes a part of a batch.
+checkpoint's position (epoch, step) means the same in both. Each of several processes computes a part of a batch; with
+batch normalisation that is some of its micro-batches, so that the same settings give the same training in one process.
 
 Legend: B samples in a batch.
 """
@@ -36,6 +37,7 @@ from tc_common.cli import log
 from tc_common.devices import Placement, to_device
 from tc_common.errors import UserError, is_out_of_memory
 from tc_common.predictions import average_samples
+from tc_common.running_statistics import RunningStatistics
 from tc_common.signals import Stopped, StopRequest, ignore_signals_in_worker, signals_held_back
 from tc_common.state_checks import mismatch, optimizer_mismatch
 from tc_common.targets import TargetTransform
@@ -68,6 +70,7 @@ class Trainer:
         self.model = task.model.to(placement.device)
         self.target = cast(TargetTransform, task.model.target)
         self.forward: nn.Module = self.model
+        self.statistics = RunningStatistics(self.model, placement)
         self.criterion = LOSSES[config.loss]
         self.progress = Progress()
         self.callbacks: list[Callback] = []
@@ -126,14 +129,18 @@ class Trainer:
         """The model, wrapped anew every epoch (what is trainable may change from one to the next)."""
         if self.placement.world == 1:
             return self.model
-        return DistributedDataParallel(self.model)
+        return DistributedDataParallel(self.model, broadcast_buffers=False)  # see `RunningStatistics`
 
     def _share(self, batch: list[int]) -> LocalShare:
         """This process's part of a batch; one that gets no sample takes the first, at weight 0, to keep in step."""
-        mine = batch[self.placement.rank :: self.placement.world]
+        rank, world, cut = self.placement.rank, self.placement.world, self.task.micro_batches
+        whole = cut(self.task.datasets["train"], batch) if world == 1 or self.statistics.layers else []
+        if len(whole) >= world:  # the same micro-batches as in one process
+            return LocalShare(whole[rank * len(whole) // world : (rank + 1) * len(whole) // world], world / len(batch))
+        mine = batch[rank::world]
         # the processes' gradients are averaged, so each carries `world` times its part of the mean over the batch
-        weight = self.placement.world / len(batch) if mine else 0.0
-        return LocalShare(self.task.micro_batches(self.task.datasets["train"], mine or batch[:1]), weight)
+        weight = world / len(batch) if mine else 0.0
+        return LocalShare(cut(self.task.datasets["train"], mine or batch[:1]), weight)
 
     def _step(self, share: LocalShare, loaded: Iterator[Batch], steps: int) -> None:
         """One optimiser step, recorded and passed to the callbacks."""
@@ -164,6 +171,7 @@ class Trainer:
             This process's part of the loss, the material ids, and how many of these were not augmented although asked.
         """
         count, total, unaugmented, ids = len(share.micro_batches), 0.0, 0, []
+        self.statistics.begin_step()
         undo = self._undo() if count > 1 else None
         for number in range(count):
             if self.stop.number and undo and self.placement.world == 1:
@@ -178,6 +186,7 @@ class Trainer:
                 self._require_finite("loss", loss, ids)
                 loss.backward()
             total += loss.item()
+        self.statistics.join(count, counted=share.weight > 0)
         return total, ids, unaugmented
 
     def _undo(self) -> Callable[[], None]:
@@ -250,7 +259,6 @@ class Trainer:
         dataset = self.task.datasets[split]
         dataset.set_epoch(0)
         mine = range(self.placement.rank, len(dataset), self.placement.world)
-        self.placement.broadcast_buffers(self.model)
         self.model.eval()
         with closing(self._load(split, self.task.micro_batches(dataset, mine))) as loaded:
             rows = self._predict_samples(loaded)

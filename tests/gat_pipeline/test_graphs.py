@@ -13,6 +13,7 @@ from pymatgen.core import DummySpecies, Element, Lattice, Structure
 from gat_pipeline import graphs
 from gat_pipeline.graphs import (
     ELEMENTS,
+    Cell,
     CrystalGraph,
     GraphError,
     GraphOptions,
@@ -49,7 +50,7 @@ def test_bonds_are_those_of_brute_force() -> None:
     small = [structure for structure in sample_structures() if len(structure) <= 8][:6]
     assert len(small) == 6
     for structure in small:
-        source, target, image, length_A = bonds_of(structure, OPTIONS)
+        source, target, image, length_A = bonds_of(Cell.of(structure), OPTIONS)
         ours = [(int(s), int(t), tuple(map(int, i))) for s, t, i in zip(source, target, image, strict=True)]
         assert len(set(ours)) == len(ours), "a bond twice"
         assert set(ours) == brute_force(structure, 12, 1e-5)

@@ -1,15 +1,16 @@
 """The plain engine is the original network: same names, same numbers, same gradients."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from gat_pipeline import network
 from gat_pipeline.dataset import join
 from gat_pipeline.graphs import GraphOptions, build_graph
-from gat_pipeline.network import Alignn, NetworkShape, shape_of
+from gat_pipeline.network import COSINE_LEVELS, Alignn, NetworkShape, shape_of
 from tc_common.errors import UserError
 from tests.gat_pipeline.crystals import sample_graphs, sample_structures, settle
 
@@ -50,6 +51,60 @@ def test_both_engines_have_the_same_gradients(training: bool) -> None:
     assert ours.keys() == theirs.keys() and max(value.abs().max() for value in theirs.values()) > 0.01
     for name, gradient in ours.items():
         assert (gradient - theirs[name]).abs().max() < 1e-4, name
+
+
+def trained_once(batch: dict[str, Any], bf16: bool) -> dict[str, Tensor]:
+    """Output, gradients and running statistics of one training pass of the same network."""
+    torch.manual_seed(0)
+    net = Alignn(SMALL).train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        output = net(batch)
+    (output.float() * torch.linspace(-1, 1, output.shape[1])).sum(1).square().mean().backward()
+    gradients = {name: value.grad for name, value in net.named_parameters() if value.grad is not None}
+    return {"output": output.detach(), **gradients, **dict(net.named_buffers())}
+
+
+def error(found: dict[str, Tensor], exact: dict[str, Tensor]) -> dict[str, float]:
+    return {
+        name: float((found[name] - value).float().norm() / (value.float().norm() + 1e-6))
+        for name, value in exact.items()
+    }
+
+
+def test_rounding_cosines_costs_no_more_than_bf16_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = join(sample_graphs()[:12])
+    assert len(batch["angle_cosine"]) > 2 * COSINE_LEVELS
+    exact, rounded = trained_once(batch, bf16=False), trained_once(batch, bf16=True)
+    monkeypatch.setattr(network, "COSINE_LEVELS", 10**6)
+    unrounded = trained_once(batch, bf16=True)
+    assert not torch.equal(rounded["output"], unrounded["output"]), "nothing was rounded"
+    with_rounding, without = error(rounded, exact), error(unrounded, exact)
+    assert rounded.keys() == exact.keys() and without["output"] > 1e-4
+    assert with_rounding["output"] < 1.5 * without["output"]
+    assert np.mean([*with_rounding.values()]) < 1.2 * np.mean([*without.values()])
+
+
+def test_cosines_on_the_grid_give_what_they_give_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(1)
+    row = torch.randint(0, COSINE_LEVELS, (3 * COSINE_LEVELS,), generator=generator)
+    row[: COSINE_LEVELS // 2] = COSINE_LEVELS - 1  # most cosines of a crystal are 1: a bond and its reverse
+    levels, count = torch.linspace(-1, 1, COSINE_LEVELS), row.bincount(minlength=COSINE_LEVELS).float()
+    found = []
+    for counted in (False, True):
+        torch.manual_seed(0)
+        basis, first, second = cast(Any, Alignn(SMALL).train().angle_embedding)
+        if counted:
+            features = second.of_counted(first.of_counted(basis(levels), count), count)[row]
+        else:
+            features = second(first(basis(levels[row])))
+        (features * torch.linspace(-1, 1, 32)).sum(1).square().mean().backward()
+        parts = [*first.named_parameters(), *second.named_parameters()]
+        values = [value.grad for _, value in parts] + [*first.buffers(), *second.buffers()]
+        found.append([features.detach(), *[value for value in values if value is not None]])
+    assert len(found[0]) == len(found[1]) == 1 + 8 + 6
+    for one_by_one, together in zip(*found, strict=True):
+        apart = float((one_by_one - together).float().norm())
+        assert apart < 1e-3 * float(one_by_one.float().norm()) + 1e-3, "of a bias before normalisation both are 0"
 
 
 def test_names_are_alignns() -> None:

@@ -11,12 +11,13 @@ import torch
 from pymatgen.core import Structure
 from torch.utils.data import DataLoader
 
-from gat_pipeline.dataset import GraphDataset, Item, collator, join
+from gat_pipeline.dataset import AUGMENTATION_STREAM, GraphDataset, Item, collator, join
 from gat_pipeline.graphs import GraphOptions, build_graph
 from gat_pipeline.model import create_alignn_model
 from gat_pipeline.network import NetworkShape
 from gat_pipeline.train import GraphTrainConfig, main, prepare
-from tc_common.augmentation import StructureAugmentation, symmetrised
+from tc_common.augmentation import MovableCrystal, StructureAugmentation, symmetrised
+from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
 from tc_common.splits import OTHER_STRUCTURES, read_splits
 from tc_common.structures import training_structures
@@ -26,6 +27,8 @@ from tests.gat_pipeline.tables import write_with_other_structures
 from tests.tc_common.runs import same_end, stop_after_steps
 
 CHANGES = StructureAugmentation(strain=0.02, shear=0.01, displacement_A=0.03, symmetrise=0.5, occupancy=0.005)
+
+CHANGES_OF_CELL = StructureAugmentation(strain=0.02, shear=0.006, displacement_A=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +155,19 @@ def test_a_resumed_run_draws_and_changes_as_an_undisturbed_one(data: Path, tmp_p
     assert same_end(tmp_path / "a", tmp_path / "c", "alignn", "alignn") != [], "nothing was drawn or changed"
 
 
+def test_graphs_of_moved_atoms_are_those_of_the_changed_crystals(data: Path) -> None:
+    moved = dataset(data, CHANGES_OF_CELL)
+    moved.set_epoch(1)
+    for index, row in enumerate(moved.rows):
+        random = np.random.default_rng((1, 1, index, AUGMENTATION_STREAM))
+        cif = Path(moved.structures.table["cif"][row])
+        graph = build_graph(CHANGES_OF_CELL.apply(read_crystal(cif), random), GraphOptions())
+        assert np.array_equal(moved[index][2].source, graph.source), "other bonds"
+        assert np.allclose(moved[index][2].bond_A, graph.bond_A, atol=1e-5)
+        assert np.allclose(moved[index][2].lattice, graph.lattice, atol=1e-4)
+        assert not np.allclose(graph.lattice, moved.graphs[row].lattice, atol=1e-3), "nothing moved"
+
+
 def test_a_run_is_not_continued_on_other_structures(data: Path, tmp_path: Path) -> None:
     main(config(data, tmp_path, epochs=1))
     with pytest.raises(UserError, match="other settings .*structures draw -> one"):
@@ -173,7 +189,7 @@ def test_a_changed_crystal_without_a_graph_is_shown_as_it_is(data: Path) -> None
     changed = dataset(data, StructureAugmentation(strain=0.05))
     cluster = 0.5 + 0.0836 * np.array([*product((-1, 0, 1), repeat=3)])
     lonely = Structure(11 * np.eye(3), ["Xe"] + ["Au"] * 27, np.vstack([np.zeros(3), cluster]))
-    changed.crystals[:] = [lonely] * len(changed.crystals)
+    changed.crystals[:] = [MovableCrystal(lonely)] * len(changed.crystals)
     changed.graphs[:] = [build_graph(lonely, GraphOptions())] * len(changed.graphs)
     changed.set_epoch(1)
     graphs = [changed[index][2] for index in range(len(changed))]

@@ -9,8 +9,8 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from tc_common.augmentation import LARGEST, StructureAugmentation, displaced, symmetrised
-from tc_common.crystals import check_crystal, read_crystal
+from tc_common.augmentation import LARGEST, MovableCrystal, StructureAugmentation, displaced, symmetrised
+from tc_common.crystals import CrystalError, check_crystal, read_crystal
 
 CIFS = sorted((Path(__file__).parents[2] / "data" / "sample" / "cifs").glob("*.cif"))[::12]
 SHAPES: tuple[dict[str, float], ...] = ({"strain": 0.02}, {"shear": 0.01}, {"displacement_A": 0.03}, {"symmetrise": 1})
@@ -80,6 +80,29 @@ def test_displacements_have_their_sd_and_no_more_than_three() -> None:
     )
     assert moves_A.std() == pytest.approx(0.03, rel=0.05)
     assert 0.085 < np.abs(moves_A).max() <= 0.09 + 1e-9
+
+
+def test_moved_arrays_are_those_of_the_changed_crystal(crystals: list[Structure]) -> None:
+    sizes = StructureAugmentation(strain=0.02, shear=0.006, displacement_A=0.02)
+    for seed, crystal in enumerate(crystals):
+        whole = sizes.apply(crystal, np.random.default_rng(seed))
+        matrix_A, xyz_A = sizes.move(MovableCrystal(crystal), np.random.default_rng(seed))
+        assert whole != crystal
+        assert np.allclose(matrix_A, whole.lattice.matrix, atol=1e-12)
+        assert np.allclose(xyz_A, whole.cart_coords, atol=1e-12)
+
+
+def test_a_cell_that_no_crystal_has_is_refused() -> None:
+    thin = MovableCrystal(Structure(Lattice.cubic(5.31), ["He"], [[0, 0, 0]]))  # 149.7 Å³ an atom, of at most 150
+    refused = 0
+    for seed in range(40):
+        try:
+            matrix_A, _ = StructureAugmentation(strain=0.02).move(thin, np.random.default_rng(seed))
+            assert np.linalg.det(matrix_A) <= 150
+        except CrystalError as error:
+            assert "per atom" in str(error)
+            refused += 1
+    assert 10 < refused < 30
 
 
 def test_a_symmetrised_copy_has_the_symmetry_that_small_moves_broke() -> None:
