@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dinov3_pipeline.backbones import declare_missing_operators
 from dinov3_pipeline.network import DEFAULT_BACKBONE, create_dino_model
+from dinov3_pipeline.torchvision_operators import declare_missing_operators
 from tc_common import cli
 from tc_common.devices import Placement
 from tc_common.environment import peak_rss_MB
