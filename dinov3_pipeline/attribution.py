@@ -136,7 +136,7 @@ def integrated_gradients(
 
     others = {**model.palette_input(images), **(others or {})}
 
-    def kelvin(pixels: Tensor, lit: Tensor | None) -> Tensor:
+    def kelvin(pixels: Tensor, lit: Tensor | None = None) -> Tensor:
         return model({**others, "features": model.forward_backbone(pixels, lit)})
 
     integrated, options = IntegratedGradients(kelvin), {"n_steps": steps, "internal_batch_size": batch_size}

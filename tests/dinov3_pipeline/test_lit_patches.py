@@ -67,7 +67,7 @@ def network(name: str, shape: Shape, skip: bool = True, spread: float = 0.2, **o
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += spread * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
     return model
 
 
