@@ -1,116 +1,123 @@
-"""One variant of the vision model's step, timed in a process of its own (peak memory belongs to a process).
+"""One variant of the vision model, timed in a process of its own (peak memory belongs to a process).
 
-    python -m benchmarks._vision_step --variant ours-bf16
+    python -m benchmarks._vision_step --variant lit-bf16 --pictures FILE.npy
 
-Prints one line of JSON. Legend: B images of a batch.
+Predicts some crystals, then trains some steps; prints one line of JSON. Legend: M crystals, V views of each, B images
+of a batch, S their side in pixels.
 """
 
 import json
-import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-import psutil
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from dinov3_pipeline.backbones import declare_missing_operators
+from dinov3_pipeline.dataset import ImageArray
 from dinov3_pipeline.network import DEFAULT_BACKBONE, create_dino_model
+from dinov3_pipeline.torchvision_operators import declare_missing_operators
 from tc_common import cli
-from tc_common.devices import Placement
+from tc_common.devices import Placement, find_device
 from tc_common.environment import peak_rss_MB
 
-Variant = Literal["plain-fp32", "ours-fp32", "ours-bf16", "ours-bf16-checkpointing", "ours-bf16-compiled"]
+Variant = Literal["plain-fp32", "ours-fp32", "ours-bf16", "ours-bf16-checkpointing", "lit-bf16", "lit-fp32"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepConfig:
     """What to time."""
 
-    variant: Variant = "ours-bf16"
-    """plain-fp32 is timm and PEFT as a user would write it, the others are this project's model."""
+    pictures: Path
+    """Images (M, V, S, S, 3) uint8, .npy."""
+    variant: Variant = "lit-bf16"
+    """plain-fp32 is timm and PEFT as a user would write it, the others are this project's model; lit skips empty
+    patches."""
+    backbone: str = DEFAULT_BACKBONE
+    """Vision transformer by its name in timm."""
     device: str = "cpu"
     """cpu, cuda or mps."""
-    steps: int = 4
-    """Timed steps, after one that is not (>= 1)."""
-    inference: bool = False
-    """Time predictions instead of training steps."""
+    crystals: int = 2
+    """Crystals to predict, all views of one at once (>= 1)."""
+    steps: int = 3
+    """Training steps (>= 1)."""
     batch_size: int = 8
-    """Images computed at once, B (>= 1)."""
-    count: bool = False
-    """Count floating-point operations of a step instead of timing it."""
+    """Images of a training step, B (>= 1)."""
+    seed: int = 0
+    """Which crystals, and which pictures in which step: the same for all variants."""
 
 
 class Plain(nn.Module):
-    """ViT-B, LoRA on qkv and the head, without anything of this project."""
+    """A ViT with LoRA on qkv and the head, without anything of this project."""
 
-    def __init__(self) -> None:
+    def __init__(self, backbone: str, image_size: int) -> None:
         super().__init__()
         declare_missing_operators()
         import peft
         import timm
 
-        vit = timm.create_model(DEFAULT_BACKBONE, num_classes=0, img_size=224)
+        vit = timm.create_model(backbone, num_classes=0, img_size=image_size)
         lora = peft.LoraConfig(r=16, lora_alpha=32, lora_dropout=0.1, target_modules=["attn.qkv"])
         self.vit = peft.get_peft_model(vit, lora)
-        widths = [nn.Linear(768, 512), nn.Linear(512, 256), nn.Linear(256, 1)]
-        self.head = nn.Sequential(
-            widths[0], nn.GELU(), nn.Dropout(0.1), widths[1], nn.GELU(), nn.Dropout(0.1), widths[2]
-        )
+        layers = [nn.Linear(vit.num_features, 512), nn.GELU(), nn.Dropout(0.1), nn.Linear(512, 256), nn.GELU()]
+        self.head = nn.Sequential(*layers, nn.Dropout(0.1), nn.Linear(256, 1))
+        self.register_buffer("mean", 255 * torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, 224, 224) to (B,)."""
-        kelvin: Tensor = self.head(self.vit(images)).squeeze(1)
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Images (B, 3, S, S) to (B,)."""
+        kelvin: Tensor = self.head(self.vit((batch["images"].float() - self.mean) / self.std)).squeeze(1)
         return kelvin
 
 
 def main(config: StepConfig) -> None:
-    """Build the variant, time or count its step, print one line."""
+    """Build the variant, time it, print one line."""
     torch.manual_seed(0)
-    device = torch.device(config.device)
-    model, call = plain(config, device) if config.variant == "plain-fp32" else ours(config, device)
-    step = prediction(model, call) if config.inference else training_step(model, call, config.batch_size)
-    facts = {"variant": config.variant, "inference": config.inference, "device": config.device}
-    print(json.dumps({**facts, **(counted(step) if config.count else timed(step, config, device))}))
+    device = find_device(config.device)
+    pictures = np.load(config.pictures, mmap_mode="r", allow_pickle=False)
+    model, bf16 = build(config, pictures.shape[2], device), "bf16" in config.variant
+    order = np.random.default_rng(config.seed)
+    crystals = order.choice(len(pictures), min(config.crystals, len(pictures)), replace=False)
+    flat = pictures.reshape(-1, *pictures.shape[2:])
+    batches = order.integers(len(flat), size=(config.steps, config.batch_size))
+    facts: dict[str, Any] = {"variant": config.variant}
+    for name, step, parts in (
+        ("prediction", prediction(model, Placement(device, bf16)), (pictures[each] for each in crystals)),
+        ("training", training_step(model, Placement(device, bf16)), (flat[np.sort(each)] for each in batches)),
+    ):
+        facts[name] = timed(step, parts, flat[:2], device)
+    print(json.dumps(facts))
 
 
-def plain(config: StepConfig, device: torch.device) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The plain network and its forward pass in fp32."""
-    model, images = Plain().to(device), torch.rand(config.batch_size, 3, 224, 224, device=device)
-    return model, lambda: model(images)
+def build(config: StepConfig, image_size: int, device: torch.device) -> nn.Module:
+    """The plain network, or this project's as the trainer runs it."""
+    if config.variant == "plain-fp32":
+        return Plain(config.backbone, image_size).to(device)
+    model = create_dino_model(
+        backbone=config.backbone,
+        image_size=image_size,
+        init="random",
+        gradient_checkpointing="checkpointing" in config.variant,
+        skip_empty_patches="lit" in config.variant,
+    ).to(device)
+    model.adapt_to(Placement(device, "bf16" in config.variant))
+    return model
 
 
-def ours(config: StepConfig, device: torch.device) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """This project's network and its forward pass as the trainer runs it."""
-    placement = Placement(device, "bf16" in config.variant)
-    model = create_dino_model(init="random", gradient_checkpointing="checkpointing" in config.variant).to(device)
-    model.adapt_to(placement)
-    if "compiled" in config.variant:
-        model.backbone.compile()
-    images = torch.randint(0, 256, (config.batch_size, 3, 224, 224), dtype=torch.uint8, device=device)
-
-    def call() -> Tensor:
-        context: AbstractContextManager[Any] = placement.autocast() if placement.bf16 else nullcontext()
-        with context:
-            kelvin: Tensor = model({"images": images})
-            return kelvin
-
-    return model, call
-
-
-def training_step(model: nn.Module, call: Callable[[], Tensor], batch_size: int) -> Callable[[], object]:
+def training_step(model: nn.Module, placement: Placement) -> Callable[[Tensor], object]:
     """Forward, loss, backward, clipping and AdamW on what is trained."""
-    model.train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.01)
-    tc_K = torch.linspace(0, 100, batch_size, device=trained[0].device)
 
-    def step() -> None:
-        nn.functional.mse_loss(call(), tc_K).backward()
+    def step(images: Tensor) -> None:
+        model.train()
+        tc_K = torch.linspace(0, 100, len(images), device=images.device)
+        with placement.autocast():
+            loss = nn.functional.mse_loss(model({"images": images}), tc_K)
+        loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -118,41 +125,49 @@ def training_step(model: nn.Module, call: Callable[[], Tensor], batch_size: int)
     return step
 
 
-def prediction(model: nn.Module, call: Callable[[], Tensor]) -> Callable[[], object]:
+def prediction(model: nn.Module, placement: Placement) -> Callable[[Tensor], object]:
     """Forward alone, in evaluation mode."""
-    model.eval()
 
-    def step() -> Tensor:
-        with torch.inference_mode():
-            return call()
+    def step(images: Tensor) -> float:
+        model.eval()
+        with torch.inference_mode(), placement.autocast():
+            return float(model({"images": images}).mean())
 
     return step
 
 
-def timed(step: Callable[[], object], config: StepConfig, device: torch.device) -> dict[str, Any]:
-    """Wall-clock and processor seconds of the steps after the first, and the memory of all of them."""
-    walls, cpus, resident = [], [], []
-    for _ in range(1 + config.steps):
-        wall, cpu = time.perf_counter(), time.process_time()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
-        resident.append(psutil.Process().memory_info().rss)
+def timed(
+    step: Callable[[Tensor], object],
+    parts: Iterable[ImageArray],
+    warm_up: ImageArray,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Wall-clock and processor seconds of all parts (B, S, S, 3) after a warm-up, and the peak memory so far."""
+    step(as_tensor(warm_up, device))
+    images = [as_tensor(part, device) for part in parts]
+    synchronise(device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for each in images:
+        step(each)
+    synchronise(device)
     return {
-        "wall_s": statistics.median(walls[1:]), "cpu_s": statistics.median(cpus[1:]),
+        "images": sum(map(len, images)),
+        "wall_s": time.perf_counter() - wall,
+        "cpu_s": time.process_time() - cpu,
         "peak_rss_MB": peak_rss_MB(),
-        "rss_growth_MB": (resident[-1] - resident[0]) / 2**20,
         "gpu_peak_MB": torch.cuda.max_memory_allocated() >> 20 if device.type == "cuda" else None,
-    }  # fmt: skip
+    }
 
 
-def counted(step: Callable[[], object]) -> dict[str, Any]:
-    """Floating-point operations of the matrix products of one step (a multiplication and an addition are two)."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return {"gflop": counter.get_total_flops() / 1e9}
+def as_tensor(images: ImageArray, device: torch.device) -> Tensor:
+    """(B, S, S, 3) as the network reads them, (B, 3, S, S) on the device."""
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

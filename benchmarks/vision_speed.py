@@ -1,11 +1,13 @@
-"""Measure the vision model's training step and prediction against a plain fp32 loop, and their memory.
+"""Measure the vision model's training step and prediction on rendered crystals against a plain fp32 loop.
 
-    python -m benchmarks.vision_speed                    # 2 cores, ViT-B/16 at 224, batch 8: about 15 minutes
-    python -m benchmarks.vision_speed --device cuda      # the same on a GPU, and the seconds an epoch takes there
+    python -m benchmarks.vision_speed                                    # 2 cores, ViT-B/16 at 224: about 4 minutes
+    python -m benchmarks.vision_speed --device cuda --batch-size 128 --steps 20 --crystals 40    # a GPU's epoch
 
-Each variant runs in a process of its own; rounds of all variants follow one another, so that a slow spell of the
-machine meets all of them. Ratios are medians over the rounds, of wall-clock and of processor time. Writes
-`benchmarks/results/vision_speed_<device>.json`.
+Pictures are all 18 views of crystals of the shipped sample. Training takes pictures of all crystals in one batch,
+prediction all views of a crystal at once. `lit-bf16` is `--skip-empty-patches`. Each variant runs in a process of its
+own, prediction first (whose peak memory is thus its own). Rounds of all variants follow one another, so that a slow
+spell of the machine meets all of them; ratios are medians over the rounds. Writes
+`benchmarks/results/vision_speed.json` (`vision_speed_cuda.json` on a GPU).
 """
 
 import json
@@ -14,20 +16,32 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 
+from dinov3_pipeline.lit_patches import lit_patches
+from dinov3_pipeline.network import DEFAULT_BACKBONE, distinct_images
+from dinov3_pipeline.render.options import RenderOptions
+from dinov3_pipeline.render.rendering import views
 from tc_common.cli import parse, run
+from tc_common.crystals import read_crystal
+from tc_common.devices import find_device
 from tc_common.environment import git_commit, processor
 from tc_common.files import write_json
 
-ROOT = Path(__file__).parent.parent
-# The study's training set: 4,041 materials, 18 views each.
-EPOCH_PICTURES = 4041 * 18
+ROOT = Path(__file__).resolve().parent.parent
+# The study's training set: 4,074 materials (stratified, seed 42), 18 views each.
+EPOCH_PICTURES = 4074 * 18
+WHAT = ("training", "prediction")
+PATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,97 +52,110 @@ class SpeedConfig:
     """cpu, cuda or mps."""
     threads: int = 2
     """Threads of the processor (>= 1)."""
+    variants: tuple[str, ...] = ("plain-fp32", "ours-bf16", "lit-bf16")
+    """What is compared with the first; ours-bf16-checkpointing, ours-fp32 and lit-fp32 are there too."""
     rounds: int = 3
-    """Repetitions of the whole comparison (>= 1)."""
-    steps: int = 4
-    """Timed steps of each variant in a round (>= 1)."""
+    """Repetitions of the whole comparison (>= 1), of other crystals each."""
+    steps: int = 3
+    """Training steps in a round (>= 1)."""
+    crystals: int = 2
+    """Crystals predicted in a round (>= 1)."""
     batch_size: int = 8
-    """Images computed at once (>= 1)."""
-    compiled: bool = False
-    """Also measure --compile (adds minutes a round)."""
-    out: Path = Path("benchmarks/results")
+    """Images of a training step (>= 1)."""
+    backbone: str = DEFAULT_BACKBONE
+    """Vision transformer by its name in timm."""
+    image_size: int = 224
+    """Side of the images in pixels, a multiple of 16."""
+    rendered: int = 40
+    """Crystals to draw pictures from (>= 1)."""
+    out: Path = ROOT / "benchmarks/results"
     """Folder for the JSON file."""
 
 
 def main(config: SpeedConfig) -> None:
-    """Run the rounds, sum up, write."""
-    torch.set_num_threads(config.threads)
+    """Render, run the rounds, sum up, write."""
+    device = find_device(config.device).type
     started, load = time.monotonic(), os.getloadavg()[0]
-    peaks = {name: matmul_peak_gflops(config.device, dtype) for name, dtype in DTYPES.items()}
-    gflop = {what: measure(config, "plain-fp32", what, "--count")["gflop"] for what in ("training", "inference")}
-    rounds = [one_round(config) for _ in range(config.rounds)]
-    summary = {what: summed(config, what, rounds, gflop[what], peaks["bf16"]) for what in ("training", "inference")}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "pictures.npy"
+        pictures = rendered(config.rendered, config.image_size)
+        np.save(file, pictures, allow_pickle=False)
+        rounds = [
+            {variant: measure(config, variant, file, number) for variant in config.variants}
+            for number in range(config.rounds)
+        ]
     report = {
         "command": f"python -m benchmarks.vision_speed --device {config.device} --rounds {config.rounds}",
         "machine": {
-            "device": device_name(config.device), "threads": config.threads, "python": platform.python_version(),
-            "torch": str(torch.__version__), "load_at_start": load, "load_at_end": os.getloadavg()[0],
+            "device": torch.cuda.get_device_name() if device == "cuda" else processor(), "threads": config.threads,
+            "python": platform.python_version(), "torch": str(torch.__version__),
+            "load_at_start": round(load, 2), "load_at_end": round(os.getloadavg()[0], 2),
         },
-        "model": f"vit_base_patch16_dinov3 at 224, LoRA r 16, batch {config.batch_size}, random weights",
-        "matmul_peak_gflops": peaks, "step_gflop": gflop, **summary, "rounds": rounds,
-        "git_commit": git_commit(), "seconds": round(time.monotonic() - started),
+        "model": f"{config.backbone} at {config.image_size}, LoRA r 16, batch {config.batch_size}, random weights",
+        "pictures": content(pictures),
+        **{what: summed(what, rounds) for what in WHAT},
+        "rounds": rounds, "git_commit": git_commit(), "seconds": round(time.monotonic() - started),
     }  # fmt: skip
-    write_json(config.out / f"vision_speed_{config.device.partition(':')[0]}.json", report)
-    print(json.dumps({what: summary[what] for what in summary}, indent=2))
+    write_json(config.out / f"vision_speed{'' if device == 'cpu' else f'_{device}'}.json", report)
+    print(json.dumps({key: report[key] for key in ("pictures", *WHAT)}, indent=2))
 
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+def rendered(crystals: int, image_size: int) -> NDArray[np.uint8]:
+    """All standard views of random crystals of the shipped sample, (M, 18, S, S, 3)."""
+    sample = pd.read_csv(ROOT / "data/sample/sample.csv").sample(crystals, random_state=0)
+    options = RenderOptions(image_size=image_size)
+    return np.stack([views(read_crystal(ROOT / cif), options=options) for cif in sample["cif"]])
 
 
-def matmul_peak_gflops(device: str, dtype: torch.dtype) -> float:
-    """Best of ten products of two square matrices, in 10^9 operations a second."""
-    side = 2048 if device == "cpu" else 8192
-    matrix = torch.randn(side, side, device=device, dtype=dtype)
-    seconds = []
-    for _ in range(12):
-        begun = time.perf_counter()
-        matrix @ matrix
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begun)
-    return 2 * len(matrix) ** 3 / min(seconds[2:]) / 1e9
-
-
-def one_round(config: SpeedConfig) -> dict[str, dict[str, Any]]:
-    """Every variant once, in training and in inference."""
-    variants = ["plain-fp32", "ours-bf16", *(["ours-bf16-compiled"] if config.compiled else [])]
-    results = {
-        what: {variant: measure(config, variant, what) for variant in variants} for what in ("training", "inference")
+def content(pictures: NDArray[np.uint8]) -> dict[str, Any]:
+    """What there is to do in pictures (M, V, S, S, 3): lit patches of 16 pixels, views equal to one before."""
+    crystals = [as_batch(crystal) for crystal in pictures]
+    lit = np.concatenate([lit_patches(crystal, PATCH).sum(1).numpy() for crystal in crystals])
+    distinct = [len(distinct_images(crystal)[0]) for crystal in crystals]
+    number, of_each = pictures.shape[:2]
+    return {
+        "crystals": number,
+        "views": of_each,
+        "patches": (pictures.shape[2] // PATCH) ** 2,
+        "lit_patches_mean": round(float(lit.mean()), 1),
+        "lit_patches_p10_p90": np.percentile(lit, [10, 90]).tolist(),
+        "equal_views": round(1 - sum(distinct) / (number * of_each), 4),
+        "crystals_with_equal_views": sum(count < of_each for count in distinct),
     }
-    checkpointing = measure(config, "ours-bf16-checkpointing", "training")
-    return {**results, "training": {**results["training"], "ours-bf16-checkpointing": checkpointing}}
 
 
-def measure(config: SpeedConfig, variant: str, what: str, *more: str) -> dict[str, Any]:
+def as_batch(images: NDArray[np.uint8]) -> torch.Tensor:
+    """(B, S, S, 3) as the network reads them, (B, 3, S, S)."""
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+def measure(config: SpeedConfig, variant: str, pictures: Path, seed: int) -> dict[str, Any]:
     """One variant in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks._vision_step", "--variant", variant, "--device", config.device]
-    command += ["--steps", str(config.steps), "--batch-size", str(config.batch_size), *more]
-    command += ["--inference"] if what == "inference" else []
+    command = [sys.executable, "-m", "benchmarks._vision_step", "--variant", variant, "--pictures", str(pictures)]
+    for name in ("device", "backbone", "steps", "crystals", "batch_size"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
     threads = {"OMP_NUM_THREADS": str(config.threads), "MKL_NUM_THREADS": str(config.threads)}
     answer = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **threads}, capture_output=True, text=True, check=True
-    )
+        [*command, "--seed", str(seed)], cwd=ROOT, env={**os.environ, **threads}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
     facts: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
     return facts
 
 
-def summed(
-    config: SpeedConfig, what: str, rounds: list[dict[str, Any]], gflop: float, peak_gflops: float
-) -> dict[str, dict[str, Any]]:
-    """Medians over the rounds: images a second, how many times the plain loop, fraction of the bf16 peak, memory."""
+def summed(what: str, rounds: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Medians over the rounds: images a second, seconds of an epoch, how many times the first variant, memory."""
+    first = [next(iter(results.values()))[what] for results in rounds]
     variants = {}
-    for variant in rounds[0][what]:
-        runs = [result[what][variant] for result in rounds]
-        plain = [result[what]["plain-fp32"] for result in rounds]
-        images_per_s = config.batch_size / statistics.median(run["wall_s"] for run in runs)
+    for variant in rounds[0]:
+        runs = [results[variant][what] for results in rounds]
+        images_per_s = statistics.median(run["images"] / run["wall_s"] for run in runs)
         variants[variant] = {
             "images_per_s": round(images_per_s, 3),
             "epoch_s": round(EPOCH_PICTURES / images_per_s),
-            "times_plain_wall": _ratios(plain, runs, "wall_s"),
-            "times_plain_cpu": _ratios(plain, runs, "cpu_s"),
-            "share_of_bf16_peak": round(images_per_s / config.batch_size * gflop / peak_gflops, 3),
+            "times_plain_wall": _ratios(first, runs, "wall_s"),
+            "times_plain_cpu": _ratios(first, runs, "cpu_s"),
             "peak_rss_MB": max(run["peak_rss_MB"] for run in runs),
-            "rss_growth_MB": round(max(run["rss_growth_MB"] for run in runs), 1),
             "gpu_peak_MB": runs[0]["gpu_peak_MB"],
         }
     return variants
@@ -138,11 +165,6 @@ def _ratios(plain: list[dict[str, Any]], ours: list[dict[str, Any]], seconds: st
     """How many times faster than the plain loop of the same round: median, least, most."""
     ratios = [one[seconds] / other[seconds] for one, other in zip(plain, ours, strict=True)]
     return {name: round(f(ratios), 3) for name, f in (("median", statistics.median), ("min", min), ("max", max))}
-
-
-def device_name(device: str) -> str:
-    """The GPU's name, or the processor's."""
-    return torch.cuda.get_device_name() if device.startswith("cuda") else processor()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pymatgen.core import Structure
 from torch import Tensor, nn
 
+from dinov3_pipeline.lit_patches import through_all
 from dinov3_pipeline.network import DinoTcModel
 from dinov3_pipeline.render.options import RenderOptions, view_names
 from dinov3_pipeline.render.rendering import draw_views, prepare
@@ -29,12 +30,16 @@ def attention_rollout(model: DinoTcModel, images: Tensor) -> NDArray[np.float32]
     Abnar & Zuidema 2020 (arXiv:2005.00928): heads averaged, half of the identity added for the residual path, layers
     multiplied. Patches are spread evenly over their pixels.
     """
+    lit = model.read_patches(images)
     with torch.inference_mode(), _kept_attention(model.backbone) as attentions:
-        model.features(images)
+        if lit is None:
+            model.forward_backbone(images)
+        else:
+            through_all(model.backbone, (images.float() - model.mean) / model.std, lit)
         tokens = _identity_like(attentions[0])
         for attention in attentions:
             tokens = (0.5 * attention + 0.5 * _identity_like(attention)) @ tokens
-    patches = _pooled(model.backbone, tokens)
+    patches = _pooled(model.backbone, tokens, lit)
     grid = int(round(patches.shape[1] ** 0.5))
     side = images.shape[-1] // grid
     maps = patches.reshape(-1, grid, grid).repeat_interleave(side, 1).repeat_interleave(side, 2)
@@ -65,11 +70,14 @@ def _identity_like(matrices: Tensor) -> Tensor:
     return torch.eye(matrices.shape[-1]).expand_as(matrices)
 
 
-def _pooled(backbone: nn.Module, tokens: Tensor) -> Tensor:
-    """What the network's pooling takes from each patch: (V, N, N) to (V, P)."""
+def _pooled(backbone: nn.Module, tokens: Tensor, lit: Tensor | None) -> Tensor:
+    """What the network's pooling takes from each patch: (V, N, N) to (V, P); `lit` those that are read, None: all."""
     others: int = backbone.num_prefix_tokens  # type: ignore[assignment]
-    rows = tokens[:, others:].mean(1) if backbone.global_pool == "avg" else tokens[:, 0]
-    return rows[:, others:]
+    if backbone.global_pool != "avg":
+        return tokens[:, 0, others:]
+    patches = tokens[:, others:, others:]
+    read = torch.ones(patches.shape[:2]) if lit is None else lit.float().cpu()
+    return torch.einsum("vp,vpq->vq", read, patches) / read.sum(1, keepdim=True)
 
 
 def converged_gradients(
@@ -91,14 +99,19 @@ def converged_gradients(
     steps = min(FEWEST_STEPS, most_steps)
     with without_retrieval(model):
         with torch.inference_mode():
-            black = {**others, "images": torch.zeros_like(images)}
-            explained_K = (model({**others, "images": images}) - model(black)).cpu().numpy()
+            explained_K = (model({**others, "images": images}) - black_K(model, images, others)).cpu().numpy()
         while True:
             added_K = integrated_gradients(model, images, steps, batch_size, others)
             gap_K = float(np.abs(added_K.sum((1, 2)) - explained_K).mean())
             if steps == most_steps or gap_K <= LARGEST_GAP * np.abs(explained_K).mean():
                 return added_K, gap_K
             steps = min(2 * steps, most_steps)
+
+
+def black_K(model: DinoTcModel, images: Tensor, others: Mapping[str, Tensor]) -> Tensor:
+    """Kelvins (V,) for black in place of each image, from the same patches where the network skips empty ones."""
+    features = model.forward_backbone(torch.zeros_like(images), model.read_patches(images))
+    return model({**others, "features": features})
 
 
 @contextmanager
@@ -123,15 +136,15 @@ def integrated_gradients(
 
     others = {**model.palette_input(images), **(others or {})}
 
-    def kelvin(pixels: Tensor) -> Tensor:
-        return model({**others, "features": model.forward_backbone(pixels)})
+    def kelvin(pixels: Tensor, lit: Tensor | None = None) -> Tensor:
+        return model({**others, "features": model.forward_backbone(pixels, lit)})
 
+    integrated, options = IntegratedGradients(kelvin), {"n_steps": steps, "internal_batch_size": batch_size}
     tune, model.tune = model.tune, "full"
     try:
-        pixels = images.float()
         added_K = [
-            IntegratedGradients(kelvin).attribute(pixels[at : at + 1], n_steps=steps, internal_batch_size=batch_size)
-            for at in range(len(pixels))
+            integrated.attribute(image.float(), additional_forward_args=model.read_patches(image), **options)
+            for image in images.split(1)
         ]
     finally:
         model.tune = tune

@@ -4,8 +4,6 @@ The DINOv3 names are `vit_{small,small_plus,base,large}_patch16_dinov3`; their w
 (timm's mirror, not gated, under Meta's DINOv3 licence). Any other ViT of timm works by name.
 """
 
-import functools
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ import torch
 from huggingface_hub import constants
 from torch import Tensor, nn
 
+from dinov3_pipeline.torchvision_operators import declare_missing_operators
 from tc_common.checkpoints import load_torch
 from tc_common.errors import UserError, one_line
 from tc_common.files import sha256
@@ -329,35 +328,3 @@ class FourierFeatures(nn.Module):
         with torch.autocast(pixels.device.type, enabled=False):
             angles = nn.functional.conv2d(pixels.float(), self.directions, self.phases)
             return torch.cat([pixels.float(), angles.cos() - self.phases.cos().view(-1, 1, 1)], 1)
-
-
-@functools.cache
-def declare_missing_operators() -> torch.library.Library | None:
-    """Declare `torchvision::nms` and `::qnms` where torchvision is installed but its compiled operators do not load.
-
-    PyPI's torchvision for Linux is compiled against CUDA. With a CPU build of torch its import dies with "operator
-    torchvision::nms does not exist", and so does that of timm and PEFT, which need neither operator. Call this first.
-    Only the names are declared: calling one raises torch's NotImplementedError.
-
-    Returns:
-        The library that holds the declarations as long as it lives (the cache keeps it), or None where nothing is
-        missing: no torchvision, or one whose operators load.
-    """
-    package = importlib.util.find_spec("torchvision")
-    if package is None or package.origin is None or _operators_load(Path(package.origin).parent):
-        return None
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
-
-
-def _operators_load(package: Path) -> bool:
-    """Load torchvision's compiled operators, as its own import does."""
-    for compiled in sorted(package.glob("_C.*")):
-        try:
-            torch.ops.load_library(compiled)
-            return True
-        except OSError:  # a symbol or a CUDA library that this torch does not bring
-            continue
-    return False

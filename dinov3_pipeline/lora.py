@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tyro.conf import arg
 
-from dinov3_pipeline.backbones import declare_missing_operators
+from dinov3_pipeline.torchvision_operators import declare_missing_operators
 from tc_common.errors import UserError
 
 ADAPTER = "default"

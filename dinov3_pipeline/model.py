@@ -33,7 +33,7 @@ SETTING_TYPES = {
     "lora_dropout": 0.0, "lora_targets": [],
 }  # fmt: skip
 # Settings that files of before they could be chosen lack.
-LATER_TYPES = {"palette": False, "head_features": ""}
+LATER_TYPES = {"palette": False, "head_features": "", "skip_empty_patches": False}
 SHAPE_TYPES = {"patch_size": 0, "width": 0, "depth": 0, "heads": 0, "pool": "", "fourier_features": 0}
 RETRIEVAL = "retrieval."
 # Names of the whole state but `_extra_state`, which the card holds.
@@ -115,7 +115,10 @@ def restore_model(settings: Mapping[str, Any], init: str | None = None) -> DinoT
     with torch.random.fork_rng(devices=[]):
         vit = create_backbone(name, image_size, init, shape)[0] if init else build(name, image_size, shape)
         dropout, normalise = settings["head_dropout"], normalisation(name)
-        return assemble(vit, tune, lora, dropout, target, normalise, image_size, palette, head_features)
+        model = assemble(vit, tune, lora, dropout, target, normalise, image_size, palette, head_features)
+    if settings.get("skip_empty_patches"):
+        model.skip_empty_patches(name)
+    return model
 
 
 def write_shipped(checkpoint: Path, path: Path) -> dict[str, Any]:

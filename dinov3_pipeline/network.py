@@ -4,7 +4,6 @@ Legend: B images in a batch, V views of one material, S side of an image in pixe
 of a palette, F composition features, W width of the head's input: D and the branches' outputs.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -13,14 +12,12 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pymatgen.core import Structure
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, create_backbone, crystals_file, normalisation
-from dinov3_pipeline.dataset import ImageArray, ViewDataset, collate, read_cached, resized
+from dinov3_pipeline.dataset import ImageArray, resized
+from dinov3_pipeline.lit_patches import features_of_lit, lit_patches, require_plain_vit
 from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
 from dinov3_pipeline.palette import PALETTE, PaletteBranch, palette_of
 from dinov3_pipeline.render.options import RenderOptions
@@ -29,8 +26,7 @@ from tc_common.chemistry import composition_features
 from tc_common.composition import fractions_formula
 from tc_common.composition_branch import CompositionBranch, HeadFeatures, create_branch
 from tc_common.crystals import read_crystal
-from tc_common.devices import Placement, to_device
-from tc_common.files import atomic_write
+from tc_common.devices import Placement
 from tc_common.retrieval import KNNRegressor
 from tc_common.state_checks import mistyped
 from tc_common.targets import TargetTransform
@@ -58,7 +54,7 @@ class DinoTcModel(nn.Module):
         palette_branch: reads the crystal's palette (`dinov3_pipeline.palette`), beside the backbone.
         composition_branch: reads features of the crystal's composition.
 
-    `init` says where the backbone's weights came from.
+    `init` says where the backbone's weights came from, `lit_only` whether it skips empty patches.
     `render_options`, with which the training images were rendered, are part of its state.
     """
 
@@ -84,7 +80,7 @@ class DinoTcModel(nn.Module):
         self.retrieval: KNNRegressor | None = None
         self.image_size, self.tune, self.init = image_size, tune, "random"
         self.render_options = RenderOptions()
-        self.bf16 = self.rounded = False
+        self.bf16 = self.rounded = self.lit_only = False
         for name, values in zip(("mean", "std"), normalise, strict=True):
             self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1))
         width: int = backbone.num_features  # type: ignore[assignment]
@@ -149,16 +145,44 @@ class DinoTcModel(nn.Module):
         return {kind: torch.from_numpy(composition_features(formulas, kind)).float().to(self.mean.device)}
 
     def features(self, images: Tensor) -> Tensor:
-        """Feature extraction, uint8 (B, 3, S, S) to (B, D); without gradients where only the head is trained."""
+        """Feature extraction, uint8 (B, 3, S, S) to (B, D); without gradients where only the head is trained.
+
+        Outside training equal images are computed once: views that symmetry makes equal (a cubic crystal's axes).
+        """
         assert images.dtype == torch.uint8 and images.ndim == 4, f"images are {images.dtype} {tuple(images.shape)}"
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.tune != "head"):
-            return self.forward_backbone(images.float())
+            if self.training:
+                return self.forward_backbone(images)
+            distinct, which = distinct_images(images)
+            return self.forward_backbone(images[distinct])[which]
 
-    def forward_backbone(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, S, S) as numbers from 0 to 255 to features (B, D)."""
+    def forward_backbone(self, pixels: Tensor, lit: Tensor | None = None) -> Tensor:
+        """Pixels (B, 3, S, S) as numbers from 0 to 255 to features (B, D).
+
+        Args:
+            lit: patches (B, P) that are read when empty ones are skipped; default: those that show anything.
+        """
         with torch.autocast(pixels.device.type, torch.bfloat16) if self.bf16 else nullcontext():
-            features: Tensor = self.backbone((pixels - self.mean) / self.std)
+            lit = self.read_patches(pixels) if lit is None else lit
+            if lit is not None:
+                return features_of_lit(self.backbone, pixels, lit, self.mean, self.std)
+            features: Tensor = self.backbone((pixels.float() - self.mean) / self.std)
         return features
+
+    def read_patches(self, images: Tensor) -> Tensor | None:
+        """The patches (B, P) of images (B, 3, S, S) that the backbone reads; None: all."""
+        side: int = self.backbone.patch_embed.patch_size[0]  # type: ignore[union-attr, index, assignment]
+        return lit_patches(images, side) if self.lit_only else None
+
+    def skip_empty_patches(self, name: str) -> None:
+        """Read lit patches only from now on (`dinov3_pipeline.lit_patches`); `name` is the backbone's.
+
+        Raises:
+            UserError: a backbone for which that is not built.
+        """
+        require_plain_vit(self.backbone, name)
+        self.lit_only = True
+        self._choose_attention(fused=True)
 
     def standardise(self, features: Tensor) -> None:
         """Scale the head's input by the mean and SD of these features (M, D), as linear probes are (arXiv:2111.06377).
@@ -172,12 +196,14 @@ class DinoTcModel(nn.Module):
         """Prepare for bf16 or fp32 on a device.
 
         In bf16 frozen matrices are stored in bf16: half the memory, and nothing to convert. On a CPU in bf16 plain
-        products are faster than the fused attention kernel, the backward pass above all.
+        products are faster than the fused attention kernel, the backward pass above all (`lit_patches` has its own).
         """
         self.bf16 = placement.bf16
         if placement.bf16:
             self.round_frozen()
-        fused = not (placement.bf16 and placement.device.type == "cpu")
+        self._choose_attention(fused=self.lit_only or not (placement.bf16 and placement.device.type == "cpu"))
+
+    def _choose_attention(self, fused: bool) -> None:
         for module in self.backbone.modules():
             if hasattr(module, "fused_attn"):
                 module.fused_attn = fused  # type: ignore[assignment]
@@ -240,6 +266,7 @@ def create_dino_model(
     seed: int = 42,
     palette: bool = False,
     head_features: HeadFeatures = "none",
+    skip_empty_patches: bool = False,
 ) -> DinoTcModel:
     """Build the network: backbone with its weights, adapters, head.
 
@@ -252,9 +279,10 @@ def create_dino_model(
         gradient_checkpointing: compute activations twice instead of keeping them.
         seed: of the random weights.
         palette: give the head the crystal's palette; head_features: and features of its composition.
+        skip_empty_patches: read lit patches only.
 
     Raises:
-        UserError: see `create_backbone`, `add_adapters`, `check_adapters_act`.
+        UserError: see `create_backbone`, `add_adapters`, `check_adapters_act`, `require_plain_vit`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -264,6 +292,8 @@ def create_dino_model(
         target = target or TargetTransform("kelvin")
         model = assemble(vit, tune, lora, head_dropout, target, normalise, image_size, palette, head_features)
     model.init = origin
+    if skip_empty_patches:
+        model.skip_empty_patches(backbone)
     if tune == "lora":
         check_adapters_act(vit, image_size, lora)
     if gradient_checkpointing:
@@ -306,46 +336,14 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(size for size, trainable in sizes if trainable), sum(size for size, _ in sizes)
 
 
+def distinct_images(images: Tensor) -> tuple[list[int], list[int]]:
+    """Numbers of the images (B, …) that equal no earlier one, to the last bit, and for each image its place there."""
+    places: dict[bytes, int] = {}
+    which = [places.setdefault(image.tobytes(), len(places)) for image in images.cpu().numpy()]
+    return [which.index(place) for place in range(len(places))], which
+
+
 def as_images(images: ImageArray, image_size: int) -> Tensor:
     """Rendered views (V, H, H, 3) as input of the network, (V, 3, S, S)."""
     sized = np.stack([resized(image, image_size) for image in images])
     return torch.from_numpy(np.ascontiguousarray(sized.transpose(0, 3, 1, 2)))
-
-
-def cached_features(
-    model: DinoTcModel, dataset: ViewDataset, placement: Placement, batch_size: int, num_workers: int, cache_dir: Path
-) -> NDArray[np.float32]:
-    """Features (M V, D) of the standard views in order, cached on disk.
-
-    The file's name holds the digest of the images, of the weights and of the number format.
-    """
-    kind = "bf16" if placement.bf16 else "fp32"
-    file = cache_dir / f"features_{_digest(f'{dataset.images.fingerprint} {kind}', model)}.npy"
-    from accelerate import PartialState  # of the extra `study`
-
-    with PartialState().main_process_first():
-        if not file.exists():
-            features = _compute_features(model.to(placement.device), dataset, placement, batch_size, num_workers)
-            with atomic_write(file) as temporary, temporary.open("wb") as stream:
-                np.save(stream, features, allow_pickle=False)
-    return read_cached(file, (len(dataset), len(model.feature_mean)), np.float32)
-
-
-def _digest(images: str, model: DinoTcModel) -> str:
-    digest = hashlib.sha256(f"{images} {model.image_size}\n".encode())
-    for name, value in sorted(model.backbone.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-@torch.inference_mode()
-def _compute_features(
-    model: DinoTcModel, dataset: ViewDataset, placement: Placement, batch_size: int, num_workers: int
-) -> NDArray[np.float32]:
-    model.eval()
-    loader = DataLoader(dataset, batch_size, num_workers=num_workers, collate_fn=collate)
-    rows = []
-    with placement.autocast():
-        for batch in tqdm(loader, "features", leave=False, disable=None):
-            rows.append(model.features(to_device(batch, placement.device)["images"]).float().cpu().numpy())
-    return np.concatenate(rows)

@@ -10,7 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dinov3_pipeline.attribution import attention_rollout, by_site, converged_gradients, site_maps, without_retrieval
+from dinov3_pipeline.attribution import (
+    attention_rollout,
+    black_K,
+    by_site,
+    converged_gradients,
+    site_maps,
+    without_retrieval,
+)
 from dinov3_pipeline.dataset import resized
 from dinov3_pipeline.render.options import view_names
 from dinov3_pipeline.render.rendering import views
@@ -144,6 +151,6 @@ def view_gradients(model: VisionModel, structure: "Structure") -> ViewGradients:
         tc_K = float(network(inputs).double().mean())
         with without_retrieval(network):
             shown_K = float(network(inputs).double().mean())
-            black_K = float(network({**inputs, "images": torch.zeros_like(images[:1])}).double().mean())
+            dark_K = float(black_K(network, images, inputs).double().mean())
     sums_K *= own
-    return ViewGradients(tc_K, tc_K - own * (shown_K - black_K), sums_K[:-2], float(sums_K[-2]), float(sums_K[-1]))
+    return ViewGradients(tc_K, tc_K - own * (shown_K - dark_K), sums_K[:-2], float(sums_K[-2]), float(sums_K[-1]))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dinov3_pipeline import backbones
-from dinov3_pipeline.backbones import declare_missing_operators
+from dinov3_pipeline import torchvision_operators
+from dinov3_pipeline.torchvision_operators import declare_missing_operators
 
 REPO = Path(__file__).parents[2]
 # What torchvision's Python half does at import.
@@ -19,7 +19,7 @@ for name in ("nms", "qnms"):
     torch.library.register_fake("torchvision::" + name)(lambda dets, scores, iou_threshold: dets)
 """
 IMPORT_TWICE = """
-from dinov3_pipeline.backbones import declare_missing_operators
+from dinov3_pipeline.torchvision_operators import declare_missing_operators
 try:
     import torchvision
 except RuntimeError as error:
@@ -66,11 +66,11 @@ def test_nothing_is_declared_where_the_operators_load(tmp_path: Path, monkeypatc
     monkeypatch.setattr(torch.ops, "load_library", loaded.append)
     monkeypatch.setattr(torch.library, "Library", lambda *_: pytest.fail("declared"))
     spec = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
-    monkeypatch.setattr(backbones.importlib.util, "find_spec", lambda _: spec)
+    monkeypatch.setattr(torchvision_operators.importlib.util, "find_spec", lambda _: spec)
     assert declare_missing_operators.__wrapped__() is None
     assert loaded == [tmp_path / "_C.so"]
 
 
 def test_nothing_is_declared_without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbones.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(torchvision_operators.importlib.util, "find_spec", lambda _: None)
     assert declare_missing_operators.__wrapped__() is None

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dinov3_pipeline import network as features_module
+from dinov3_pipeline import features as features_module
 from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.model import load_model
 from dinov3_pipeline.train import VisionConfig, build_model, load_images, main, make_dataset, make_task, prepare
