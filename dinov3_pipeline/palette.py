@@ -78,8 +78,6 @@ class PaletteBranch(nn.Module):
 
     A set, as in deep sets (Zaheer et al. 2017, arXiv:1703.06114): one sum is weighted by area, the other counts each
     colour once. Random Fourier features (arXiv:2006.10739) tell apart neighbouring elements' colours.
-
-    In training a fraction `emptied` of the palettes is replaced by that of a black picture (`empty_some`).
     """
 
     directions: Tensor
@@ -87,7 +85,7 @@ class PaletteBranch(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.num_features, self.emptied = WIDTH, 0.0
+        self.num_features = WIDTH
         self.register_buffer("directions", FREQUENCY_SD * torch.randn(3, WAVES))
         self.register_buffer("phases", 2 * torch.pi * torch.rand(WAVES))
         self.of_color = nn.Sequential(nn.Linear(WAVES + 5, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU())
@@ -97,20 +95,8 @@ class PaletteBranch(nn.Module):
     def forward(self, palettes: Tensor) -> Tensor:
         """In fp32 whatever the autocast: an angle of 60 radians in bf16 would be off by an eighth."""
         with torch.autocast(palettes.device.type, enabled=False):
-            if self.training and self.emptied:
-                palettes = empty_some(palettes, self.emptied)
             color, fraction = palettes[..., :3], palettes[..., 3:]
             waves = (color @ self.directions + self.phases).cos()
             amount = (fraction + SMALLEST_FRACTION).log() / 3
             read = self.of_color(torch.cat([color, waves, fraction, amount], dim=-1)) * (fraction > 0)
             return self.of_sums(torch.cat([(read * fraction).sum(1), read.sum(1) / 4], dim=1))
-
-
-def empty_some(palettes: Tensor, fraction: float) -> Tensor:
-    """Palettes (B, K, 4), each with probability `fraction` replaced by that of a black picture, which is all zeros.
-
-    A palette is so much easier to read than a picture that a backbone beside it learns nothing; where it is missing,
-    the backbone has to do (as modalities are dropped in arXiv:1501.00102).
-    """
-    kept = torch.rand(len(palettes), 1, 1, device=palettes.device) >= fraction
-    return palettes * kept

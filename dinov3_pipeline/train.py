@@ -71,9 +71,6 @@ class VisionConfig(TrainConfig):
     palette: bool = False
     """Give the head the crystal's palette too: the commonest colours of all its views and their fractions of the lit
     area, counted in the pixels."""
-    palette_dropout: float = 0.0
-    """Fraction of the training samples whose palette is left empty, so that the backbone has to read the picture (0 to
-    below 1; with --palette)."""
     head_features: HeadFeatures = "none"
     """Give the head features of the composition too, as in the graph pipeline: composition, continuous or physics. The
     model's name is then dinov3_composition, unless --name says otherwise."""
@@ -101,11 +98,8 @@ class VisionConfig(TrainConfig):
         for name in ("views_per_epoch", "image_size"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
-        for name in ("head_dropout", "palette_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be from 0 to below 1, got {getattr(self, name)}")
-        if self.palette_dropout and not self.palette:
-            raise ValueError("--palette-dropout needs --palette")
+        if not 0 <= self.head_dropout < 1:
+            raise ValueError(f"--head-dropout must be from 0 to below 1, got {self.head_dropout}")
         if self.lr <= 0 or self.weight_decay < 0:
             raise ValueError("--lr must be > 0, --weight-decay >= 0")
         if self.augment_structure.changes and not self.online_views:
@@ -197,8 +191,6 @@ def build_model(config: VisionConfig, train_tc_K: pd.Series, render_options: Ren
         palette=config.palette,
         head_features=config.head_features,
     )
-    if model.palette_branch is not None:
-        model.palette_branch.emptied = config.palette_dropout
     model.render_options = render_options
     if said := drawn_otherwise(config.init, vars(render_options)):
         log.warning(f"the images are not drawn as those that --init {config.init} learnt from: {said}")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dinov3_pipeline.model import load_model
-from dinov3_pipeline.palette import COLORS, PaletteBranch, empty_some, palette, palette_of
+from dinov3_pipeline.palette import COLORS, PaletteBranch, palette, palette_of
 from dinov3_pipeline.render.options import RenderOptions
 from dinov3_pipeline.render.rendering import BOND_GREY, views
 from dinov3_pipeline.train import VisionConfig, main, prepare
@@ -78,25 +78,6 @@ def test_the_branch_reads_a_set_of_colours() -> None:
     assert not torch.allclose(others[2], expected, atol=1e-3), "which colour has which area matters"
 
 
-def test_a_fraction_of_the_palettes_is_emptied_whole_and_only_in_training() -> None:
-    torch.manual_seed(0)
-    palettes = torch.from_numpy(palette(IMAGES)).expand(4000, -1, -1)
-    left = empty_some(palettes, 0.3)
-    lit = left[..., 3].sum(1)
-    assert set(lit.round().tolist()) == {0.0, 1.0} and torch.equal(left[lit > 0], palettes[lit > 0])
-    assert float((lit == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
-    assert not left[lit == 0].any() and torch.equal(empty_some(palettes, 0.0), palettes)
-    branch = PaletteBranch().eval()
-    expected, nothing = branch(palettes[:2])[0], branch(torch.zeros(1, COLORS, 4))[0]
-    branch.emptied = 0.5
-    torch.testing.assert_close(branch(palettes[:50]), expected.expand(50, -1))
-    branch.of_sums[3].p = 0.0
-    read = branch.train()(palettes[:50])
-    like_empty = torch.isclose(read, nothing, atol=1e-6).all(1)
-    torch.testing.assert_close(read[~like_empty], expected.expand(int((~like_empty).sum()), -1))
-    assert 10 < like_empty.sum() < 40
-
-
 def test_without_it_the_network_is_the_one_of_before() -> None:
     model = tiny_model(seed=3).eval()
     assert not [name for name in model.state_dict() if "branch" in name or "retrieval" in name]
@@ -151,15 +132,14 @@ def test_samples_carry_their_crystals_palette(rendered: Rendered, tmp_path: Path
 
 
 def test_a_linear_probe_reads_palettes_too(rendered: Rendered, tmp_path: Path) -> None:
-    task = prepare(config(rendered, tmp_path, tune="head", views_per_epoch=None, palette_dropout=0.25))
-    assert task.model.palette_branch.emptied == 0.25  # type: ignore[union-attr]
+    task = prepare(config(rendered, tmp_path, tune="head", views_per_epoch=None))
     batch = task.collate([task.datasets["train"][index] for index in (0, 1, 18)])
     assert batch["palette"].shape == (3, COLORS, 4) and torch.equal(batch["palette"][0], batch["palette"][1])
     assert task.model(batch).shape == (3,)
 
 
 def test_a_training_its_checkpoint_and_a_cif_agree_and_resuming_is_exact(rendered: Rendered, tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"head_features": "physics", "palette_dropout": 0.3}
+    changes: dict[str, Any] = {"head_features": "physics"}
     main(config(rendered, tmp_path / "a", **changes))
     stop_after_steps(3, lambda: main(config(rendered, tmp_path / "b", **changes)))
     main(config(rendered, tmp_path / "b", **changes))
@@ -175,8 +155,5 @@ def test_what_a_palette_cannot_be_counted_in_is_refused(rendered: Rendered, tmp_
     with pytest.raises(UserError, match=f"render the images with --image-size {SIZE}") as refused:
         prepare(config(rendered, tmp_path, image_size=SIZE))
     assert "\n" not in str(refused.value)
-    for changes, said in (({"palette": False}, "needs --palette"), ({"palette_dropout": 1.0}, "below 1, got 1.0")):
-        with pytest.raises(ValueError, match=said):
-            config(rendered, tmp_path, **{"palette_dropout": 0.5, **changes})
     with pytest.raises(ValueError, match="leave out --augment-structure"):
         config(rendered, tmp_path, online_views=True, augment_structure=StructureAugmentation(strain=0.01))
