@@ -18,7 +18,8 @@ from tc_common.errors import UserError
 from tc_common.files import read_csv, read_json, write_csv, write_text
 
 MODEL = "dinov3"
-ORDER = {"head": 0, "lora": 1, "full": 2}
+# With `-palette` the head also reads the palette of the pictures.
+ORDER = {"head": 0, "lora": 1, "full": 2, "head-palette": 3}
 MEASURES = {
     "val_mae_K": "validation",
     "test_mae_K": "test",

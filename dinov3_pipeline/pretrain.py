@@ -25,8 +25,9 @@ from dinov3_pipeline.backbones import CRYSTALS, PRETRAINED_HERE, SMALLEST_SPREAD
 from dinov3_pipeline.crops import CropDataset, Crops, collate_crops, rendered_views
 from dinov3_pipeline.dataset import ImageArray
 from dinov3_pipeline.network import create_dino_model
+from dinov3_pipeline.probe import Probe, describe, require_spread
 from dinov3_pipeline.render.options import SUPERCELLS, RenderOptions, read_render_options
-from dinov3_pipeline.self_distillation import Distillation, SelfDistillation, feature_spread
+from dinov3_pipeline.self_distillation import Distillation, SelfDistillation
 from tc_common.augmentation import StructureAugmentation
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
@@ -39,11 +40,10 @@ from tc_common.splits import composition_keys, limited, read_other_structures, r
 from tc_common.structures import Structures
 from tc_common.targets import TargetKind
 from tc_common.task import Batch, ScheduleKind, Task, TrainConfig, chunked, shuffled_batches
-from tc_common.training import Trainer, TrainingError
+from tc_common.training import Trainer
 
 STEM = "dino_crystals"
-PROBE_VIEWS = 3  # along a, b and c of the first supercell, which come first
-PROBE_MATERIALS, PROBE_NEIGHBOURS = 2000, 10
+PROBE_MATERIALS = 2000
 PAPERS = "DINO arXiv:2104.14294, iBOT arXiv:2111.07832, DINOv2 arXiv:2304.07193, DINOv3 arXiv:2508.10104"
 PRIVATE = (
     "data_dir", "images_dir", "models_dir", "results_dir", "cache_dir", "exclude_split", "output", "log_file",
@@ -122,23 +122,6 @@ class PretrainConfig(TrainConfig):
         return settings
 
 
-@dataclass(frozen=True)
-class Probe:
-    """Labelled materials for the log, images (n, V, S, S, 3): Tc of the most similar ones against the measured."""
-
-    known: pd.DataFrame
-    known_images: ImageArray
-    asked: pd.DataFrame
-    asked_images: ImageArray
-
-    def predict(self, describe: Callable[[ImageArray], Tensor]) -> tuple[pd.DataFrame, float]:
-        """Columns `material_id, tc, tc_pred` (K) of those asked about, and the spread of the known ones' features."""
-        known, asked = describe(self.known_images), describe(self.asked_images)
-        nearest = (asked @ known.T).topk(min(PROBE_NEIGHBOURS, len(known)), dim=1).indices
-        tc_K = torch.tensor(self.known["tc"].to_numpy())[nearest].median(1).values
-        return self.asked[["material_id", "tc"]].assign(tc_pred=tc_K.numpy()), feature_spread(known)
-
-
 class SelfDistillationTrainer(Trainer):
     """The loop with another loss, a teacher that follows every step, and the probe in place of validation."""
 
@@ -185,28 +168,6 @@ def _features(trainer: SelfDistillationTrainer, images: Tensor) -> Tensor:
     trainer.model.eval()
     with trainer.placement.autocast():
         return trainer.model.features(images.to(trainer.placement.device)).float().cpu()
-
-
-def describe(features: Callable[[Tensor], Tensor], images: ImageArray, at_once: int = 64) -> Tensor:
-    """Unit features (n, D) of images (n, V, S, S, 3), averaged over the V views."""
-    rows = []
-    for start in range(0, len(images), at_once):
-        some = torch.from_numpy(images[start : start + at_once, :PROBE_VIEWS].transpose(0, 1, 4, 2, 3).copy())
-        rows.append(features(some.flatten(0, 1)).unflatten(0, some.shape[:2]).mean(1))
-    return torch.nn.functional.normalize(torch.cat(rows), dim=-1)
-
-
-def require_spread(spread: float, epoch: int) -> None:
-    """Stop a run whose network describes all crystals alike.
-
-    Raises:
-        TrainingError: it does.
-    """
-    if not spread >= SMALLEST_SPREAD:
-        raise TrainingError(
-            f"epoch {epoch}: the features have collapsed (spread {spread:.3f}, at least {SMALLEST_SPREAD} is needed); "
-            "try a lower --lr, a lower --teacher-temperature or more --koleo-weight"
-        )
 
 
 def teacher_temperature(settings: Distillation, progressed: float) -> float:

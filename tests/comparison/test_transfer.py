@@ -27,13 +27,15 @@ def test_cells_are_means_over_seeds_in_the_order_of_what_is_trained(
     training(tmp_path, "random_full", 42, 6.0, (9.0, 23.0))
     training(tmp_path, "random_full", 43, 7.0, (9.0, 25.0))
     training(tmp_path, "crystals_head", 42, 4.0, (10.0, 20.0))
+    training(tmp_path, "crystals_head-palette", 42, 3.0, (10.0, 20.0))
     main(TransferConfig(folder=tmp_path))
     printed = capsys.readouterr().out.splitlines()
     assert printed[2] == "| head | crystals | 1 | 1,234 | 2 | 5.00 | 4.00 | 2.00 | 0.00 |"
     assert printed[3] == "| full | random | 2 | 1,234 | 2 | 5.00 ± 0.00 | 6.50 ± 0.71 | 2.00 ± 0.00 | 2.50 ± 0.71 |"
+    assert printed[4] == "| head-palette | crystals | 1 | 1,234 | 2 | 5.00 | 3.00 | 2.00 | 0.00 |"
     assert (tmp_path / "transfer.md").read_text().splitlines() == printed
     table = pd.read_csv(tmp_path / "transfer.csv")
-    assert table["literature_mae_K"].tolist() == [0.0, 2.0, 3.0] and table["seed"].tolist() == [42, 42, 43]
+    assert table["literature_mae_K"].tolist() == [0.0, 2.0, 3.0, 0.0] and table["seed"].tolist() == [42, 42, 43, 42]
 
 
 def test_what_cannot_be_tabulated_is_one_line(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from dinov3_pipeline.backbones import CRYSTALS, Shape, create_backbone
 from dinov3_pipeline.crops import Crops
 from dinov3_pipeline.lora import Lora, adapters
 from dinov3_pipeline.model import create_dino_model, load_model
-from dinov3_pipeline.pretrain import STEM, PretrainConfig, describe, main, teacher_momentum, teacher_temperature
+from dinov3_pipeline.pretrain import STEM, PretrainConfig, main, teacher_momentum, teacher_temperature
+from dinov3_pipeline.probe import describe
 from dinov3_pipeline.self_distillation import Distillation
 from dinov3_pipeline.train import VisionConfig
 from dinov3_pipeline.train import build_model as build_vision
