@@ -106,11 +106,9 @@ def _table(kind: str, folder: Path, comparisons: list[dict[str, Any]]) -> Rows:
 def _caption(kind: str, comparisons: list[dict[str, Any]]) -> str:
     if kind == "results":
         return caption(comparisons[0])
-    tests = (
-        "; other structure files: further ones of the test compositions; literature: structures at ambient pressure"
-    )
-    runs = f"; ± is the SD over {comparisons[1]['runs']} splits" if kind == "overview" else ""
-    return f"MAE in K{runs}{tests}"
+    runs = f" (± SD over {comparisons[1]['runs']} splits)" if kind == "overview" else ""
+    tests = "Other structure files are further ones of the test compositions, the literature's are at ambient pressure"
+    return f"MAE in K{runs}, the lowest of each column bold. {tests}"
 
 
 def read_comparison(folder: Path) -> dict[str, Any]:
