@@ -10,7 +10,7 @@ path through the file, its parts separated by `/`:
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -80,11 +80,11 @@ def read_claims(path: Path) -> list[Claim]:
     return [Claim(**{str(key): value for key, value in row.items()}) for row in rows]
 
 
-def check_claims(root: Path, claims: list[Claim], covered: dict[str, str]) -> list[str]:
+def check_claims(root: Path, claims: list[Claim], covered: Mapping[str, str | None]) -> list[str]:
     """One line for each claim that a document does not make or that its file contradicts, and each number unclaimed.
 
     Args:
-        covered: by document, the heading of the section in which every number must be claimed.
+        covered: by document, the heading of the section in which every number must be claimed; None for all of it.
     """
     lines: list[str] = []
     for document in dict.fromkeys([*covered, *(claim.document for claim in claims)]):
@@ -121,9 +121,10 @@ def _claim_errors(root: Path, claim: Claim, found: list[re.Match[str]]) -> list[
     return [f"{claim.document}: says {said} in {sentence!r}, but {claim.file} gives {given} ({claim.value})"]
 
 
-def _unclaimed(document: str, text: str, heading: str, spans: list[tuple[int, int]]) -> list[str]:
-    """Numbers of one section that no claim covers."""
-    section = re.search(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+def _unclaimed(document: str, text: str, heading: str | None, spans: list[tuple[int, int]]) -> list[str]:
+    """Numbers of one section, or of the whole document, that no claim covers."""
+    wanted = ".*" if heading is None else rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)"
+    section = re.search(wanted, text, re.DOTALL | re.MULTILINE)
     if not section:
         raise UserError(f"{document} has no section '## {heading}' whose numbers could be checked")
     prose = NO_PROSE.sub(lambda span: "`" * len(span[0]), text)

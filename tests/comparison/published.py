@@ -1,4 +1,4 @@
-"""A small project as it would be published: a folder of models, runs of two kinds, a README and its claims."""
+"""A small project as it would be published: a folder of models, runs of two kinds, both READMEs and their claims."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from comparison.published.readme import fill
 from comparison.repeats import read_runs, score_runs, summarise, write_kept_runs
 from comparison.report.documents import markdown
 from tc_common.files import plain, write_csv, write_json, write_text
-from tests.comparison.made import make_results, read_json
+from tests.comparison.made import make_further, make_results, read_json
 
 FOLDERS = ("results/one", "results/kept", "results/folders")
 PROSE = """# Made
@@ -47,7 +47,10 @@ def publish(root: Path) -> Path:
         "less_K": -difference["mae_difference_K"],
     }
     blocks = "".join(f"<!-- results:begin {folder} -->\n<!-- results:end -->\n\n" for folder in FOLDERS)
+    blocks += "<!-- overview:begin results/one results/folders -->\n<!-- overview:end -->\n\n"
     write_text(root / "README.md", fill(PROSE.format(**numbers) + blocks + "## Licence\n\nversion 3\n", root))
+    tables = "# Results\n\n<!-- tests:begin one -->\n<!-- tests:end -->\n"
+    write_text(root / "results/README.md", fill(tables, root / "results"))
     rows = [("README.md", text, file, value.replace("DIFFERENCE", DIFFERENCE), by) for text, file, value, by in CLAIMS]
     table = pd.DataFrame(rows, columns=["document", "text", "file", "value", "divided_by"])
     write_csv(root / "results/claims.csv", table)
@@ -57,6 +60,8 @@ def publish(root: Path) -> Path:
 def _folder_of_models(folder: Path, seed: int) -> Results:
     """Two models whose errors differ little, so that the ensemble needs both; scores as any model writes them."""
     results = make_results(folder, {"alignn": 3.0, "dinov3": 3.2}, count=40, seed=seed)
+    for number, name in enumerate(results.test):
+        make_further(folder, name, results.splits, 3.0, 100 + number, spread_K=1.0)
     results = with_ensembles(gather(folder, folder / "splits"), ["ensemble"], seed)
     write_ensembles(results, folder, 0.9)
     comparison = plain(evaluate(results, Uncertainty(resamples=200, seed=seed)))

@@ -132,6 +132,20 @@ ONE, KEPT, FOLDERS = "results/one", "results/kept", "results/folders"
         (field(f"{FOLDERS}/comparison.json", "differences", 0, "interval_K", 1), "interval_K/1 is"),
         (digit("README.md", r"\| ALIGNN \| (\d+\.\d+)"), "README.md, table of results/one, line"),
         (digit("README.md", r"errs by (\d+\.\d+)"), "README.md: says .* in 'ALIGNN errs by .* gives"),
+        (
+            digit("README.md", r"\| ALIGNN \| \**\d+\.\d+\** \| \**(\d+\.\d+) ±"),
+            "one and results/folders, l",
+        ),
+        (digit("results/README.md", r"\| ALIGNN \|.*\| \**(\d+\.\d+)\** \|"), "results/README.md, table of one, line"),
+        (
+            digit(f"{ONE}/alignn_literature_predictions.csv", r"(?m)^crystal-11,[^,]*,11.0,(\d+)\.0,"),
+            "ensemble_literature_predictions.csv: crystal-11/tc_pred is",
+        ),
+        (
+            replaced("results/README.md", "# Results", "# Results of 4 K"),
+            "line 1: no claim covers 4",
+        ),
+        (without("results/README.md"), "results/README.md cannot be read"),
         (replaced("README.md", "ALIGNN; ", "ALIGNN by 19 %; "), "README.md, line 8: no claim covers 19 in "),
         (replaced("README.md", "ALIGNN; ", "ALIGNN within 1.5h; "), "no claim covers 1.5 in "),
         (replaced("README.md", "ALIGNN; ", "ALIGNN, R² < 0.5 and > 0.4; "), "no claim covers 0.5 in .*1 more"),

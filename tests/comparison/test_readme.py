@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from comparison.evaluate import Uncertainty, evaluate
+from comparison.published import check
 from comparison.published.readme import fill, update_readme
 from comparison.report.documents import markdown
 from tc_common.errors import UserError
@@ -22,9 +23,17 @@ def compared(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_projects_own_readme_is_up_to_date() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert fill(text, ROOT) == text, "run: python compare_models.py --update-readme README.md --results-dir FOLDER"
+@pytest.mark.parametrize("document", check.COVERED)
+def test_the_projects_own_tables_are_up_to_date(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert fill(text, (ROOT / document).parent) == text, f"run: python compare_models.py readme {document}"
+
+
+def test_the_projects_readme_can_be_read_in_one_go() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120, "move tables and details to results/README.md or docs/"
+    first_table = next(number for number, line in enumerate(lines) if line.startswith("| model"))
+    assert first_table < 45, "the first numbers belong on the first screen"
 
 
 def test_a_block_is_filled_and_keeps_its_folder(compared: Path) -> None:
