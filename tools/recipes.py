@@ -79,14 +79,15 @@ FULL = Recipe(
         "crystals_full": (f"--init {{crystals}} --tune full {CELL} --views-per-epoch 3", (42,)),
         "crystals_head-palette": (
             "--init {crystals} --tune head --palette --backbone vit_small_patch16_dinov3 --image-size 32 "
-            "--batch-size 64 --lr 1.5e-3 --weight-decay 0.05 --schedule onecycle --target sqrt --epochs 16 --patience 16", (42,),
+            "--batch-size 64 --lr 1.5e-3 --weight-decay 0.05 --schedule onecycle --target sqrt "
+            "--epochs 16 --patience 16", (42,),
         ),
     },
     ship="--trees 60",
     distil="--copies 1 --epochs 12",
     # training steps and the tests after them: `train_seconds` in results/3dsc, and results/LOG.md
     minutes={
-        "data": 2, "labels": 0.5, "images": 3, "baselines": 2, "prior": 2, "graph_pretraining": 60,
+        "data": 0.6, "labels": 0.5, "images": 1.5, "baselines": 2, "prior": 2, "graph_pretraining": 60,
         "vision_pretraining": 32, "dinov3": 26, "dinov3_neighbours": 2, "dinov3_composition": 11,
         "dinov3_composition_neighbours": 2, "alignn": 28, "alignn_neighbours": 1.5, "alignn_prior": 24,
         "finetuned_alignn": 56, "pretrained_alignn": 2, "comparison": 1, "ship": 5, "distil": 13,

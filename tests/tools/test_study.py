@@ -69,12 +69,17 @@ WORK, PUBLISHED = Path("/study/work"), Path("/study/published")
 def full(**changes: Any) -> Study:
     """The published study, with everything that can be asked of it; on one grouped split, as the others are alike."""
     recipe = dataclasses.replace(FULL, split_seeds=(42,))
-    asked = {"jarvis_dir": Path("/jarvis"), "training_seeds": (42, 43), "recipe": recipe, "published": PUBLISHED}
+    asked: dict[str, Any] = {
+        "jarvis_dir": Path("/jarvis"),
+        "training_seeds": (42, 43),
+        "recipe": recipe,
+        "published": PUBLISHED,
+    }
     return Study(work=WORK, **{**asked, **changes})
 
 
 def small() -> Study:
-    sources = {"data_source": "sample", "labels_source": WORK / LABELS, "jarvis_dir": WORK / JARVIS}
+    sources: dict[str, Any] = {"data_source": "sample", "labels_source": WORK / LABELS, "jarvis_dir": WORK / JARVIS}
     return Study(work=WORK, published=PUBLISHED, recipe=SMALL, **sources)
 
 
