@@ -4,7 +4,7 @@
 
 The trees on composition (median vote) and the pair, without extra labels, on 10, 20, 40, 70 and 100 % of the training
 compositions of a results folder (its `splits.csv.gz`; no data set needed), every part holding the smaller ones. Writes
-`learning_curve.csv` into that folder, from which `compare_models.py` draws the curve; about two minutes of processor
+`learning_curve.csv` into that folder, from which `compare_models.py` draws the curve; 80 s of processor
 time for 3DSC.
 """
 

@@ -13,7 +13,7 @@ CSS = Path(__file__).parent / "page.css"
 LONG_CELL = 40
 SCRIPT = Path(__file__).parent / "hover.js"
 # Figures of many panels, across the whole page.
-WIDE = ("parity", "domes")
+WIDE = ("parity", "domes", "structure_spread")
 # More sentences than these are shown when the reader asks for them.
 MOST_SENTENCES = 8
 CAPTIONS = {
