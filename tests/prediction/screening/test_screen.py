@@ -1,5 +1,6 @@
 """The command end to end with a stand-in predictor: shards, resuming, kills, full disks, engines of the same bytes."""
 
+import gc
 import os
 import resource
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -203,6 +205,9 @@ def ray_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     pytest.importorskip("ray", reason="the extra `screen` is not installed")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     yield
+    with warnings.catch_warnings():  # on a busy machine Ray's own processes end after it has let go of them
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.mark.filterwarnings("ignore")
