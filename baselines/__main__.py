@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tc_common.cli import parse, run
+from tc_common.extras import need
 from tc_common.further import further_materials
 from tc_common.labels import read_extra_labels
 from tc_common.splits import read_splits
@@ -58,6 +59,8 @@ def main() -> None:
         write_pair,
     )  # once flags are read
 
+    if config.pair or config.extra_labels:
+        need("study", "lightgbm")  # said before the other trees have been fitted
     splits = read_splits(config.data_dir, config.limit)
     labels = None if config.extra_labels is None else read_extra_labels(config.extra_labels, config.data_dir)
     further = further_materials(config.data_dir, splits, config.limit)
