@@ -11,12 +11,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from tc_common.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -122,7 +124,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write a table without its index atomically, with line ends that do not depend on the platform.
 
     A name that ends in `.gz` is compressed, without the time of day: the same table gives the same bytes.
@@ -132,7 +134,7 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         temporary.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
-def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> pd.DataFrame:
+def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> "pd.DataFrame":
     """Read a table whose ids and texts stay texts.
 
     Args:
@@ -142,9 +144,11 @@ def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> pd.DataFrame
     Raises:
         UserError: the file is absent, empty, unreadable or lacks a column.
     """
+    import pandas as pd  # takes 0.3 s; the processes that read crystals need none
+
     try:
         texts = dict.fromkeys(TEXT_COLUMNS, str)
-        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=["", "nan"], **EXACT_FLOATS)
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=["", "nan"])
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; make it with: {made_by}") from error
     except (OSError, EOFError, zlib.error, ValueError) as error:  # pandas' own errors are ValueErrors
@@ -155,8 +159,6 @@ def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> pd.DataFrame
     return table
 
 
-# pandas 3 reads every float to the last bit and deprecates the option, pandas 2 needs it.
-EXACT_FLOATS: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
 # Formulas and ids such as "1e5", "NaN" or "007" must not become numbers.
 TEXT_COLUMNS = (
     "material_id", "formula", "cif", "mp_id", "chemical_system", "family", "image_path", "view", "supercell",
