@@ -19,9 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tyro.conf import Positional
-
 from tc_common.cli import parse, run
+from tc_common.extras import refuse_without_base
+
+try:
+    from tyro.conf import Positional
+except ModuleNotFoundError as error:
+    refuse_without_base(error)
 
 if TYPE_CHECKING:
     from prediction import Predictor

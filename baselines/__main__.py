@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 
 from tc_common.cli import parse, run
+from tc_common.extras import need
 from tc_common.further import further_materials
 from tc_common.labels import ExtraLabels, read_extra_labels
 from tc_common.splits import read_splits
@@ -54,6 +55,8 @@ def main() -> None:
     config = parse(BaselineConfig, prog="python -m baselines", description=__doc__ or "")
     from baselines.run import locked_results  # once flags are read
 
+    if config.pair or config.extra_labels:
+        need("study", "lightgbm")  # said before the other trees have been fitted
     splits = read_splits(config.data_dir, config.limit)
     labels = None if config.extra_labels is None else read_extra_labels(config.extra_labels, config.data_dir)
     with locked_results(config.results_dir, pair=config.pair, labels=labels is not None):

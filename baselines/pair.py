@@ -8,9 +8,8 @@ Legend: n training materials, m materials to predict, F features.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-import lightgbm
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -21,6 +20,9 @@ from baselines.models import Fit, Forest, Predictor
 from tc_common.chemistry import FeatureKind, composition_features
 from tc_common.composition import Array
 from tc_common.labels import ExtraLabels, with_labels
+
+if TYPE_CHECKING:
+    import lightgbm
 
 KIND: FeatureKind = "physics"
 TREES, MAX_FEATURES = 80, 0.25
@@ -41,7 +43,7 @@ class Pair:
     """Fitted trees and boosted trees, both on the root of Tc and on the features that vary."""
 
     forest: Forest
-    boosting: lightgbm.Booster
+    boosting: "lightgbm.Booster"
 
     def boosted(self, wanted: Array) -> tuple[Array, None]:
         """Tc (m,) in K by the boosted trees alone."""
@@ -62,6 +64,8 @@ def fit_pair(features: Array, tc_K: Array, seed: int) -> dict[str, Predictor]:
 
 def fitted_pair(features: Array, tc_K: Array, seed: int) -> Pair:
     """The pair of `fit_pair`."""
+    import lightgbm  # of the extra `study`: whoever only imports this module needs none
+
     varies = np.ptp(features, axis=0) > 0
     learned, root = features[:, varies], np.sqrt(tc_K)
     model = ExtraTreesRegressor(TREES, max_features=MAX_FEATURES, random_state=seed, n_jobs=-1).fit(learned, root)

@@ -1,12 +1,13 @@
 """Optional packages: which extra of pyproject.toml a module belongs to, and one line that says how to add it."""
 
 import importlib
+import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from tc_common.errors import UserError, one_line
 
@@ -104,6 +105,13 @@ def missing_package(error: ImportError) -> UserError | None:
     """What to say of an import that failed, where it is of a package that pyproject.toml lists; else nothing."""
     extra = extra_of(error)
     return UserError(_complaint(extra, _package(error.name or ""), error)) if extra else None
+
+
+def refuse_without_base(error: ModuleNotFoundError) -> NoReturn:
+    """End a script that another Python than that of the environment has started; exit status 2."""
+    how = "make predict-setup, then .venv/bin/python predict.py (Python 3.11 or newer)"
+    print(f"error: {error.name} is not installed in {sys.executable}: {how}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 def _package(module: str) -> str:

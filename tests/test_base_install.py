@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def test_the_base_predicts_with_every_model(model: str, base_only: dict[str, str
     ("words", "package"),
     [
         (("-m", "tuning", "--pipeline", "gat"), "optuna"),
-        (("-m", "baselines"), "lightgbm"),
+        (("-m", "baselines", "--pair"), "lightgbm"),
     ],
 )
 def test_a_command_of_the_study_says_what_it_needs_in_one_line(
@@ -76,3 +77,29 @@ def test_a_trainer_says_what_it_needs_in_one_line(base_only: dict[str, str], tmp
     ran = python(base_only, "-m", "gat_pipeline.train", *map(str, (*folders, *small)))
     assert ran.returncode == 2 and ran.stderr.splitlines()[-1].startswith("error: accelerate "), ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+IMPORT_EVERYTHING = """
+import importlib, sys
+for module in sys.argv[1:]:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        print(module, error.name)
+"""
+
+
+def test_a_command_begins_without_any_extra(base_only: dict[str, str]) -> None:
+    """What an extra brings is imported where `tc_common.cli.run` makes one line of its absence."""
+    commands = [*commands_of_the_project()]
+    assert {"predict", "check_setup", "web.__main__", "gat_pipeline.train", "tuning.__main__"} <= {*commands}
+    ran = python(base_only, "-c", IMPORT_EVERYTHING, *commands)
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+
+
+def commands_of_the_project() -> Iterator[str]:
+    """Modules that can be started, but for the developers' benchmarks and tools."""
+    rooms = [path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name not in {"tests", "benchmarks"}]
+    for path in sorted([*ROOT.glob("*.py"), *(path for room in rooms for path in room.rglob("*.py"))]):
+        if '__name__ == "__main__"' in path.read_text(encoding="utf-8"):
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts)

@@ -95,6 +95,24 @@ def test_help_imports_no_torch_and_no_tables() -> None:
     assert "predict" in modules and not modules & {"torch", "pandas", "numpy", "pymatgen", *HEAVY}
 
 
+def test_a_process_that_reads_crystals_imports_no_torch_and_no_tables() -> None:
+    code = "import sys; from tc_common.reading import serve; from prediction.inputs import _read_path as read\n"
+    code += "from pathlib import Path; read(Path(sys.argv[1])); print(*sys.modules)"
+    words = [sys.executable, "-c", code, "data/sample/cifs/MgB2-AlB2.cif"]
+    modules = {*subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()}
+    assert "pymatgen.core" in modules and not modules & {"torch", "pandas", *HEAVY}
+
+
+def test_without_its_packages_the_command_says_how_to_install_them() -> None:
+    """`-S` hides site-packages."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [sys.executable, "-S", "predict.py", "data/sample/cifs/MgB2-AlB2.cif"]
+    ran = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    (line,) = ran.stderr.splitlines()
+    assert ran.returncode == 2 and line.startswith("error: tyro is not installed in ")
+    assert "make predict-setup, then .venv/bin/python predict.py" in line and "3.11 or newer" in line
+
+
 def called(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     """Run the command line in this process."""
     monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments)])
