@@ -5,6 +5,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gat_pipeline import network
@@ -64,11 +65,10 @@ def trained_once(batch: dict[str, Any], bf16: bool) -> dict[str, Tensor]:
     return {"output": output.detach(), **gradients, **dict(net.named_buffers())}
 
 
-def error(found: dict[str, Tensor], exact: dict[str, Tensor]) -> dict[str, float]:
-    return {
-        name: float((found[name] - value).float().norm() / (value.float().norm() + 1e-6))
-        for name, value in exact.items()
-    }
+def errors(found: dict[str, Tensor], exact: dict[str, Tensor]) -> NDArray[np.float64]:
+    """Relative error of everything but what is 0 but for rounding (gradients of biases before a normalisation)."""
+    norms = {name: float(value.float().norm()) for name, value in exact.items()}
+    return np.array([float((found[n] - exact[n]).float().norm()) / norm for n, norm in norms.items() if norm > 1e-3])
 
 
 def test_rounding_cosines_costs_no_more_than_bf16_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,10 +78,11 @@ def test_rounding_cosines_costs_no_more_than_bf16_itself(monkeypatch: pytest.Mon
     monkeypatch.setattr(network, "COSINE_LEVELS", 10**6)
     unrounded = trained_once(batch, bf16=True)
     assert not torch.equal(rounded["output"], unrounded["output"]), "nothing was rounded"
-    with_rounding, without = error(rounded, exact), error(unrounded, exact)
-    assert rounded.keys() == exact.keys() and without["output"] > 1e-4
-    assert with_rounding["output"] < 1.5 * without["output"]
-    assert np.mean([*with_rounding.values()]) < 1.2 * np.mean([*without.values()])
+    with_rounding, without = errors(rounded, exact), errors(unrounded, exact)
+    changed = without > 1e-6
+    ratios = with_rounding[changed] / without[changed]
+    assert rounded.keys() == exact.keys() and len(ratios) > 40
+    assert ratios.mean() < 1.1 and ratios.max() < 2, "129 cosines give 1.08 and 3.0, 33 give 1.3 and 7"
 
 
 def test_cosines_on_the_grid_give_what_they_give_one_by_one() -> None:
