@@ -159,7 +159,7 @@ def timed(
     }
 
 
-def as_tensor(images: ImageArray, device: torch.device) -> Tensor:
+def as_tensor(images: ImageArray, device: torch.device | str = "cpu") -> Tensor:
     """(B, S, S, 3) as the network reads them, (B, 3, S, S) on the device."""
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
 
