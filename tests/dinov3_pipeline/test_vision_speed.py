@@ -10,7 +10,7 @@ from benchmarks import _vision_step, vision_speed
 from dinov3_pipeline.network import distinct_images
 from tests.dinov3_pipeline.networks import TINY, noise
 
-VARIANTS = ("plain-fp32", "ours-fp32", "lit-fp32", "lit-bf16")
+VARIANTS: tuple[_vision_step.Variant, ...] = ("plain-fp32", "ours-fp32", "lit-fp32", "lit-bf16")
 
 
 def test_every_variant_is_timed_on_the_same_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
