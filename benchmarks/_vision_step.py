@@ -53,13 +53,16 @@ class StepConfig:
 class Plain(nn.Module):
     """A ViT with LoRA on qkv and the head, without anything of this project."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, backbone: str, image_size: int) -> None:
         super().__init__()
         declare_missing_operators()
         import peft
         import timm
 
-        vit = timm.create_model(backbone, num_classes=0, img_size=image_size)
+        vit: Any = timm.create_model(backbone, num_classes=0, img_size=image_size)
         lora = peft.LoraConfig(r=16, lora_alpha=32, lora_dropout=0.1, target_modules=["attn.qkv"])
         self.vit = peft.get_peft_model(vit, lora)
         layers = [nn.Linear(vit.num_features, 512), nn.GELU(), nn.Dropout(0.1), nn.Linear(512, 256), nn.GELU()]
@@ -159,7 +162,7 @@ def timed(
     }
 
 
-def as_tensor(images: ImageArray, device: torch.device) -> Tensor:
+def as_tensor(images: ImageArray, device: torch.device | str = "cpu") -> Tensor:
     """(B, S, S, 3) as the network reads them, (B, 3, S, S) on the device."""
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
 

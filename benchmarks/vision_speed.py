@@ -27,6 +27,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from benchmarks._vision_step import as_tensor
 from dinov3_pipeline.lit_patches import lit_patches
 from dinov3_pipeline.network import DEFAULT_BACKBONE, distinct_images
 from dinov3_pipeline.render.options import RenderOptions
@@ -109,7 +110,7 @@ def rendered(crystals: int, image_size: int) -> NDArray[np.uint8]:
 
 def content(pictures: NDArray[np.uint8]) -> dict[str, Any]:
     """What there is to do in pictures (M, V, S, S, 3): lit patches of 16 pixels, views equal to one before."""
-    crystals = [as_batch(crystal) for crystal in pictures]
+    crystals = [as_tensor(crystal) for crystal in pictures]
     lit = np.concatenate([lit_patches(crystal, PATCH).sum(1).numpy() for crystal in crystals])
     distinct = [len(distinct_images(crystal)[0]) for crystal in crystals]
     number, of_each = pictures.shape[:2]
@@ -122,11 +123,6 @@ def content(pictures: NDArray[np.uint8]) -> dict[str, Any]:
         "equal_views": round(1 - sum(distinct) / (number * of_each), 4),
         "crystals_with_equal_views": sum(count < of_each for count in distinct),
     }
-
-
-def as_batch(images: NDArray[np.uint8]) -> torch.Tensor:
-    """(B, S, S, 3) as the network reads them, (B, 3, S, S)."""
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
 def measure(config: SpeedConfig, variant: str, pictures: Path, seed: int) -> dict[str, Any]:

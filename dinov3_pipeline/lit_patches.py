@@ -105,8 +105,7 @@ def _embedded(backbone: Any, images: Tensor, row: _Row, mean: Tensor, std: Tenso
     grid = images.shape[-1] // side
     cut = images.view(len(images), 3, grid, side, grid, side)
     kept = cut[row.picture, :, row.patch // grid, :, row.patch % grid, :]  # (K, 3, p, p)
-    patches = backbone.patch_embed.proj((kept.float() - mean) / std).flatten(1)
-    patches = backbone.patch_embed.norm(patches)
+    patches = backbone.patch_embed.norm(_projected(backbone.patch_embed.proj, (kept.float() - mean) / std))
     prefixes = [part[0] for part in (backbone.cls_token, backbone.reg_token) if part is not None]
     prefix = torch.cat(prefixes) if prefixes else patches.new_empty(0, patches.shape[1])
     if backbone.pos_embed is not None:
@@ -115,6 +114,13 @@ def _embedded(backbone: Any, images: Tensor, row: _Row, mean: Tensor, std: Tenso
             prefix, positions = prefix + positions[: row.prefix], positions[row.prefix :]
         patches = patches + positions[row.patch]
     return row.arrange(prefix, patches)
+
+
+def _projected(projection: nn.Module, patches: Tensor) -> Tensor:
+    """Patches (K, 3, p, p) to (K, D); a convolution of a single patch is one product, and faster as such."""
+    if type(projection) is nn.Conv2d:
+        return F.linear(patches.flatten(1), projection.weight.flatten(1), projection.bias)
+    return projection(patches).flatten(1)
 
 
 def _through_blocks(backbone: Any, tokens: Tensor, row: _Row) -> Tensor:

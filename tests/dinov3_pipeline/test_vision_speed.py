@@ -10,7 +10,7 @@ from benchmarks import _vision_step, vision_speed
 from dinov3_pipeline.network import distinct_images
 from tests.dinov3_pipeline.networks import TINY, noise
 
-VARIANTS = ("plain-fp32", "ours-fp32", "lit-fp32", "lit-bf16")
+VARIANTS: tuple[_vision_step.Variant, ...] = ("plain-fp32", "ours-fp32", "lit-fp32", "lit-bf16")
 
 
 def test_every_variant_is_timed_on_the_same_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +38,7 @@ def test_pictures_are_rendered_crystals_whose_empty_patches_and_equal_views_are_
     pictures = vision_speed.rendered(2, 64)
     assert pictures.shape == (2, 18, 64, 64, 3)
     content = vision_speed.content(pictures)
-    distinct = [len(distinct_images(vision_speed.as_batch(crystal))[0]) for crystal in pictures]
+    distinct = [len(distinct_images(_vision_step.as_tensor(crystal))[0]) for crystal in pictures]
     rows = [row for view in pictures.reshape(36, 64, 64, 3) for row in np.split(view, 4)]
     lit = [bool(patch.any()) for row in rows for patch in np.split(row, 4, axis=1)]
     assert content["lit_patches_mean"] == pytest.approx(np.mean(lit) * 16, abs=0.05)
