@@ -167,7 +167,7 @@ def draw_graph(axes: Axes, structure: Structure, options: GraphOptions) -> None:
         axes.add_patch(PathPatch(bent, facecolor="none", **style))
     names = [max(site.species.items(), key=lambda item: item[1])[0].symbol for site in structure]
     colors = [ELEMENTS[name] for name in names]
-    axes.scatter(*at.T, s=250, c=colors, edgecolors=CARD, linewidths=2.5, zorder=3)
+    axes.scatter(at[:, 0], at[:, 1], s=250, c=colors, edgecolors=CARD, linewidths=2.5, zorder=3)
     for (x, y), name in zip(at, names, strict=True):
         axes.text(x, y - 0.015, name, color=CARD, fontsize=9, weight="bold", ha="center", va="center", zorder=4)
     axes.set(xlim=(-2.45, 2.45), ylim=(-1.28, 1.28))

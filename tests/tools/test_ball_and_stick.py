@@ -37,6 +37,8 @@ def test_a_stick_is_as_long_as_its_projection_and_leans_as_its_ends(slope: float
     assert canvas.rgba[..., 3].sum() == pytest.approx(80 * 10, rel=0.08)
     rows = canvas.depth[40]
     assert (rows[80] - rows[40]) / 40 == pytest.approx(slope / 80, abs=0.02)
+    middle = 5 * np.hypot(80, slope) / 80 + slope / 2
+    assert rows[59:61].mean() == pytest.approx(middle, abs=0.1), "its surface is in front of its axis"
     upright = Canvas(80, 120)
     upright.stick(np.array([20.0, 40, 0]), np.array([20.0, 40, 50]), 5, RED)
     assert not upright.rgba.any(), "one that points at the viewer has no length"
