@@ -18,7 +18,8 @@ from pathlib import Path
 
 from tc_common.cli import parse, run
 from tc_common.lock import lock_folder
-from tools.plan import Study, stages_of
+from tools.layout import Study
+from tools.plan import stages_of
 from tools.recipes import FULL, SMALL
 from tools.small_inputs import JARVIS, LABELS, inputs_stage
 from tools.stages import ROOT, listing, records_of, run_stages, selected
