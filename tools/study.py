@@ -9,7 +9,7 @@
 Started again it goes on: a stage is skipped when the same command, after the same stages, has ended well, and a
 training that was stopped resumes. It stops at the first stage that fails, with the path of its log. All is written
 below `--work-dir`, and by the stages called publish, ship and tables into results/3dsc, models and the READMEs.
-What the stages are: tools/plan.py; their settings: tools/recipes.py.
+What the stages are: tools/plan.py; their settings and minutes: tools/recipes.py.
 """
 
 import sys
