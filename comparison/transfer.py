@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 from tyro.conf import Positional
 
+from comparison.formatting import NOT_KNOWN
 from tc_common.cli import parse, run
 from tc_common.errors import UserError
 from tc_common.files import read_csv, read_json, write_csv, write_text
@@ -48,14 +49,25 @@ def main(config: TransferConfig) -> None:
 def read_trainings(folder: Path) -> pd.DataFrame:
     """One row for each training: start, what was tuned, seed, parameters trained, minutes, MAE (K) of four tests.
 
+    A further test that no training has, as the data has none, is NaN.
+
     Raises:
-        UserError: there is none, or one of them lacks a file.
+        UserError: there is none, or one of them lacks a file that others have.
     """
     found = sorted(folder.glob(f"*_*/seed_*/{MODEL}_metrics.json"))
     if not found:
         raise UserError(f"{folder} has no <start>_<tuned>/seed_<n>/{MODEL}_metrics.json")
     table = pd.DataFrame([_read_training(path) for path in found])
+    _require_same_tests(table, [path.parent for path in found])
     return table.sort_values(["tuned", "start", "seed"], key=_place, ignore_index=True)
+
+
+def _require_same_tests(table: pd.DataFrame, folders: list[Path]) -> None:
+    for name in MEASURES:
+        missing = table[name].isna()
+        if missing.any() and not missing.all():
+            file = f"{MODEL}_{name.removesuffix('_mae_K')}_predictions.csv"
+            raise UserError(f"{folders[int(missing.argmax())] / file} is missing, which others have; train it again")
 
 
 def _place(column: pd.Series) -> pd.Series:
@@ -82,6 +94,8 @@ def _read_training(metrics_file: Path) -> dict[str, object]:
 
 
 def _mae_K(path: Path) -> float:
+    if not path.exists():
+        return float("nan")
     table = read_csv(path, ("tc", "tc_pred"), "python -m dinov3_pipeline.train")
     return float((table["tc_pred"] - table["tc"]).abs().mean())
 
@@ -98,6 +112,8 @@ def as_table(trainings: pd.DataFrame) -> str:
 
 
 def _mean_and_spread(values: pd.Series) -> str:
+    if values.isna().all():
+        return NOT_KNOWN
     return f"{values.mean():.2f}" + (f" ± {values.std():.2f}" if len(values) > 1 else "")
 
 

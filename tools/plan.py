@@ -8,95 +8,14 @@ is shipped, and the check of every published number. Settings and minutes: `tool
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from tools.recipes import Recipe
+from tools.layout import STRATIFIED, Split, Study, predictions, shown, split_files
 from tools.stages import ROOT, Stage
 
 # Models of the shipped ensemble: trees, and the best network of each kind.
 SHIPPED = ("composition", "composition_with_labels", "pair", "pair_with_labels")
 SHIPPED_GRAPH, SHIPPED_VISION = "alignn_neighbours", "dinov3_composition_neighbours"
-
-
-@dataclass(frozen=True)
-class Split:
-    """One division of the data."""
-
-    name: str
-    """Folder below data, results and models."""
-    kind: str
-    seed: int
-
-
-STRATIFIED = Split("stratified", "stratified", 42)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """Where a study reads and writes, and with which settings."""
-
-    work: Path
-    """Folder of everything that is made."""
-    published: Path
-    """Folder with results/, models/ and README.md."""
-    recipe: Recipe
-    data_source: str | Path = "3dsc"
-    labels_source: str | Path = "download"
-    jarvis_dir: Path | None = None
-    """JARVIS superconductors, to pre-train ALIGNN anew."""
-    training_seeds: tuple[int, ...] = (42,)
-    """Trainings of ALIGNN on the stratified split; with several, their mean is published too."""
-
-    @property
-    def splits(self) -> list[Split]:
-        """The stratified split, and those with chemical systems held out."""
-        grouped = (Split(f"chemical-system/seed_{seed}", "chemical-system", seed) for seed in self.recipe.split_seeds)
-        return [STRATIFIED, *grouped]
-
-    def data(self, split: Split) -> Path:
-        """Split files, extra labels and prior."""
-        return self.work / "data" / split.name
-
-    def images(self, split: Split) -> Path:
-        """Rendered images."""
-        return self.work / "images" / split.name
-
-    def results(self, split: Split) -> Path:
-        """Predictions and metrics of all models."""
-        return self.work / "results" / split.name
-
-    def models(self, split: Split, model: str) -> Path:
-        """Checkpoints of one training."""
-        return self.work / "models" / split.name / model
-
-    def stage(
-        self,
-        name: str,
-        *command: str | Path,
-        reads: Sequence[Path] = (),
-        writes: Sequence[Path] = (),
-        publishes: bool = False,
-    ) -> Stage:
-        """A stage with the minutes of the recipe."""
-        return Stage(
-            name=name,
-            command=words(*command),
-            inputs=tuple(reads),
-            outputs=tuple(writes),
-            minutes=self.recipe.minutes_of(name),
-            publishes=publishes,
-        )
-
-
-def words(*parts: str | Path) -> tuple[str, ...]:
-    """A command line: strings are split as a shell does, a path is one word, relative to the project if below it."""
-    return tuple(word for part in parts for word in ([shown(part)] if isinstance(part, Path) else shlex.split(part)))
-
-
-def shown(path: Path) -> str:
-    """A path as it is written in commands, and hence in settings that are published."""
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def stages_of(study: Study) -> list[Stage]:
@@ -124,18 +43,6 @@ def of_split(study: Study, split: Split) -> Iterator[Stage]:
     yield from vision(study, split, "dinov3", study.recipe.dinov3)
     yield from vision(study, split, "dinov3_composition", study.recipe.dinov3_composition)
     yield comparison(study, split)
-
-
-def split_files(study: Study, split: Split) -> list[Path]:
-    """What `data.prepare` writes and every model reads."""
-    names = ("train.csv", "val.csv", "test.csv", "other_structures.csv", "report.json")
-    return [study.data(split) / name for name in names]
-
-
-def predictions(folder: Path, *models: str) -> list[Path]:
-    """What every model writes."""
-    endings = ("predictions.csv", "val_predictions.csv", "metrics.json")
-    return [folder / f"{model}_{ending}" for model in models for ending in endings]
 
 
 def inputs(study: Study, split: Split) -> Iterator[Stage]:

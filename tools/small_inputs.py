@@ -13,7 +13,7 @@ import pandas as pd
 
 from tc_common.cli import parse, run
 from tc_common.files import read_csv, write_csv, write_text
-from tools.plan import Study, words
+from tools.layout import Study, words
 from tools.stages import ROOT, Stage
 
 LABELS, JARVIS = Path("inputs") / "supercon.csv", Path("inputs") / "jarvis"

@@ -9,7 +9,7 @@
 Started again it goes on: a stage is skipped when the same command, after the same stages, has ended well, and a
 training that was stopped resumes. It stops at the first stage that fails, with the path of its log. All is written
 below `--work-dir`, and by the stages called publish, ship and tables into results/3dsc, models and the READMEs.
-What the stages are: tools/plan.py; their settings: tools/recipes.py.
+What the stages are: tools/plan.py; their settings and minutes: tools/recipes.py.
 """
 
 import sys
@@ -18,7 +18,8 @@ from pathlib import Path
 
 from tc_common.cli import parse, run
 from tc_common.lock import lock_folder
-from tools.plan import Study, stages_of
+from tools.layout import Study
+from tools.plan import stages_of
 from tools.recipes import FULL, SMALL
 from tools.small_inputs import JARVIS, LABELS, inputs_stage
 from tools.stages import ROOT, listing, records_of, run_stages, selected

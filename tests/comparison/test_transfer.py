@@ -44,7 +44,15 @@ def test_what_cannot_be_tabulated_is_one_line(tmp_path: Path) -> None:
     training(tmp_path, "random_all", 42, 6.0, (9.0, 23.0))
     with pytest.raises(UserError, match="'all' is none of head, lora, full"):
         read_trainings(tmp_path)
-    training(tmp_path / "other", "random_full", 42, 6.0, (9.0, 23.0))
-    (tmp_path / "other/random_full/seed_42/dinov3_literature_predictions.csv").unlink()
-    with pytest.raises(UserError, match="literature_predictions.csv"):
+    for seed in (42, 43):
+        training(tmp_path / "other", "random_full", seed, 6.0, (9.0, 23.0))
+    (tmp_path / "other/random_full/seed_43/dinov3_literature_predictions.csv").unlink()
+    with pytest.raises(UserError, match="seed_43/dinov3_literature_predictions.csv is missing, which others have"):
         read_trainings(tmp_path / "other")
+
+
+def test_a_test_that_the_data_has_not_is_a_dash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    training(tmp_path, "random_full", 42, 6.0, (9.0, 23.0))
+    (tmp_path / "random_full/seed_42/dinov3_literature_predictions.csv").unlink()
+    main(TransferConfig(folder=tmp_path))
+    assert capsys.readouterr().out.splitlines()[2].endswith("| 6.00 | 2.00 | – |")

@@ -32,7 +32,8 @@ from prediction.ship import ShipConfig
 from render_images import RenderConfig
 from tc_common.cli import parse
 from tc_common.errors import UserError
-from tools.plan import Study, stages_of, words
+from tools.layout import Study, words
+from tools.plan import stages_of
 from tools.publish import PublishConfig
 from tools.recipes import FULL, SMALL, SPLIT_SEEDS
 from tools.small_inputs import JARVIS, LABELS, InputsConfig, inputs_stage
