@@ -144,13 +144,11 @@ def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> "pd.DataFram
     Raises:
         UserError: the file is absent, empty, unreadable or lacks a column.
     """
-    import pandas as pd  # takes 0.3 s to import, which the readers of crystals need not
+    import pandas as pd  # takes 0.3 s; the processes that read crystals need none
 
-    # pandas 3 reads every float to the last bit and deprecates the option, pandas 2 needs it
-    exact: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
     try:
         texts = dict.fromkeys(TEXT_COLUMNS, str)
-        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=["", "nan"], **exact)
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=["", "nan"])
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; make it with: {made_by}") from error
     except (OSError, EOFError, zlib.error, ValueError) as error:  # pandas' own errors are ValueErrors
