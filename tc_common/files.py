@@ -144,7 +144,7 @@ def read_csv(path: Path, columns: tuple[str, ...], made_by: str) -> "pd.DataFram
     Raises:
         UserError: the file is absent, empty, unreadable or lacks a column.
     """
-    import pandas as pd  # takes 0.3 s to import, which the readers of crystals need not
+    import pandas as pd  # takes 0.3 s; the processes that read crystals need none
 
     try:
         texts = dict.fromkeys(TEXT_COLUMNS, str)
