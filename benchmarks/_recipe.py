@@ -18,16 +18,20 @@ LAUNCH = [
     "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
 ]  # fmt: skip
 HALVES = ("--batch-size", "32", "--grad-accumulation", "2")
-# name: flags of `_recipe_step`, processes
-VARIANTS: dict[str, tuple[tuple[str, ...], int]] = {
-    "before": (("--variant", "before"), 1),
-    "now": ((), 1),
-    "now, a loader process": (("--loaders", "1"), 1),
-    "now, two micro-batches": (HALVES, 1),
-    "now, two processes": (HALVES, 2),
+# name: flags of `_recipe_step`, processes, threads of each (0 = a core each, all together)
+VARIANTS: dict[str, tuple[tuple[str, ...], int, int]] = {
+    "before, one thread": (("--variant", "before"), 1, 1),
+    "now, one thread": ((), 1, 1),
+    "before": (("--variant", "before"), 1, 0),
+    "now": ((), 1, 0),
+    "now, a loader process": (("--loaders", "1"), 1, 0),
+    "now, two micro-batches": (HALVES, 1, 0),
+    "now, two processes": (HALVES, 2, 0),
 }
+ON_A_GPU = ("now", "now, a loader process")
 # what is compared with what: how many times as fast the second is
 COMPARED = {
+    "now, one thread": ("before, one thread", "now, one thread"),
     "now": ("before", "now"),
     "now with a loader process": ("before", "now, a loader process"),
     "two processes beside one of two threads": ("now, two micro-batches", "now, two processes"),
@@ -37,7 +41,7 @@ COMPARED = {
 def time_recipe(source: Path, scratch: Path, config: Any) -> dict[str, Any]:
     """Rounds of all variants (on a GPU of the present one alone): medians, ranges, ratios of the same round."""
     table, cores = write_table(source, scratch / "crystals.csv", config.crystals, config.seed), usable_cores()
-    names = [name for name in VARIANTS if config.device == "cpu" or name.startswith("now, a loader") or name == "now"]
+    names = [name for name in VARIANTS if config.device == "cpu" or name in ON_A_GPU]
     names = [name for name in names if VARIANTS[name][1] <= cores]
     rounds = [{name: step(scratch, config.device, name, cores) for name in names} for _ in range(config.rounds)]
     compared = {name: pair for name, pair in COMPARED.items() if set(pair) <= set(names)}
@@ -79,10 +83,10 @@ def is_readable(cif: Path) -> bool:
 
 def step(scratch: Path, device: str, name: str, cores: int) -> dict[str, Any]:
     """One pass over the crystals in a process of its own (or in two), with the cores of the machine as threads."""
-    flags, processes = VARIANTS[name]
+    flags, processes, threads = VARIANTS[name]
     command = [sys.executable, *(LAUNCH if processes > 1 else ()), "-m", "benchmarks._recipe_step", *flags]
     command += ["--table", str(scratch / "crystals.csv"), "--cache", str(scratch / "cache"), "--device", device]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, cores // processes))}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads or max(1, cores // processes))}
     answer = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if answer.returncode:
         raise RuntimeError(f"{name}: {answer.stderr[-2000:]}")

@@ -80,6 +80,7 @@ def recipe(found: Found) -> Iterator[Row]:
         for name, value in seconds.items():
             yield Row(f"{what}, {name}", f"{value:.1f} s{f', {memory:,} MiB' if memory else ''}")
     pairs = {
+        "now, one thread": ("now, one thread", "before, one thread", "before"),
         "now": ("now", "before", "before"),
         "now with a loader process": ("now, a loader process", "before", "before"),
         "two processes beside one of two threads": ("now, two processes", "now, two micro-batches", "one process"),

@@ -63,7 +63,7 @@ class SpeedConfig:
     """Also parse, build and cache one structure of every formula."""
     recipe: bool = False
     """Time the training of README_alignn.md (loading, augmentation, steps) instead of single steps of ALIGNN."""
-    crystals: int = 640
+    crystals: int = 512
     """Crystals that the recipe is timed on, 64 a step (>= 192)."""
     device: str = "cpu"
     """Where the recipe is timed: cpu or cuda."""
