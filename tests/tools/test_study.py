@@ -220,7 +220,7 @@ def test_the_list_runs_and_writes_nothing(tmp_path: Path, capsys: pytest.Capture
     assert [row.split()[2] for row in rows[:-1]] == [
         f"stratified/{name}" for name in ("data", "labels", "images", "baselines", "prior")
     ]
-    assert rows[-1] == "5 of 5 stages remain: 10 minutes of one core" and not (tmp_path / "work").exists()
+    assert rows[-1] == "5 of 5 stages remain: 7 minutes of one core" and not (tmp_path / "work").exists()
 
 
 def snapshot() -> dict[Path, int]:
