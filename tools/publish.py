@@ -31,7 +31,7 @@ LEFT_OUT = ("baselines", "tensorboard")
 PLOTS = "plots"
 # Folders of the defaults, and files that the study keeps elsewhere.
 FOLDERS = {"data_dir": "data/processed", "images_dir": "data/images", "models_dir": "models", "results_dir": "results"}
-FILES = {"prior": "data/processed", "extra_labels": "data/processed"}
+FILES = {"prior": "data/processed", "extra_labels": "data/processed", "output": "models/pretrained"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def copy(path: Path, out: Path) -> None:
 def without_private_folders(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of a training as if it had read and written the default folders."""
     cache = "data/cache/graphs" if "graph" in settings else "data/cache"
-    public = {**FOLDERS, "cache_dir": cache, "log_file": None}
+    public = {**FOLDERS, "cache_dir": cache, "log_file": None, "exclude_split": None}
     public |= {name: f"{folder}/{Path(settings[name]).name}" for name, folder in FILES.items() if settings.get(name)}
     if "/" in str(settings.get("init", "")):
         public["init"] = Path(settings["init"]).name

@@ -247,4 +247,6 @@ def test_the_small_study_runs_to_the_end_and_once(tmp_path: Path) -> None:
         assert (published / "results/3dsc" / split / "dinov3_composition_neighbours_metrics.json").is_file()
     assert "| ALIGNN correcting the pair |" in (published / "README.md").read_text()
     assert (published / "models/3dsc/student.json").is_file()
-    assert not [path for path in published.rglob("*.json") if str(tmp_path) in path.read_text(encoding="utf-8")]
+    assert not [
+        path for path in (published / "results").rglob("*.json") if str(tmp_path) in path.read_text(encoding="utf-8")
+    ]
