@@ -151,7 +151,7 @@ BENCHMARKS = (
         "graph_recipe_cuda.json", recipe, quick=False,
     ),
     Benchmark(
-        "ViT-B training and prediction", "python -m benchmarks.vision_speed", "vision_speed_cpu.json", vision,
+        "ViT-B training and prediction", "python -m benchmarks.vision_speed", "vision_speed.json", vision,
         quick=False,
     ),
     Benchmark(

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._real_crystals import machine, sample_3dsc, unpack_3dsc
+from benchmarks._machine import machine
+from benchmarks._real_crystals import sample_3dsc, unpack_3dsc
 from benchmarks.vision_speed import content
 from dinov3_pipeline.render.options import RenderOptions
 from dinov3_pipeline.render.rendering import views

@@ -69,7 +69,9 @@ def test_one_site_is_replaced_by_its_label() -> None:
 
 def test_sites_of_one_element_are_replaced_together_and_no_others() -> None:
     crystal = Structure(
-        Lattice.cubic(4.2), ["Cu", "O", "Cu", "Cu"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0]]
+        Lattice.cubic(4.2),
+        ["Cu", "O", "Cu", "Cu"],
+        [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.0], [0.5, 0.0, 0.0]],
     )
     old, new, wanted = parse_series("Cu2+Cu3=Zn:0:0.1:2")
     changed = substituted(crystal, old, new, wanted[1])
