@@ -38,10 +38,14 @@ def of_split(study: Study, split: Split) -> Iterator[Stage]:
     yield baselines(study, split)
     yield prior(study, split)
     yield from graph(study, split)
-    if split == STRATIFIED or "{crystals}" in study.recipe.dinov3 + study.recipe.dinov3_composition:
+    recipe = study.recipe
+    pictures, with_composition = recipe.dinov3, recipe.dinov3_composition
+    if split != STRATIFIED:
+        pictures, with_composition = recipe.dinov3_held_out, recipe.dinov3_composition_held_out
+    if split == STRATIFIED or "{crystals}" in pictures + with_composition:
         yield from vision_pretraining(study, split)
-    yield from vision(study, split, "dinov3", study.recipe.dinov3)
-    yield from vision(study, split, "dinov3_composition", study.recipe.dinov3_composition)
+    yield from vision(study, split, "dinov3", pictures)
+    yield from vision(study, split, "dinov3_composition", with_composition)
     yield comparison(study, split)
 
 

@@ -25,7 +25,7 @@ ENDINGS = (*(f"_{test}predictions.csv" for test in TESTS), "_metrics.json", "_co
 PATTERNS = (
     "*_predictions.csv", "*_metrics.json", "*_config.json", "*_history.csv", "*_analysis.json", "comparison.json",
     "comparison.md", "comparison_intervals.csv", "splits.csv.gz", "runs.csv", "runs_predictions.csv.gz",
-    "transfer.csv", "transfer.md",
+    "learning_curve.csv", "transfer.csv", "transfer.md",
 )  # fmt: skip
 LEFT_OUT = ("baselines", "tensorboard")
 PLOTS = "plots"
