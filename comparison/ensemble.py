@@ -22,6 +22,8 @@ from tc_common.results import metrics_of, with_intervals, write_further, write_r
 # Further structures of the validation materials, on which weights are fitted too.
 VAL_OTHERS = "val_other_structures"
 MEASURED = ["material_id", "formula", "tc"]
+# A model of the plain mean errs by less than this times what a constant does.
+LEAST_GAIN = 0.9
 
 
 def base_models(results: Results) -> list[str]:
@@ -52,6 +54,8 @@ def combine(
         fitting: one of `FITTINGS`; the plain mean needs none.
     """
     models = base_models(results)
+    if name != "ensemble":
+        models = better_than_a_constant(results, models)
     rows = validation_rows(results, models)
     facts: dict[str, Any] = {"models": models}
     if name == "ensemble":
@@ -67,6 +71,18 @@ def combine(
     }
     tables["val"] = tables["val"].assign(tc_pred=val_K)
     return {**tables, **_combined_further(results, models, weights)}, facts
+
+
+def better_than_a_constant(results: Results, models: list[str]) -> list[str]:
+    """Models whose validation MAE is a tenth below that of one number for all materials; all where fewer than two are.
+
+    Fitted weights leave a useless model out, the plain mean would not, as a zero-shot network that never saw the data.
+    """
+    tc_K = results.truth["val"]["tc"].to_numpy(float)
+    constant_K = np.abs(tc_K - np.median(tc_K)).mean()
+    errors_K = np.abs(_matrix(results.val, models) - tc_K[:, None]).mean(axis=0)
+    useful = [model for model, error_K in zip(models, errors_K, strict=True) if error_K < LEAST_GAIN * constant_K]
+    return useful if len(useful) > 1 else models
 
 
 def validation_rows(results: Results, models: list[str]) -> Validation:

@@ -51,8 +51,16 @@ def test_independent_errors_average_out(tmp_path: Path, name: str) -> None:
     assert val_error == pytest.approx(mae_K[name], rel=0.25)
 
 
+def test_the_plain_mean_leaves_out_a_model_no_better_than_a_constant(tmp_path: Path) -> None:
+    results = make_results(tmp_path, {"a": 3.0, "b": 300.0, "c": 3.0}, count=30)
+    combined = with_ensembles(results, ["ensemble_equal"], seed=1)
+    expected = np.mean([combined.test[name]["tc_pred"] for name in "ac"], axis=0)
+    np.testing.assert_allclose(combined.test["ensemble_equal"]["tc_pred"], expected)
+    assert combined.ensembles["ensemble_equal"]["left_out"] == ["b"]
+
+
 def test_the_plain_mean_is_the_mean_of_all_models(tmp_path: Path) -> None:
-    results = make_results(tmp_path, {"a": 3.0, "b": 30.0, "c": 3.0}, count=30)
+    results = make_results(tmp_path, {"a": 3.0, "b": 6.0, "c": 3.0}, count=30)
     combined = with_ensembles(results, ["ensemble_equal"], seed=1)
     for tables in (combined.val, combined.test):
         expected = np.mean([tables[name]["tc_pred"] for name in "abc"], axis=0)
@@ -87,7 +95,7 @@ def test_a_model_without_weight_costs_nothing(tmp_path: Path) -> None:
     found = with_ensembles(results, ["ensemble", "ensemble_equal"], 1)
     assert found.ensembles["ensemble"]["weights"]["useless"] == 0
     assert found.metrics["ensemble"]["train_seconds"] == 10.0 + 20.0
-    assert found.metrics["ensemble_equal"]["train_seconds"] == 10.0 + 20.0 + 30.0, "the plain mean runs all"
+    assert found.metrics["ensemble_equal"]["train_seconds"] == 10.0 + 20.0, "the plain mean leaves it out too"
 
 
 def test_a_validation_material_has_no_say_in_its_own_prediction() -> None:
