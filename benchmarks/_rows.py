@@ -93,7 +93,7 @@ def recipe(found: Found) -> Iterator[Row]:
 
 
 def vision(found: Found) -> Iterator[Row]:
-    for what in ("training", "inference"):
+    for what in ("training", "prediction"):
         plain = found[what]["plain-fp32"]["images_per_s"]
         for variant, value in found[what].items():
             if variant != "plain-fp32":

@@ -99,8 +99,8 @@ FULL = Recipe(
     minutes={
         "data": 0.6, "labels": 0.5, "images": 1.5, "baselines": 2, "prior": 2, "graph_pretraining": 60,
         "vision_pretraining": 32, "dinov3": 10, "dinov3_neighbours": 2, "dinov3_composition": 11,
-        "dinov3_composition_neighbours": 2, "alignn": 28, "alignn_neighbours": 1.5, "alignn_prior": 24,
-        "finetuned_alignn": 56, "pretrained_alignn": 2, "comparison": 1, "ship": 5, "distil": 13,
+        "dinov3_composition_neighbours": 2, "alignn": 15, "alignn_neighbours": 1.5, "alignn_prior": 15,
+        "finetuned_alignn": 29, "pretrained_alignn": 2, "comparison": 1, "ship": 5, "distil": 13,
         "random_head_42": 3, "random_head_43": 3, "crystals_head_42": 3, "crystals_head_43": 3,
         "crystals_head_44": 3, "crystals_head-palette_42": 10,
         "random_lora_42": 18, "crystals_lora_42": 22, "random_full_42": 10, "crystals_full_42": 26,
