@@ -97,8 +97,8 @@ class VisionConfig(TrainConfig):
     """Compile the backbone first (minutes; needs a C++ compiler)."""
     skip_empty_patches: bool = False
     """Read only patches with a pixel that is not black, in training and prediction: about half the time at 224 pixels,
-    little gained at 32. It is another network than one that reads all patches, and what it does to the error is not
-    measured; checkpoints remember it."""
+    little gained at 32. It is another network than one that reads all patches, a little better in small trainings
+    (README_dinov3.md), not measured with DINOv3's weights; checkpoints remember it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
