@@ -22,8 +22,8 @@ from tc_common.results import metrics_of, with_intervals, write_further, write_r
 # Further structures of the validation materials, on which weights are fitted too.
 VAL_OTHERS = "val_other_structures"
 MEASURED = ["material_id", "formula", "tc"]
-# A model of the plain mean errs by less than this times what a constant does.
-LEAST_GAIN = 0.9
+# A model of the plain mean errs by less than this times what a constant does on validation.
+MOST_OF_A_CONSTANT = 0.9
 
 
 def base_models(results: Results) -> list[str]:
@@ -81,7 +81,9 @@ def better_than_a_constant(results: Results, models: list[str]) -> list[str]:
     tc_K = results.truth["val"]["tc"].to_numpy(float)
     constant_K = np.abs(tc_K - np.median(tc_K)).mean()
     errors_K = np.abs(_matrix(results.val, models) - tc_K[:, None]).mean(axis=0)
-    useful = [model for model, error_K in zip(models, errors_K, strict=True) if error_K < LEAST_GAIN * constant_K]
+    useful = [
+        model for model, error_K in zip(models, errors_K, strict=True) if error_K < MOST_OF_A_CONSTANT * constant_K
+    ]
     return useful if len(useful) > 1 else models
 
 

@@ -143,8 +143,8 @@ def collator(options: GraphOptions, kind: FeatureKind | None = None) -> Callable
     def collate(items: Sequence[Item]) -> Batch:
         ids, tc_K, graphs, prior_K, unaugmented = zip(*items, strict=True)
         batch = join([*graphs], options.angle_cutoff_A, kind, None if None in prior_K else prior_K)
-        told = {"material_id": list(ids), "unaugmented": sum(unaugmented)}
-        return {**batch, "tc": torch.tensor(tc_K, dtype=torch.float32), **told}
+        batch |= {"tc": torch.tensor(tc_K, dtype=torch.float32), "material_id": list(ids)}
+        return {**batch, "unaugmented": sum(unaugmented)}
 
     return collate
 

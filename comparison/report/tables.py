@@ -238,10 +238,12 @@ def ensemble_sentences(comparison: dict[str, Any]) -> list[str]:
         weights = facts.get("weights")
         parts = [f"{display(m)} {weights[m]:.2f}" if weights else display(m) for m in facts["models"]]
         left_out = ", ".join(display(model) for model in facts["left_out"])
-        tail = f"; without validation predictions, hence left out: {left_out}" if left_out else ""
+        why = "without validation predictions" + ("" if weights else ", or no better than a constant there")
+        tail = f"; {why}, hence left out: {left_out}" if left_out else ""
         others = facts.get("other_structures")
         more = f" and {others} other structures of them" if others else ""
-        sentences.append(f"{display(name)}: {', '.join(parts)} (fitted on validation materials{more}{tail})")
+        how = f"fitted on validation materials{more}" if weights else "all with the same weight"
+        sentences.append(f"{display(name)}: {', '.join(parts)} ({how}{tail})")
     return sentences
 
 

@@ -2,25 +2,18 @@
 
 from collections.abc import Iterator
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from comparison.evaluate import Uncertainty, evaluate
 from comparison.report.page import page
+from tests.browser import CHROMIUM, FLAGS, sync_api
 from tests.comparison.made import make_results
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the dev extra has it)")
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-CHROMIUM = next(
-    (path for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if path.exists()), None
-)
-if CHROMIUM is None:
-    pytest.skip("no chromium in /usr/bin (apt install chromium)", allow_module_level=True)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 NAMES = ("<img src=x onerror=alert(1)>", "MgB2: 39.0 K, predicted 38.2 K")
 
 
@@ -37,7 +30,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Page"]:
     (folder / "comparison.html").write_text(text, encoding="utf-8")
     problems: list[str] = []
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
         found = browser.new_page(viewport={"width": 1000, "height": 800})
         found.on("request", lambda request: problems.extend([] if request.url.startswith("file:") else [request.url]))
         found.on("pageerror", lambda error: problems.append(str(error)))

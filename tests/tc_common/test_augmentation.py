@@ -171,7 +171,7 @@ def test_a_crystal_that_a_change_would_break_stays_as_it_is() -> None:
     assert 0 < sum(kept) < 20
     augmentation = StructureAugmentation(strain=0.05)
     said = [augmentation.changed(molecule, np.random.default_rng(seed)) is None for seed in range(20)]
-    assert said == kept, "whoever counts them is told"
+    assert said == kept, "the copy is reported as unchanged"
     for result in results:
         check_crystal(result)
 

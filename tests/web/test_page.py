@@ -11,26 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.browser import CHROMIUM, FLAGS, sync_api
 from tests.web.made import LSCO, MGB2, ROOT, WARNING
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the dev extra has it)")
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = next(
-    (path for path in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if path.exists()), None
-)
-if CHROMIUM is None:
-    pytest.skip("no chromium in /usr/bin (apt install chromium)", allow_module_level=True)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--enable-unsafe-swiftshader",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SLOW_MS = 60_000
 FOCUS_IS_SEEN = """() => {
     const active = document.activeElement;
@@ -43,7 +29,7 @@ HYDRIDE = (ROOT / "data/sample/cifs/H3S-H3S.cif").read_bytes()
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
         yield found
         found.close()
 
