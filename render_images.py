@@ -25,6 +25,7 @@ from dinov3_pipeline.render.options import RenderOptions, record_options, write_
 from tc_common import cli
 from tc_common.crystals import read_crystal
 from tc_common.errors import UserError
+from tc_common.extra_structures import read_extra_structures
 from tc_common.files import atomic_write, write_json
 from tc_common.splits import SPLITS, read_splits
 from tc_common.structures import Structures, training_structures
@@ -43,6 +44,8 @@ class RenderConfig(RenderOptions):
     structures: Structures = "draw"
     """one renders the chosen structures; draw and all also the other ones of training compositions, for trainers
     with the same flag."""
+    extra_structures: bool = False
+    """Render the structures of the extra labels too (python -m data.dope), for trainers with the same flag."""
     limit: int | None = None
     """Render only N materials of each split, the same as the trainers with this --limit (>= 1)."""
     contact_sheet: int = 0
@@ -66,7 +69,8 @@ def main(config: RenderConfig) -> None:
     """Render what is not finished, then write index and report."""
     options = config.options()
     splits = read_splits(config.data_dir, config.limit)
-    splits["train"] = training_structures(config.data_dir, splits, config.structures, seed=0).table
+    extra = read_extra_structures(config.data_dir, config.extra_structures, config.limit)
+    splits["train"] = training_structures(config.data_dir, splits, config.structures, 0, extra).table
     rows = render_jobs.material_rows(splits, config.out)
     with lock_images_dir(config.out):
         record_options(config.out, options)

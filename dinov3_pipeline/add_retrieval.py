@@ -11,7 +11,7 @@ Legend: n materials, V views of one, W width of the head's input.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tc_common.checkpoints import checkpoint_of, load_checkpoint, save_checkpoin
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place, to_device
 from tc_common.errors import UserError
+from tc_common.extra_structures import facts_of_structures, read_extra_structures, with_structures
 from tc_common.files import write_json
 from tc_common.further import further_materials
 from tc_common.lock import lock_folder
@@ -110,16 +111,20 @@ def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame], cont
     """The same with the checkpoint's content, in a folder that this run holds."""
     model = load_model(config.checkpoint, config.init).to(place(config.device, "fp32").device)
     model.retrieval = None  # it may have one already
-    images = {name: stored(config, model, splits[name]) for name in SPLITS}
-    seen = {name: look(config, model, splits[name], images[name]) for name in ("train", "val")}
+    extra = read_extra_structures(config.data_dir, content["config"].get("extra_structures", False), config.limit)
+    tables = {**splits, "train": with_structures(splits["train"], extra)}
+    images = {name: stored(config, model, tables[name]) for name in SPLITS}
+    seen = {name: look(config, model, tables[name], images[name]) for name in ("train", "val")}
     model.retrieval = fit(seen["train"].per_material(), seen["val"].per_view()).to(model.mean.device)
     predicted, seconds_per_sample = predict(config, model, splits, images)
     settings = content["config"] | {"name": config.name}
     save_checkpoint(config.path, {**content, "config": settings, "model_state_dict": _state(content, model)})
     write_json(config.results_dir / f"{config.name}_config.json", settings)
-    metrics = metrics_of(config.name, splits, predicted, retrieval_metrics(content, model, seconds_per_sample))
+    known = retrieval_metrics(content, model, seconds_per_sample) | facts_of_structures(extra)
+    metrics = metrics_of(config.name, splits, predicted, known)
     write_results(config.results_dir, config.name, predicted, metrics)
-    write_further(config.results_dir, config.name, _predict_further(config, model, splits))
+    further = _predict_further(config, model, splits, content.get("learned", ()))
+    write_further(config.results_dir, config.name, further)
     log.info(f"{metrics['neighbours']}: validation MAE {metrics['val_mae_K']:.3f} K, test {metrics['mae_K']:.3f} K")
 
 
@@ -172,11 +177,11 @@ def predict(
 
 
 def _predict_further(
-    config: RetrievalConfig, model: DinoTcModel, splits: dict[str, pd.DataFrame]
+    config: RetrievalConfig, model: DinoTcModel, splits: dict[str, pd.DataFrame], learned: Collection[str]
 ) -> dict[str, pd.DataFrame]:
     """Predictions of the further tests, whose images are rendered in memory."""
     predicted = {}
-    for test, table in further_materials(config.data_dir, splits, config.limit).items():
+    for test, table in further_materials(config.data_dir, splits, config.limit, None, learned).items():
         images = RenderedImages(table, model.image_size, model.render_options)
         averaged = average_samples(look(config, model, table, images).rows).drop(columns="tc")
         predicted[test] = table.drop(columns="cif").merge(averaged, on="material_id", validate="1:1")

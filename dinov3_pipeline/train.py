@@ -48,6 +48,8 @@ from tc_common.cli import log, parse, run, set_up_log
 from tc_common.composition_branch import HeadFeatures
 from tc_common.devices import Placement, place
 from tc_common.errors import UserError
+from tc_common.extra_structures import facts_of_structures, read_extra_structures
+from tc_common.further import learned_literature
 from tc_common.runs import run_training
 from tc_common.splits import SPLITS, read_splits
 from tc_common.structures import TrainingStructures, structures_of, training_structures
@@ -150,7 +152,8 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
     """
     placement = place(config.device, config.precision)
     splits = read_splits(config.data_dir, config.limit)
-    structures = training_structures(config.data_dir, splits, config.structures, config.seed)
+    extra = read_extra_structures(config.data_dir, config.extra_structures, config.limit)
+    structures = training_structures(config.data_dir, splits, config.structures, config.seed, extra)
     tables: dict[str, pd.DataFrame | TrainingStructures] = {**splits, "train": structures}
     images = {name: load_images(config, structures_of(tables[name]).table) for name in parts}
     model = build_model(config, splits["train"]["tc"], images["train"].options)
@@ -172,7 +175,8 @@ def prepare(config: VisionConfig, parts: Sequence[str] = SPLITS) -> Task:
         f"{config.backbone} at {config.image_size} px, {config.tune}: {trainable:,} of {total:,} parameters train"
     )
     log.info(f"weights {model.init}; {len(datasets['train'])} images an epoch; {placement.device}")
-    return make_task(config, model, datasets, splits, structures.fingerprint())
+    task = make_task(config, model, datasets, splits, structures.fingerprint())
+    return replace(task, facts=facts_of_structures(extra), learned=learned_literature(splits, extra))
 
 
 def build_model(config: VisionConfig, train_tc_K: pd.Series, render_options: RenderOptions) -> DinoTcModel:

@@ -24,6 +24,7 @@ from tc_common.checkpoints import checkpoint_of, load_checkpoint, save_checkpoin
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
 from tc_common.errors import UserError
+from tc_common.extra_structures import facts_of_structures, read_extra_structures, with_structures
 from tc_common.files import write_json
 from tc_common.lock import lock_folder
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name
@@ -97,7 +98,9 @@ def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame], cont
     device = place(config.device, "fp32").device
     model = load_model(config.checkpoint).to(device)
     model.retrieval = None  # it may have one already
-    model.retrieval = fit(*(extract_features(config, model, splits[split], prior) for split in ("train", "val")))
+    extra = read_extra_structures(config.data_dir, content["config"].get("extra_structures", False), config.limit)
+    seen = with_structures(splits["train"], extra), splits["val"]
+    model.retrieval = fit(*(extract_features(config, model, materials, prior) for materials in seen))
     model.to(device)
     predicted, seconds_per_sample = predict(config, model, splits, prior)
     settings = content["config"] | {"name": config.name}
@@ -108,6 +111,7 @@ def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame], cont
     write_json(config.results_dir / f"{config.name}_config.json", settings)
     known = retrieval_metrics(content, model, seconds_per_sample)
     known |= {name: content["identity"][name] for name in FACTS if name in content["identity"]}
+    known |= facts_of_structures(extra)
     metrics = metrics_of(config.name, splits, predicted, known)
     write_results(config.results_dir, config.name, predicted, metrics)
     further = predict_further(model, config, splits, prior, content.get("learned", ()))

@@ -39,6 +39,7 @@ from tc_common.chemistry import composition_features
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.composition_branch import HeadFeatures, pretrain
 from tc_common.errors import UserError
+from tc_common.extra_structures import facts_of_structures, read_extra_structures
 from tc_common.further import learned_literature
 from tc_common.labels import ExtraLabels, read_extra_labels, with_labels
 from tc_common.prior import MADE_BY, Prior, read_prior
@@ -107,6 +108,8 @@ class GraphTrainConfig(TrainConfig):
             raise ValueError(f"--branch-epochs must be at least 1, got {self.branch_epochs}")
         if self.extra_labels is not None and self.head_features == "none":
             raise ValueError("--extra-labels teach the composition branch; add --head-features physics")
+        if self.extra_structures and self.prior is not None:
+            raise ValueError("--prior has none of the extra structures; leave out it or --extra-structures")
         if self.unfreeze_every and self.init == "random":
             raise ValueError("--unfreeze-every needs pretrained weights; random ones must all learn")
 
@@ -135,7 +138,9 @@ def prepare(config: GraphTrainConfig, parts: Sequence[str] = SPLITS) -> Task:
     facts = facts_of(prior, labels)
     weights = find_weights(config.init, config.models_dir / "downloads")
     model = build_model(config, weights, splits["train"])
-    tables = {**splits, "train": training_structures(config.data_dir, splits, config.structures, config.seed)}
+    extra = read_extra_structures(config.data_dir, config.extra_structures, config.limit)
+    structures = training_structures(config.data_dir, splits, config.structures, config.seed, extra)
+    tables = {**splits, "train": structures}
     datasets = {name: dataset_of(config, name, tables[name], prior) for name in SPLITS if name in parts}
     if labels is not None:
         pretrain_branch(config, model, with_labels(splits["train"], labels))
@@ -143,8 +148,10 @@ def prepare(config: GraphTrainConfig, parts: Sequence[str] = SPLITS) -> Task:
         branch.standardise(datasets["train"].composition_features(branch.kind))
     log.info(describe(config, model, datasets))
     task = task_of(config, model, weights, splits, datasets, prior)
-    learned = (prior.learned if prior else frozenset()) | learned_literature(splits, labels)
-    return replace(task, facts=facts, learned=learned)
+    learned = (prior.learned if prior else frozenset()).union(
+        *(learned_literature(splits, x) for x in (labels, extra))
+    )
+    return replace(task, facts=facts | facts_of_structures(extra), learned=learned)
 
 
 def facts_of(prior: Prior | None, labels: ExtraLabels | None) -> dict[str, Any]:

@@ -55,34 +55,39 @@ def report_path(labels: Path) -> Path:
     return labels.with_suffix(".json")
 
 
-def read_extra_labels(path: Path, data_dir: Path) -> ExtraLabels:
+def read_extra_labels(
+    path: Path, data_dir: Path, columns: tuple[str, ...] = LABEL_COLUMNS, made_by: str = MADE_BY
+) -> ExtraLabels:
     """Labels made for the split files in `data_dir`.
+
+    Args:
+        columns: what the file must have, beginning with `LABEL_COLUMNS`; made_by: the command that makes it.
 
     Raises:
         UserError: file or report is missing, was changed, has other columns or a Tc that is none, or belongs to other
             splits.
     """
-    table = read_csv(path, LABEL_COLUMNS, MADE_BY)
+    table = read_csv(path, columns, made_by)
     table = table.assign(tc=pd.to_numeric(table["tc"], errors="coerce"))
     wrong = ~(np.isfinite(table["tc"]) & (table["tc"] >= 0))
     if wrong.any():
         row = table[wrong].iloc[0]
-        raise UserError(f"{path}: Tc of {row['name']} is no temperature in kelvin; make it again with: {MADE_BY}")
-    report = _report(path)
+        raise UserError(f"{path}: Tc of {row['name']} is no temperature in kelvin; make it again with: {made_by}")
+    report = _report(path, made_by)
     if report["labels_sha256"] != sha256(path):
-        raise UserError(f"{path} is not the file that {report_path(path)} describes; make it again with: {MADE_BY}")
+        raise UserError(f"{path} is not the file that {report_path(path)} describes; make it again with: {made_by}")
     if report["splits_sha256"] != splits_sha256(read_splits(data_dir)):
         raise UserError(
             f"{path} keeps away from the held-out materials of other splits than {data_dir}; "
-            f"make it with: {MADE_BY} --splits {data_dir}"
+            f"make it with: {made_by}, for the splits in {data_dir}"
         )
     return ExtraLabels(table, float(report["exclude"]), str(report["split"]))
 
 
-def _report(labels: Path) -> dict[str, Any]:
+def _report(labels: Path, made_by: str) -> dict[str, Any]:
     path = report_path(labels)
     try:
         report = read_json(path)
         return {name: report[name] for name in ("labels_sha256", "splits_sha256", "exclude", "split")}
     except (UserError, KeyError) as error:
-        raise UserError(f"{path}, the report of {labels.name}, cannot be read; make both with: {MADE_BY}") from error
+        raise UserError(f"{path}, the report of {labels.name}, cannot be read; make both with: {made_by}") from error

@@ -1,4 +1,5 @@
-"""The structures that a training shows: the chosen one of each composition, all of them, or one drawn every epoch.
+"""The structures that a training shows: the chosen one of each composition, all of them, or one drawn every epoch;
+and those of extra labels.
 
 Legend: n samples of an epoch, R rows (structures) that they are taken from.
 """
@@ -12,6 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tc_common.errors import UserError
+from tc_common.extra_structures import with_structures
+from tc_common.labels import ExtraLabels
 from tc_common.splits import MADE_BY, OTHER_STRUCTURES, read_other_structures
 
 Structures = Literal["one", "all", "draw"]
@@ -75,14 +78,21 @@ def structures_of(materials: pd.DataFrame | TrainingStructures) -> TrainingStruc
 
 
 def training_structures(
-    data_dir: Path, splits: dict[str, pd.DataFrame], kind: Structures, seed: int
+    data_dir: Path,
+    splits: dict[str, pd.DataFrame],
+    kind: Structures,
+    seed: int,
+    extra: ExtraLabels | None = None,
 ) -> TrainingStructures:
     """The structures of the training compositions in `splits`; with `all`, each counts alike, however many there are.
+
+    Args:
+        extra: compositions with a structure of their own, samples after those of `splits`.
 
     Raises:
         UserError: `other_structures.csv` is needed and is missing or contradicts the split files.
     """
-    train = splits["train"]
+    train = with_structures(splits["train"], extra)
     if kind == "one":
         return TrainingStructures(train, seed=seed)
     if not (data_dir / OTHER_STRUCTURES).exists():
@@ -95,6 +105,6 @@ def training_structures(
     table = pd.concat([train, others.drop(columns=["split", "chosen"])], ignore_index=True)
     if kind == "all":
         return TrainingStructures(table, seed=seed)
-    number = {material_id: number for number, material_id in enumerate(train["material_id"])}
+    number = {material_id: number for number, material_id in enumerate(splits["train"]["material_id"])}
     sample = [*range(len(train)), *others["chosen"].map(number)]
     return TrainingStructures(table, np.array(sample, np.int64), seed)

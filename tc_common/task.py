@@ -65,6 +65,9 @@ class TrainConfig:
     structures: Structures = "draw"
     """Structures of training compositions: the chosen one, all of them, or one of them drawn anew every epoch;
     validation and test always have the chosen ones."""
+    extra_structures: bool = False
+    """Train on the structures of the extra labels too (extra_structures.csv in --data-dir, made by python -m
+    data.dope)."""
     augment_structure: StructureAugmentation = field(default_factory=StructureAugmentation)
     """Changes of training crystals, drawn anew every epoch."""
     limit: int | None = None

@@ -1,5 +1,7 @@
 """Structures drawn and crystals changed while training: what the vision pipeline shows."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,13 @@ import pandas as pd
 import pytest
 from pymatgen.io.cif import CifWriter
 
+from dinov3_pipeline.add_retrieval import RetrievalConfig
+from dinov3_pipeline.add_retrieval import main as add_retrieval
 from dinov3_pipeline.dataset import FeatureDataset, RenderedImages, ViewDataset, collate
+from dinov3_pipeline.model import load_model
 from dinov3_pipeline.render.options import RenderOptions, read_image_index
 from dinov3_pipeline.train import VisionConfig, prepare
+from dinov3_pipeline.train import main as train
 from render_images import RenderConfig
 from render_images import main as render
 from tc_common.augmentation import StructureAugmentation
@@ -21,6 +27,8 @@ from tc_common.splits import OTHER_STRUCTURES, read_splits, write_splits
 from tc_common.structures import TrainingStructures, training_structures
 from tests.dinov3_pipeline.conftest import sample_splits
 from tests.dinov3_pipeline.networks import SIZE, TINY
+from tests.tc_common.made_extra import write_extra_structures
+from tests.tc_common.made_further import write_further_splits
 
 OPTIONS = RenderOptions(image_size=64, bonds="none")
 CHANGES = StructureAugmentation(strain=0.02, displacement_A=0.03)
@@ -158,3 +166,30 @@ def test_rendering_without_other_structures_is_one_line(data: Path, tmp_path: Pa
     config = RenderConfig(data_dir=tmp_path / "p", out=tmp_path / "i", workers=1, image_size=64, bonds="none")
     with pytest.raises(UserError, match="other_structures.csv is missing.*--structures one"):
         render(config)
+
+
+def test_extra_structures_are_rendered_trained_on_retrieved_from_and_named(tmp_path: Path) -> None:
+    write_further_splits(tmp_path / "p")
+    write_extra_structures(tmp_path / "p")
+    out = tmp_path / "images"
+    plain = RenderConfig(data_dir=tmp_path / "p", out=out, workers=1, image_size=SIZE, bonds="none", views="axes")
+    render(replace(plain, extra_structures=True))
+    assert {f"extra-0000{number}" for number in range(3)} <= set(read_image_index(out)["material_id"])
+    places: dict[str, Any] = {
+        "data_dir": tmp_path / "p", "images_dir": out, "cache_dir": tmp_path / "c", "models_dir": tmp_path / "m",
+        "results_dir": tmp_path / "r", "device": "cpu",
+    }  # fmt: skip
+    settings = {"backbone": TINY, "image_size": SIZE, "init": "random", "tune": "head", "epochs": 1, "palette": True}
+    without = prepare(VisionConfig(**places, **settings))
+    train(VisionConfig(**places, **settings, extra_structures=True))
+    task = prepare(VisionConfig(**places, **settings, extra_structures=True))
+    views = len(task.datasets["val"]) // 2
+    assert [len(each.datasets["train"]) // views for each in (without, task)] == [4, 7]
+    metrics = json.loads((tmp_path / "r/dinov3_metrics.json").read_text())
+    assert metrics["extra_structures"] == task.facts["extra_structures"] == 3 and without.facts == {}
+    add_retrieval(RetrievalConfig(checkpoint=tmp_path / "m/dino_best.pth", **places))
+    model = load_model(tmp_path / "m/dinov3_neighbours_best.pth")
+    assert model.retrieval is not None and len(model.retrieval.tc_K) == 7
+    for name in ("dinov3", "dinov3_neighbours"):
+        known = pd.read_csv(tmp_path / f"r/{name}_literature_predictions.csv").set_index("formula")["known"]
+        assert known["Al1"] and known["Mg1B2"] and not known["Nb1N1"]

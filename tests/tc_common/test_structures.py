@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tc_common.errors import UserError
+from tc_common.labels import ExtraLabels
 from tc_common.splits import OTHER_STRUCTURES, read_other_structures, read_splits, write_splits
 from tc_common.structures import Structures, TrainingStructures, training_structures
 
@@ -114,3 +115,23 @@ def test_other_structures_that_contradict_the_split_files_are_refused(
     pd.concat([table, wrong]).to_csv(folder / OTHER_STRUCTURES, index=False)
     with pytest.raises(UserError, match=f"{name} contradicts the split files; run python -m data.prepare"):
         read_other_structures(folder, read_splits(folder))
+
+
+def test_extra_structures_are_samples_after_the_materials(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    splits = read_splits(folder)
+    table = pd.DataFrame(
+        {"formula": ["Nb3Ge", "Al"], "tc": [20.0, 1.2], "cif": "y.cif", "material_id": ["e-0", "e-1"]}
+    )
+    extra = ExtraLabels(table, 0.01, "stratified")
+    for kind, samples in (("one", 5), ("all", 8), ("draw", 5)):
+        plain, more = read(folder, kind), training_structures(folder, splits, kind, 1, extra)  # type: ignore[arg-type]
+        assert len(more) == samples == len(plain) + 2
+        ids = shown(more, 0)
+        assert {*ids} - {*shown(plain, 0)} >= {"e-0", "e-1"}
+        assert more.fingerprint() != plain.fingerprint()
+    chosen = more.table["material_id"].to_numpy()[more.chosen()].tolist()
+    assert chosen == [*splits["train"]["material_id"], "e-0", "e-1"]
+    epochs = [shown(more, epoch) for epoch in range(6)]
+    assert {ids[3] for ids in epochs} == {"e-0"}, "a label has one structure"
+    assert [shown(read(folder, "draw"), epoch) for epoch in range(6)] == [ids[:3] for ids in epochs]
