@@ -1,4 +1,4 @@
-"""Structures for extra labels: of the nearest training structure, with the label's composition, or left out and said."""
+"""Structures for extra labels: nearest training structure, the label's composition; what is left out is said."""
 
 import json
 from pathlib import Path
