@@ -28,7 +28,7 @@ from tc_common.results import (
 )
 
 # Metrics that the mean inherits where all trainings agree.
-KEPT = ("n_train", "splits_sha256", "epochs")
+KEPT = ("n_train", "splits_sha256", "epochs", "extra_structures", "extra_labels_exclude")
 
 
 def mean_of_trainings(

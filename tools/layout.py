@@ -99,3 +99,13 @@ def predictions(folder: Path, *models: str) -> list[Path]:
     """What every model writes."""
     endings = ("predictions.csv", "val_predictions.csv", "metrics.json")
     return [folder / f"{model}_{ending}" for model in models for ending in endings]
+
+
+def local(study: Study, source: str | Path) -> list[Path]:
+    """A source that a stage of the study makes itself."""
+    return [source] if isinstance(source, Path) and source.is_relative_to(study.work) else []
+
+
+def extra_structures(study: Study, split: Split) -> list[Path]:
+    """What `data.dope` writes."""
+    return [study.data(split) / f"extra_structures{ending}" for ending in (".csv", ".json", "")]

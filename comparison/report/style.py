@@ -19,12 +19,12 @@ WIDTH = 7.2  # inches
 INK = "#20242b"
 # Okabe and Ito 2008, without black (invisible on dark pages) and yellow (on light ones).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
-# Kinds of models by the beginning of their names (of `finetuned_alignn`, its end): colour, marker.
+# Kinds of models by the beginning of their names (of `finetuned_alignn`, its end): colour, markers.
 KINDS = {
     "composition": (COLOURS[4], "o"),
     "pair": (COLOURS[2], "s"),
-    "alignn": (COLOURS[0], "^"),
-    "dinov3": (COLOURS[1], "D"),
+    "alignn": (COLOURS[0], "^v"),
+    "dinov3": (COLOURS[1], "Dd"),
     "ensemble": (COLOURS[3], "P"),
 }
 OTHER_KINDS = ((COLOURS[5], "v"), (COLOURS[6], "X"))
@@ -32,10 +32,16 @@ OTHER_KINDS = ((COLOURS[5], "v"), (COLOURS[6], "X"))
 VARIANTS = {
     "composition": ("composition", "composition_with_labels"),
     "pair": ("pair", "pair_with_labels"),
-    "alignn": ("alignn", "alignn_neighbours", "alignn_prior", "finetuned_alignn", "pretrained_alignn"),
-    "dinov3": ("dinov3", "dinov3_neighbours", "dinov3_composition", "dinov3_composition_neighbours"),
+    "alignn": (
+        "alignn", "alignn_neighbours", "alignn_prior", "finetuned_alignn", "pretrained_alignn",
+        "alignn_with_labels", "alignn_with_labels_neighbours",
+    ),
+    "dinov3": (
+        "dinov3", "dinov3_neighbours", "dinov3_composition", "dinov3_composition_neighbours", "dinov3_with_labels",
+        "dinov3_with_labels_neighbours",
+    ),
     "ensemble": ("ensemble", "ensemble_equal"),
-}
+}  # fmt: skip
 FILLS = ("full", "none", "left", "top", "right")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 STYLE: dict[Any, Any] = {
@@ -103,11 +109,12 @@ def leaders(models: list[str]) -> list[str]:
 def look(model: str) -> dict[str, Any]:
     """Colour, marker and line of a model, the same in every figure of every report."""
     code = crc32(model.encode())
-    colour, marker = KINDS.get(kind(model), OTHER_KINDS[code % len(OTHER_KINDS)])
+    colour, markers = KINDS.get(kind(model), OTHER_KINDS[code % len(OTHER_KINDS)])
     known = VARIANTS.get(kind(model), ())
     variant = known.index(model) if model in known else code // 7 % len(FILLS)
+    marker = markers[variant // len(FILLS) % len(markers)]
     dashes = DASHES[(variant + [*KINDS].index(kind(model)) if known else variant) % len(DASHES)]
-    return {"color": colour, "marker": marker, "fillstyle": FILLS[variant], "linestyle": dashes}
+    return {"color": colour, "marker": marker, "fillstyle": FILLS[variant % len(FILLS)], "linestyle": dashes}
 
 
 def line(model: str) -> dict[str, Any]:

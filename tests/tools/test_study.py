@@ -16,6 +16,7 @@ from baselines.__main__ import BaselineConfig
 from baselines.prior import PriorConfig
 from comparison.published.check import CheckConfig
 from comparison.transfer import TransferConfig
+from data.dope import DopeConfig
 from data.prepare import PrepareConfig
 from data.supercon import SuperconConfig
 from dinov3_pipeline import add_retrieval as dinov3_retrieval
@@ -43,6 +44,7 @@ from tools.study import StudyConfig, main, study_of
 SETTINGS: dict[str, Any] = {
     "data.prepare": PrepareConfig,
     "data.supercon": SuperconConfig,
+    "data.dope": DopeConfig,
     "render_images.py": RenderConfig,
     "baselines": BaselineConfig,
     "baselines.prior": PriorConfig,
@@ -147,15 +149,18 @@ def test_the_study_holds_all_models_on_all_splits() -> None:
     stages = {stage.name: stage for stage in stages_of(full(recipe=FULL, training_seeds=(42,), jarvis_dir=None))}
     graphs = ("alignn", "alignn_neighbours", "alignn_prior", "finetuned_alignn", "pretrained_alignn")
     pictures = ("dinov3", "dinov3_neighbours", "dinov3_composition", "dinov3_composition_neighbours")
-    models = ("data", "labels", "images", "baselines", "prior", *graphs, *pictures, "comparison")
+    labels = ("alignn_with_labels", "dinov3_with_labels")
+    of_labels = (labels[0], f"{labels[0]}_neighbours", f"seed_44/{labels[1]}_neighbours", f"{labels[1]}_mean")
+    inputs = ("data", "labels", "extra_structures", "images", "baselines", "prior")
+    models = (*inputs, *graphs, *pictures, *of_labels, "comparison")
     splits = ["stratified", *(f"chemical-system/seed_{seed}" for seed in (42, 43, 44, 45, 46))]
     assert SPLIT_SEEDS == (42, 43, 44, 45, 46)
     assert {f"{split}/{model}" for split in splits for model in models} <= stages.keys()
     assert "graph_pretraining" not in stages and "seeds/mean" not in stages
-    for model in models[5:]:  # the same settings everywhere but for vision's, in folders of their own
+    for model in models[len(inputs) :]:  # the same settings everywhere but for vision's, in folders of their own
         first, other = (stages[f"{split}/{model}"].line().replace(split, "") for split in (splits[0], splits[-1]))
-        if model in ("dinov3", "dinov3_composition"):
-            assert "--tune head" in other and "--init random" in other and first != other
+        if model in ("dinov3", "dinov3_composition", labels[0]):
+            assert ("--tune head" in other or model == labels[0]) and "--init random" in other and first != other
             continue
         assert first == other.replace(" --cluster chemical-system", "")
 
@@ -224,9 +229,9 @@ def test_the_list_runs_and_writes_nothing(tmp_path: Path, capsys: pytest.Capture
     main(StudyConfig(work_dir=tmp_path / "work", list=True, until="stratified/prior"))
     rows = capsys.readouterr().out.splitlines()
     assert [row.split()[2] for row in rows[:-1]] == [
-        f"stratified/{name}" for name in ("data", "labels", "images", "baselines", "prior")
+        f"stratified/{name}" for name in ("data", "labels", "extra_structures", "images", "baselines", "prior")
     ]
-    assert rows[-1] == "5 of 5 stages remain: 7 minutes of one core" and not (tmp_path / "work").exists()
+    assert rows[-1] == "6 of 6 stages remain: 8 minutes of one core" and not (tmp_path / "work").exists()
 
 
 def snapshot() -> dict[Path, int]:
