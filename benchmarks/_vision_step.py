@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dinov3_pipeline.dataset import ImageArray
+from dinov3_pipeline.images import ImageArray
 from dinov3_pipeline.network import DEFAULT_BACKBONE, create_dino_model
 from dinov3_pipeline.torchvision_operators import declare_missing_operators
 from tc_common import cli

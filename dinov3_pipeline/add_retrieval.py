@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dinov3_pipeline.dataset import ImageSource, RenderedImages, StoredImages, ViewDataset, collate
+from dinov3_pipeline.dataset import ViewDataset, collate
+from dinov3_pipeline.images import ImageSource, RenderedImages, StoredImages
 from dinov3_pipeline.model import DinoTcModel, load_model
 from dinov3_pipeline.palette import inputs_of
 from tc_common.checkpoints import checkpoint_of, load_checkpoint, save_checkpoint

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from dinov3_pipeline.dataset import Augmentation, ImageArray, read_cached, resized
+from dinov3_pipeline.dataset import Augmentation
+from dinov3_pipeline.images import ImageArray, read_cached, resized
 from dinov3_pipeline.render.options import RenderOptions, view_names
 from dinov3_pipeline.render.rendering import draw_views, prepare
 from tc_common.crystals import read_crystal

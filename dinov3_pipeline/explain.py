@@ -23,7 +23,7 @@ from tyro.conf import Positional
 
 from dinov3_pipeline.attribution import attention_rollout, by_site, converged_gradients, site_maps
 from dinov3_pipeline.backbones import CRYSTALS, crystals_card, crystals_file
-from dinov3_pipeline.dataset import ImageArray, resized
+from dinov3_pipeline.images import ImageArray, resized
 from dinov3_pipeline.model import DinoTcModel, create_dino_model, load_model
 from dinov3_pipeline.render.rendering import views
 from tc_common.cli import parse, run

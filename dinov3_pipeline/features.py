@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dinov3_pipeline.dataset import ViewDataset, collate, read_cached
+from dinov3_pipeline.dataset import ViewDataset, collate
+from dinov3_pipeline.images import read_cached
 from dinov3_pipeline.network import DinoTcModel
 from tc_common.devices import Placement, to_device
 from tc_common.files import atomic_write

@@ -16,7 +16,7 @@ from pymatgen.core import Structure
 from torch import Tensor, nn
 
 from dinov3_pipeline.backbones import AS_PUBLISHED, Shape, create_backbone, crystals_file, normalisation
-from dinov3_pipeline.dataset import ImageArray, resized
+from dinov3_pipeline.images import ImageArray, resized
 from dinov3_pipeline.lit_patches import features_of_lit, lit_patches, require_plain_vit
 from dinov3_pipeline.lora import Lora, add_adapters, check_adapters_act
 from dinov3_pipeline.palette import PALETTE, PaletteBranch, palette_of

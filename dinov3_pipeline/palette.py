@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dinov3_pipeline.dataset import ImageSource
+from dinov3_pipeline.images import ImageSource
 from dinov3_pipeline.render.rendering import BOND_GREY
 from tc_common.chemistry import composition_features
 

@@ -23,7 +23,7 @@ from tyro.conf import OmitArgPrefixes, Suppress
 
 from dinov3_pipeline.backbones import CRYSTALS, PRETRAINED_HERE, SMALLEST_SPREAD, Shape, create_backbone
 from dinov3_pipeline.crops import CropDataset, Crops, collate_crops, rendered_views
-from dinov3_pipeline.dataset import ImageArray
+from dinov3_pipeline.images import ImageArray
 from dinov3_pipeline.network import create_dino_model
 from dinov3_pipeline.probe import Probe, describe, require_spread
 from dinov3_pipeline.render.options import SUPERCELLS, RenderOptions, read_render_options

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dinov3_pipeline.backbones import SMALLEST_SPREAD
-from dinov3_pipeline.dataset import ImageArray
+from dinov3_pipeline.images import ImageArray
 from dinov3_pipeline.self_distillation import feature_spread
 from tc_common.training import TrainingError
 

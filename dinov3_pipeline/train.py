@@ -30,16 +30,9 @@ import torch
 from tyro.conf import OmitArgPrefixes
 
 from dinov3_pipeline.backbones import AS_PUBLISHED, SHAPE_FLAGS, Shape, drawn_otherwise, shape_from
-from dinov3_pipeline.dataset import (
-    Augmentation,
-    FeatureDataset,
-    ImageSource,
-    RenderedImages,
-    StoredImages,
-    ViewDataset,
-    collate,
-)
+from dinov3_pipeline.dataset import Augmentation, FeatureDataset, ViewDataset, collate
 from dinov3_pipeline.features import cached_features
+from dinov3_pipeline.images import ImageSource, RenderedImages, StoredImages
 from dinov3_pipeline.lora import Lora
 from dinov3_pipeline.network import DEFAULT_BACKBONE, DinoTcModel, Tune, count_parameters, create_dino_model
 from dinov3_pipeline.palette import inputs_of

@@ -18,7 +18,7 @@ from dinov3_pipeline.attribution import (
     site_maps,
     without_retrieval,
 )
-from dinov3_pipeline.dataset import resized
+from dinov3_pipeline.images import resized
 from dinov3_pipeline.render.options import view_names
 from dinov3_pipeline.render.rendering import views
 from prediction.inputs import crystal_of

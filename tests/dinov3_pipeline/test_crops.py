@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dinov3_pipeline.crops import CropDataset, Crops, collate_crops, rendered_views, window
-from dinov3_pipeline.dataset import ImageArray
+from dinov3_pipeline.images import ImageArray
 from dinov3_pipeline.render.options import RenderOptions, view_names
 from dinov3_pipeline.render.rendering import views
 from tc_common.crystals import read_crystal

@@ -8,15 +8,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dinov3_pipeline.dataset import (
-    Augmentation,
-    FeatureDataset,
-    ImageArray,
-    RenderedImages,
-    StoredImages,
-    ViewDataset,
-    collate,
-)
+from dinov3_pipeline.dataset import Augmentation, FeatureDataset, ViewDataset, collate
+from dinov3_pipeline.images import ImageArray, RenderedImages, StoredImages
 from tests.dinov3_pipeline.conftest import OPTIONS, Rendered
 
 SIZE = 64

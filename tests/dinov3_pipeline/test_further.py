@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dinov3_pipeline.dataset import FeatureDataset, RenderedImages
+from dinov3_pipeline.dataset import FeatureDataset
+from dinov3_pipeline.images import RenderedImages
 from dinov3_pipeline.render.options import RenderOptions
 from dinov3_pipeline.train import VisionConfig, further_dataset, prepare
 from dinov3_pipeline.train import main as train

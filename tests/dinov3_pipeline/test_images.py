@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dinov3_pipeline.dataset import RenderedImages, StoredImages, resized
+from dinov3_pipeline.images import RenderedImages, StoredImages, resized
 from dinov3_pipeline.render.options import view_names
 from tc_common.errors import UserError
 from tests.dinov3_pipeline.conftest import OPTIONS, Rendered

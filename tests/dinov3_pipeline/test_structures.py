@@ -12,7 +12,8 @@ from pymatgen.io.cif import CifWriter
 
 from dinov3_pipeline.add_retrieval import RetrievalConfig
 from dinov3_pipeline.add_retrieval import main as add_retrieval
-from dinov3_pipeline.dataset import FeatureDataset, RenderedImages, ViewDataset, collate
+from dinov3_pipeline.dataset import FeatureDataset, ViewDataset, collate
+from dinov3_pipeline.images import RenderedImages
 from dinov3_pipeline.model import load_model
 from dinov3_pipeline.render.options import RenderOptions, read_image_index
 from dinov3_pipeline.train import VisionConfig, prepare
@@ -179,7 +180,9 @@ def test_extra_structures_are_rendered_trained_on_retrieved_from_and_named(tmp_p
         "data_dir": tmp_path / "p", "images_dir": out, "cache_dir": tmp_path / "c", "models_dir": tmp_path / "m",
         "results_dir": tmp_path / "r", "device": "cpu",
     }  # fmt: skip
-    settings = {"backbone": TINY, "image_size": SIZE, "init": "random", "tune": "head", "epochs": 1, "palette": True}
+    settings: dict[str, Any] = {
+        "backbone": TINY, "image_size": SIZE, "init": "random", "tune": "head", "epochs": 1, "palette": True,
+    }  # fmt: skip
     without = prepare(VisionConfig(**places, **settings))
     train(VisionConfig(**places, **settings, extra_structures=True))
     task = prepare(VisionConfig(**places, **settings, extra_structures=True))
