@@ -19,7 +19,6 @@ DISPLAY_NAMES = {
     "alignn_with_labels": "ALIGNN with labels",
     "alignn_with_labels_neighbours": "ALIGNN with labels + neighbours",
     "dinov3_with_labels": "vision with labels",
-    "dinov3_with_labels_neighbours": "vision with labels + neighbours",
     "pretrained_alignn": "ALIGNN zero-shot",
     "finetuned_alignn": "ALIGNN fine-tuned",
     "composition": "composition trees",

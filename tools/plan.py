@@ -111,10 +111,18 @@ def comparison(study: Study, split: Split) -> Stage:
 
 def models_of_a_split() -> tuple[str, ...]:
     """Names of all models but the ensembles."""
-    retrieved = ("alignn", "alignn_with_labels", "dinov3", "dinov3_composition", "dinov3_with_labels")
+    retrieved = ("alignn", "alignn_with_labels", "dinov3", "dinov3_composition")
     networks = [name for model in retrieved for name in (model, f"{model}_neighbours")]
     graphs = ("alignn_prior", "finetuned_alignn", "pretrained_alignn")
-    return ("composition", "composition_with_labels", "pair", "pair_with_labels", *networks, *graphs)
+    return (
+        "composition",
+        "composition_with_labels",
+        "pair",
+        "pair_with_labels",
+        *networks,
+        *graphs,
+        "dinov3_with_labels",
+    )
 
 
 def runs(study: Study) -> Stage:

@@ -49,46 +49,51 @@ def pictures_of(study: Study, split: Split) -> tuple[str, str]:
 
 def vision(study: Study, split: Split, model: str, flags: str) -> Iterator[Stage]:
     """One training on pictures, and its retrieval."""
-    yield from trained(study, split, split.name, model, flags, study.results(split), study.models(split, model))
+    yield training(
+        study, split, f"{split.name}/{model}", model, flags, study.results(split), study.models(split, model)
+    )
+    models, results, retrieval = study.models(split, model), study.results(split), f"{model}_neighbours"
+    into = study.models(split, retrieval)
+    yield study.stage(
+        f"{split.name}/{retrieval}", "-m dinov3_pipeline.add_retrieval --checkpoint", models / "dino_best.pth",
+        f"--name {retrieval}", *folders(study, split), "--results-dir", results, "--models-dir", into,
+        reads=[*split_files(study, split), study.images(split), models],
+        writes=[into, *predictions(results, retrieval)],
+    )  # fmt: skip
 
 
 def vision_with_labels(study: Study, split: Split, pictures: str) -> Iterator[Stage]:
-    """Trainings on the structures of the extra labels too, with several seeds, and their means."""
+    """Trainings on the structures of the extra labels too, with several seeds, and their mean."""
     folder = study.work / "results" / "vision_with_labels" / split.name
     model = "dinov3_with_labels"
     seeds = study.recipe.training_seeds
     for seed in seeds:
         flags, models = f"{pictures} --extra-structures --seed {seed}", study.models(split, f"{model}_{seed}")
-        name = f"{split.name}/seed_{seed}"
-        yield from trained(study, split, name, model, flags, folder / f"seed_{seed}", models)
-    for mean in (model, f"{model}_neighbours"):
-        each = [path for seed in seeds for path in predictions(folder / f"seed_{seed}", mean)]
-        yield study.stage(
-            f"{split.name}/{mean}_mean", "compare_models.py mean", folder / "seed_*", f"--model {mean} --results-dir",
-            study.results(split), "--data-dir", study.data(split),
-            reads=[*split_files(study, split), *each], writes=predictions(study.results(split), mean),
-        )  # fmt: skip
+        name = f"{split.name}/seed_{seed}/{model}"
+        yield training(study, split, name, model, flags, folder / f"seed_{seed}", models)
+    each = [path for seed in seeds for path in predictions(folder / f"seed_{seed}", model)]
+    yield study.stage(
+        f"{split.name}/{model}", "compare_models.py mean", folder / "seed_*", f"--model {model} --results-dir",
+        study.results(split), "--data-dir", study.data(split),
+        reads=[*split_files(study, split), *each], writes=predictions(study.results(split), model),
+    )  # fmt: skip
 
 
-def trained(
-    study: Study, split: Split, stage: str, model: str, flags: str, results: Path, models: Path
-) -> Iterator[Stage]:
-    """A training with these flags and its retrieval, in these folders; `stage` begins their names."""
+def training(study: Study, split: Split, name: str, model: str, flags: str, results: Path, models: Path) -> Stage:
+    """A training with these flags, into these folders."""
     read = [*split_files(study, split), study.images(split)]
     read += extra_structures(study, split) if "--extra-structures" in flags else []
     begins = [crystals(study, split)] if "{crystals}" in flags else []
-    folders = ("--data-dir", study.data(split), "--images-dir", study.images(split), "--results-dir", results)
-    yield study.stage(
-        f"{stage}/{model}", "-m dinov3_pipeline.train", filled(study, split, flags), f"--name {model}", *folders,
-        "--models-dir", models, *image_cache(study),
+    return study.stage(
+        name, "-m dinov3_pipeline.train", filled(study, split, flags), f"--name {model}", *folders(study, split),
+        "--results-dir", results, "--models-dir", models,
         reads=[*read, *begins], writes=[models, *predictions(results, model)],
     )  # fmt: skip
-    retrieval, into = f"{model}_neighbours", models.with_name(f"{models.name}_neighbours")
-    yield study.stage(
-        f"{stage}/{retrieval}", "-m dinov3_pipeline.add_retrieval --checkpoint", models / "dino_best.pth",
-        f"--name {retrieval}", *folders, "--models-dir", into, *image_cache(study),
-        reads=[*read, models], writes=[into, *predictions(results, retrieval)],
-    )  # fmt: skip
+
+
+def folders(study: Study, split: Split) -> tuple[str | Path, ...]:
+    """Where a training on pictures reads."""
+    return ("--data-dir", study.data(split), "--images-dir", study.images(split), *image_cache(study))
 
 
 def filled(study: Study, split: Split, flags: str) -> str:

@@ -115,7 +115,7 @@ FULL = Recipe(
         "finetuned_alignn": 29, "pretrained_alignn": 2, "comparison": 1, "ship": 5, "distil": 13,
         "random_head": 3, "crystals_head": 3, "crystals_head-palette": 10, "random_lora": 18, "crystals_lora": 22,
         "random_full": 10, "crystals_full": 26, "extra_structures": 1, "dinov3_with_labels": 6,
-        "dinov3_with_labels_neighbours": 1, "alignn_with_labels": 31, "alignn_with_labels_neighbours": 2,
+        "alignn_with_labels": 31, "alignn_with_labels_neighbours": 2,
     },
 )  # fmt: skip
 

@@ -38,7 +38,6 @@ VARIANTS = {
     ),
     "dinov3": (
         "dinov3", "dinov3_neighbours", "dinov3_composition", "dinov3_composition_neighbours", "dinov3_with_labels",
-        "dinov3_with_labels_neighbours",
     ),
     "ensemble": ("ensemble", "ensemble_equal"),
 }  # fmt: skip

@@ -150,7 +150,7 @@ def test_the_study_holds_all_models_on_all_splits() -> None:
     graphs = ("alignn", "alignn_neighbours", "alignn_prior", "finetuned_alignn", "pretrained_alignn")
     pictures = ("dinov3", "dinov3_neighbours", "dinov3_composition", "dinov3_composition_neighbours")
     labels = ("alignn_with_labels", "dinov3_with_labels")
-    of_labels = (labels[0], f"{labels[0]}_neighbours", f"seed_44/{labels[1]}_neighbours", f"{labels[1]}_mean")
+    of_labels = (labels[0], f"{labels[0]}_neighbours", f"seed_44/{labels[1]}", labels[1])
     inputs = ("data", "labels", "extra_structures", "images", "baselines", "prior")
     models = (*inputs, *graphs, *pictures, *of_labels, "comparison")
     splits = ["stratified", *(f"chemical-system/seed_{seed}" for seed in (42, 43, 44, 45, 46))]
