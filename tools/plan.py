@@ -145,6 +145,17 @@ def publishing(study: Study) -> Iterator[Stage]:
             f"publish/{name}", "-m tools.publish --source", source, "--out", out,
             reads=[source], writes=[out], publishes=True,
         )  # fmt: skip
+    out, trainings = study.published / "results" / "3dsc" / "labels", study.work / "results" / "vision_with_labels"
+    yield study.stage(
+        "publish/vision_with_labels", "-m tools.publish --source", trainings / STRATIFIED.name, "--out",
+        out / "vision",
+        reads=[trainings / STRATIFIED.name], writes=[out / "vision"], publishes=True,
+    )  # fmt: skip
+    made = study.data(STRATIFIED) / "extra_structures.json"
+    yield study.stage(
+        "publish/extra_structures", "-m tools.publish --source", made.parent, "--out", out, f"--only {made.name}",
+        reads=[made], writes=[out / made.name], publishes=True,
+    )  # fmt: skip
 
 
 def shipping(study: Study) -> Iterator[Stage]:
