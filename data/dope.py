@@ -28,6 +28,7 @@ from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from data.doping import doped
+from data.sources import relative
 from tc_common.cli import parse, run
 from tc_common.composition import Array, element_fractions
 from tc_common.crystals import CrystalError, read_crystal
@@ -37,6 +38,7 @@ from tc_common.files import sha256, write_csv, write_json, write_text
 from tc_common.labels import LABELS_FILE, ExtraLabels, read_extra_labels, report_path
 from tc_common.splits import read_splits, splits_sha256
 
+FOLDER = "extra_structures"
 # A doped CIF, read again, has the label's composition to this fraction of the atoms.
 SAME = 1e-4
 QUANTILES = (0.25, 0.5, 0.75, 0.9)
@@ -69,12 +71,14 @@ def main(config: DopeConfig) -> None:
         template=template["material_id"], template_cif=template["cif"], weight=1.0, distance=distance.round(5),
     )  # fmt: skip
     near = table[distance <= config.farthest]
-    written, reasons = write_structures(near, config.data_dir / "extra_structures")
+    path = config.data_dir / EXTRA_STRUCTURES
+    for earlier in (path, report_path(path)):  # they would describe CIFs that are being replaced
+        earlier.unlink(missing_ok=True)
+    written, reasons = write_structures(near, config.data_dir / FOLDER)
     if written.empty:
         raise UserError(
             f"none of {len(table)} labels could be given a structure; the first: {next(iter(reasons), '')}"
         )
-    path = config.data_dir / EXTRA_STRUCTURES
     write_csv(path, written[list(EXTRA_COLUMNS)])
     reasons["farther than --farthest"] = len(table) - len(near)
     write_json(report_path(path), report(labels, written, reasons, config) | {"labels_sha256": sha256(path)})
@@ -91,13 +95,15 @@ def nearest(formulas: Sequence[str], training: Sequence[str]) -> tuple[NDArray[n
 def write_structures(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, Counter[str]]:
     """Write the CIFs; the rows that could be, with their `cif`, and how many could not, by reason."""
     folder.mkdir(parents=True, exist_ok=True)
+    for earlier in folder.glob(f"{ID_PREFIX}*.cif"):
+        earlier.unlink()
     reasons: Counter[str] = Counter()
     cifs = []
     for row in tqdm(table.itertuples(), "doping", len(table), disable=None):
         path = folder / f"{row.material_id}.cif"
         try:
             write_doped(Path(str(row.template_cif)), str(row.formula), path)
-            cifs.append(str(path))
+            cifs.append(relative(path))
         except CrystalError as error:
             path.unlink(missing_ok=True)
             reasons[str(error).removeprefix(f"{path}: ")[:60]] += 1

@@ -1,12 +1,14 @@
 """Structures for extra labels: nearest training structure, the label's composition; what is left out is said."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from data import dope
 from data.dope import DopeConfig, main, nearest
 from tc_common.composition import element_fractions
 from tc_common.crystals import read_crystal
@@ -93,6 +95,24 @@ def test_the_nearest_is_the_one_with_fewest_atoms_to_exchange() -> None:
     place, distance = nearest(["Nb3Ge", "Mg"], ["MgB2", "Nb3Sn", "Pb"])
     assert place.tolist() == [1, 0] and distance.tolist() == pytest.approx([0.25, 2 / 3])
     assert nearest([], ["Pb"])[0].tolist() == []
+
+
+def test_a_run_that_dies_leaves_no_table_of_other_structures(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "p")
+    stale = tmp_path / "p/extra_structures/extra-99999.cif"
+    stale.write_text("")
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dope, "write_doped", dies)
+    with pytest.raises(KeyboardInterrupt):
+        main(DopeConfig(data_dir=tmp_path / "p"))
+    assert not [*(tmp_path / "p").glob("extra_structures.*")] and not stale.exists()
+    with pytest.raises(UserError, match=r"make it with: python -m data\.dope"):
+        read_extra_structures(tmp_path / "p", True)
 
 
 @pytest.mark.parametrize("farthest", [0.0, 1.1, float("nan")])
