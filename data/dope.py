@@ -64,25 +64,31 @@ def main(config: DopeConfig) -> None:
     """Labels, nearest training structures, doped CIFs, table and report."""
     splits = read_splits(config.data_dir)
     labels = read_extra_labels(config.labels or config.data_dir / LABELS_FILE, config.data_dir)
-    place, distance = nearest(labels.table["formula"].tolist(), splits["train"]["formula"].tolist())
-    template = splits["train"].iloc[place].reset_index(drop=True)
-    table = labels.table.assign(
-        material_id=[f"{ID_PREFIX}{number:05d}" for number in range(len(place))],
-        template=template["material_id"], template_cif=template["cif"], weight=1.0, distance=distance.round(5),
-    )  # fmt: skip
-    near = table[distance <= config.farthest]
+    table = with_templates(labels.table, splits["train"])
+    near = table[table["distance"] <= config.farthest]
     path = config.data_dir / EXTRA_STRUCTURES
     for earlier in (path, report_path(path)):  # they would describe CIFs that are being replaced
         earlier.unlink(missing_ok=True)
     written, reasons = write_structures(near, config.data_dir / FOLDER)
+    reasons["farther than --farthest"] += len(table) - len(near)
     if written.empty:
-        raise UserError(
-            f"none of {len(table)} labels could be given a structure; the first: {next(iter(reasons), '')}"
-        )
+        raise UserError(f"none of {len(table)} labels got a structure; most often: {reasons.most_common(1)[0][0]}")
     write_csv(path, written[list(EXTRA_COLUMNS)])
-    reasons["farther than --farthest"] = len(table) - len(near)
     write_json(report_path(path), report(labels, written, reasons, config) | {"labels_sha256": sha256(path)})
     print(f"wrote {len(written)} structures for {len(table)} labels to {path}")
+
+
+def with_templates(labels: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
+    """Labels with an id, the training structure nearest to each (`template`, `template_cif`) and its `distance`."""
+    place, distance = nearest(labels["formula"].tolist(), train["formula"].tolist())
+    template = train.iloc[place].reset_index(drop=True)
+    return labels.assign(
+        material_id=[f"{ID_PREFIX}{number:05d}" for number in range(len(labels))],
+        template=template["material_id"],
+        template_cif=template["cif"],
+        weight=1.0,
+        distance=distance.round(5),
+    )
 
 
 def nearest(formulas: Sequence[str], training: Sequence[str]) -> tuple[NDArray[np.int64], Array]:

@@ -64,8 +64,10 @@ def test_what_is_left_out_is_counted(folder: Path, tmp_path: Path) -> None:
     cifs = sorted(path.name for path in (tmp_path / "p/extra_structures").iterdir())
     assert cifs == ["extra-00000.cif", "extra-00001.cif"]
     write_labels(tmp_path / "p", {"Lr": 1.0})
-    with pytest.raises(UserError, match="none of 1 labels could be given a structure.*'Lr' is no element"):
+    with pytest.raises(UserError, match="none of 1 labels got a structure; most often: .*'Lr' is no element"):
         main(DopeConfig(data_dir=tmp_path / "p"))
+    with pytest.raises(UserError, match="most often: farther than --farthest"):
+        main(DopeConfig(data_dir=tmp_path / "p", farthest=0.01))
 
 
 def test_a_file_of_other_splits_or_an_edited_one_is_refused(folder: Path, tmp_path: Path) -> None:
