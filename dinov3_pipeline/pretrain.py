@@ -47,7 +47,7 @@ PROBE_MATERIALS = 2000
 PAPERS = "DINO arXiv:2104.14294, iBOT arXiv:2111.07832, DINOv2 arXiv:2304.07193, DINOv3 arXiv:2508.10104"
 PRIVATE = (
     "data_dir", "images_dir", "models_dir", "results_dir", "cache_dir", "exclude_split", "output", "log_file",
-    "further",
+    "further", "extra_structures",
 )  # fmt: skip
 
 
@@ -104,6 +104,7 @@ class PretrainConfig(TrainConfig):
     target: Suppress[TargetKind] = "kelvin"
     patience: Suppress[int] = 10**9
     further: Suppress[bool] = False
+    extra_structures: Suppress[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

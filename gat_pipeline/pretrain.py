@@ -63,6 +63,7 @@ class PretrainConfig(GraphTrainConfig):
     patience: int = 1000
     """Epochs without a better validation MAE before training stops (>= 1); one cycle should finish."""
     further: Suppress[bool] = False
+    extra_structures: Suppress[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

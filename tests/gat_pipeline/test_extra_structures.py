@@ -7,11 +7,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dinov3_pipeline.pretrain import PretrainConfig as VisionPretrainConfig
 from gat_pipeline.add_retrieval import RetrievalConfig
 from gat_pipeline.add_retrieval import main as add_retrieval
 from gat_pipeline.model import load_model
+from gat_pipeline.pretrain import PretrainConfig as GraphPretrainConfig
 from gat_pipeline.train import GraphTrainConfig, prepare
 from gat_pipeline.train import main as train
+from tc_common.cli import parse
 from tc_common.errors import UserError
 from tests.tc_common.made_extra import write_extra_structures
 from tests.tc_common.made_further import write_further_splits
@@ -61,6 +64,12 @@ def test_retrieval_remembers_them(data: Path) -> None:
     assert json.loads((data / "n/alignn_neighbours_metrics.json").read_text())["extra_structures"] == 3
     known = pd.read_csv(data / "n/alignn_neighbours_literature_predictions.csv").set_index("formula")["known"]
     assert known["Al1"] and not known["Nb1N1"]
+
+
+@pytest.mark.parametrize("settings", [GraphPretrainConfig, VisionPretrainConfig])
+def test_pre_training_has_no_such_flag(settings: Any) -> None:
+    with pytest.raises(UserError, match="extra-structures"):
+        parse(settings, prog="pretrain", description="", args=["--extra-structures"])
 
 
 def test_what_cannot_be_is_one_line(data: Path, tmp_path: Path) -> None:
