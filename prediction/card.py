@@ -21,6 +21,8 @@ LICENCE = {
 }
 # Half precision and bf16 shift single predictions by hundredths of a kelvin; another training shifts them by kelvins.
 LARGEST_SHIFT = 0.1
+# What a network may have learned from beside the training materials.
+LEARNED = ("prior_sha256", "extra_labels", "extra_structures", "extra_labels_exclude")
 NAMES = {"alignn": "ALIGNN", "dinov3": "vision", "ensemble": "ensemble"}
 USE = """\
 For a first look at which crystals are worth a measurement or a calculation, by `python predict.py`
@@ -68,6 +70,7 @@ def card_of(
         "origin": metrics["init"],
         "seeds": metrics.get("seeds"),
         "neighbours": metrics.get("neighbours"),
+        **{fact: metrics[fact] for fact in LEARNED if fact in metrics},
         **metadata,
         "n_val": len(study.splits["val"]),
         "n_test": len(study.splits["test"]),

@@ -127,6 +127,15 @@ def test_the_cards_cautions_are_counted_on_the_test_materials(shipped: ShippedSt
     assert said["pressure"]["n"] == 11 and said["pressure"]["flagged"] >= 8
 
 
+def test_the_card_says_what_a_network_learned_from_besides(copied: ShippedStudy) -> None:
+    path = copied.folder / "r/alignn_metrics.json"
+    learned = {"extra_structures": 7, "extra_labels_exclude": 0.01}
+    path.write_text(json.dumps(json.loads(path.read_text()) | learned))
+    assert not {*learned} & {*card(copied, "alignn")}
+    main(copied.config(copied.models))
+    assert {fact: card(copied, "alignn")[fact] for fact in learned} == learned
+
+
 def test_labels_that_the_study_had_must_be_named(copied: ShippedStudy, tmp_path: Path) -> None:
     for file in (copied.folder / "r").glob("composition_*"):
         shutil.copy(file, file.with_name(file.name.replace("composition", "composition_with_labels")))
