@@ -29,7 +29,7 @@ from tc_common.checkpoints import checkpoint_of, load_checkpoint, save_checkpoin
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place, to_device
 from tc_common.errors import UserError
-from tc_common.extra_structures import facts_of_structures, read_extra_structures, with_structures
+from tc_common.extra_structures import extra_of_training, facts_of_structures, with_structures
 from tc_common.files import write_json
 from tc_common.further import further_materials
 from tc_common.lock import lock_folder
@@ -112,7 +112,7 @@ def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame], cont
     """The same with the checkpoint's content, in a folder that this run holds."""
     model = load_model(config.checkpoint, config.init).to(place(config.device, "fp32").device)
     model.retrieval = None  # it may have one already
-    extra = read_extra_structures(config.data_dir, content["config"].get("extra_structures", False), config.limit)
+    extra = extra_of_training(content, config.data_dir, config.limit)
     tables = {**splits, "train": with_structures(splits["train"], extra)}
     images = {name: stored(config, model, tables[name]) for name in SPLITS}
     seen = {name: look(config, model, tables[name], images[name]) for name in ("train", "val")}

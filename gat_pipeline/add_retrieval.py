@@ -24,7 +24,7 @@ from tc_common.checkpoints import checkpoint_of, load_checkpoint, save_checkpoin
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
 from tc_common.errors import UserError
-from tc_common.extra_structures import facts_of_structures, read_extra_structures, with_structures
+from tc_common.extra_structures import extra_of_training, facts_of_structures, with_structures
 from tc_common.files import write_json
 from tc_common.lock import lock_folder
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name
@@ -98,7 +98,7 @@ def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame], cont
     device = place(config.device, "fp32").device
     model = load_model(config.checkpoint).to(device)
     model.retrieval = None  # it may have one already
-    extra = read_extra_structures(config.data_dir, content["config"].get("extra_structures", False), config.limit)
+    extra = extra_of_training(content, config.data_dir, config.limit)
     seen = with_structures(splits["train"], extra), splits["val"]
     model.retrieval = fit(*(extract_features(config, model, materials, prior) for materials in seen))
     model.to(device)

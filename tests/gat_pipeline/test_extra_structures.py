@@ -1,12 +1,15 @@
 """Extra structures in the graph trainer: trained on, said in every file, retrieved from, refused with a prior."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from data.dope import DopeConfig
+from data.dope import main as dope
 from dinov3_pipeline.pretrain import PretrainConfig as VisionPretrainConfig
 from gat_pipeline.add_retrieval import RetrievalConfig
 from gat_pipeline.add_retrieval import main as add_retrieval
@@ -64,6 +67,17 @@ def test_retrieval_remembers_them(data: Path) -> None:
     assert json.loads((data / "n/alignn_neighbours_metrics.json").read_text())["extra_structures"] == 3
     known = pd.read_csv(data / "n/alignn_neighbours_literature_predictions.csv").set_index("formula")["known"]
     assert known["Al1"] and not known["Nb1N1"]
+
+
+def test_retrieval_from_other_structures_than_those_learned_is_refused(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "p", tmp_path / "p")
+    dope(DopeConfig(data_dir=tmp_path / "p", farthest=0.2))
+    settings = RetrievalConfig(
+        checkpoint=data / "m/alignn_best.pth", data_dir=tmp_path / "p", cache_dir=data / "c", models_dir=tmp_path,
+        results_dir=tmp_path, device="cpu",
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"trained on \(extra_structures 3 -> 2\); make it as it was: python -m data"):
+        add_retrieval(settings)
 
 
 @pytest.mark.parametrize("settings", [GraphPretrainConfig, VisionPretrainConfig])
