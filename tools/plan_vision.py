@@ -66,7 +66,7 @@ def vision_with_labels(study: Study, split: Split, pictures: str) -> Iterator[St
     """Trainings on the structures of the extra labels too, with several seeds, and their mean."""
     folder = study.work / "results" / "vision_with_labels" / split.name
     model = "dinov3_with_labels"
-    seeds = study.recipe.training_seeds
+    seeds = study.recipe.training_seeds if split == STRATIFIED else study.recipe.training_seeds_held_out
     for seed in seeds:
         flags, models = f"{pictures} --extra-structures --seed {seed}", study.models(split, f"{model}_{seed}")
         name = f"{split.name}/seed_{seed}/{model}"

@@ -43,6 +43,8 @@ class Recipe:
     """The same with the composition branch."""
     training_seeds: tuple[int, ...] = TRAINING_SEEDS
     """Trainings of the vision network on the structures of the extra labels, of which the mean is a model."""
+    training_seeds_held_out: tuple[int, ...] = TRAINING_SEEDS[:2]
+    """The same where chemical systems are held out."""
     alignn_labels: str
     """gat_pipeline.train on the structures of the extra labels too, from random weights."""
     alignn_labels_held_out: str
