@@ -32,7 +32,7 @@ def read_extra_structures(data_dir: Path, wanted: bool, limit: int | None = None
     """
     if not wanted:
         return None
-    extra = read_extra_labels(data_dir / EXTRA_STRUCTURES, data_dir, EXTRA_COLUMNS, MADE_BY)
+    extra = read_extra_labels(data_dir / EXTRA_STRUCTURES, data_dir, EXTRA_COLUMNS, MADE_BY, "--data-dir")
     return replace(extra, table=limited(extra.table, limit))
 
 

@@ -56,12 +56,17 @@ def report_path(labels: Path) -> Path:
 
 
 def read_extra_labels(
-    path: Path, data_dir: Path, columns: tuple[str, ...] = LABEL_COLUMNS, made_by: str = MADE_BY
+    path: Path,
+    data_dir: Path,
+    columns: tuple[str, ...] = LABEL_COLUMNS,
+    made_by: str = MADE_BY,
+    splits_flag: str = "--splits",
 ) -> ExtraLabels:
     """Labels made for the split files in `data_dir`.
 
     Args:
-        columns: what the file must have, beginning with `LABEL_COLUMNS`; made_by: the command that makes it.
+        columns: what the file must have, beginning with `LABEL_COLUMNS`.
+        made_by: the command that makes it; splits_flag: its flag that names the split files' folder.
 
     Raises:
         UserError: file or report is missing, was changed, has other columns or a Tc that is none, or belongs to other
@@ -79,7 +84,7 @@ def read_extra_labels(
     if report["splits_sha256"] != splits_sha256(read_splits(data_dir)):
         raise UserError(
             f"{path} keeps away from the held-out materials of other splits than {data_dir}; "
-            f"make it with: {made_by}, for the splits in {data_dir}"
+            f"make it with: {made_by} {splits_flag} {data_dir}"
         )
     return ExtraLabels(table, float(report["exclude"]), str(report["split"]))
 

@@ -77,7 +77,7 @@ def test_a_file_of_other_splits_or_an_edited_one_is_refused(folder: Path, tmp_pa
         (tmp_path / f"extra_structures.{name}").write_bytes((folder / f"extra_structures.{name}").read_bytes())
     splits = read_splits(folder)
     write_splits(tmp_path, {**splits, "train": splits["train"].assign(tc=1.0)})
-    with pytest.raises(UserError, match=r"other splits than .*make it with: python -m data\.dope"):
+    with pytest.raises(UserError, match=r"other splits than .*make it with: python -m data\.dope --data-dir"):
         read_extra_structures(tmp_path, True)
     with (tmp_path / "extra_structures.csv").open("a") as stream:
         stream.write("\n")

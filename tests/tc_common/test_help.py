@@ -40,6 +40,7 @@ CONFIGS = [
     ("dinov3_pipeline.explain", "ExplainConfig"),
     ("data.prepare", "PrepareConfig"),
     ("data.supercon", "SuperconConfig"),
+    ("data.dope", "DopeConfig"),
     ("data.plot_families", "PlotConfig"),
     ("data.sample.build", "Config"),
     ("baselines.__main__", "BaselineConfig"),
