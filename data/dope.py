@@ -12,25 +12,22 @@ distances, what was left out and why). Trainers take them with `--extra-structur
 them with the same flag.
 """
 
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
-from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from data.doping import doped
 from data.sources import relative
 from tc_common.cli import parse, run
-from tc_common.composition import Array, element_fractions
+from tc_common.composition import element_fractions, formula_distance, fractions, nearest, parse_formula
 from tc_common.crystals import CrystalError, read_crystal
 from tc_common.errors import UserError
 from tc_common.extra_structures import EXTRA_COLUMNS, EXTRA_STRUCTURES, ID_PREFIX
@@ -74,7 +71,8 @@ def main(config: DopeConfig) -> None:
     if written.empty:
         raise UserError(f"none of {len(table)} labels got a structure; most often: {reasons.most_common(1)[0][0]}")
     write_csv(path, written[list(EXTRA_COLUMNS)])
-    write_json(report_path(path), report(labels, written, reasons, config) | {"labels_sha256": sha256(path)})
+    digests = {"splits_sha256": splits_sha256(splits), "labels_sha256": sha256(path)}
+    write_json(report_path(path), report(labels, written, reasons, config.farthest) | digests)
     print(f"wrote {len(written)} structures for {len(table)} labels to {path}")
 
 
@@ -83,7 +81,7 @@ def with_templates(labels: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
     place, distance = nearest(labels["formula"].tolist(), train["formula"].tolist())
     template = train.iloc[place].reset_index(drop=True)
     return labels.assign(
-        material_id=[f"{ID_PREFIX}{number:05d}" for number in range(len(labels))],
+        material_id=[id_of(*pair) for pair in zip(labels["formula"], template["material_id"], strict=True)],
         template=template["material_id"],
         template_cif=template["cif"],
         weight=1.0,
@@ -91,11 +89,9 @@ def with_templates(labels: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def nearest(formulas: Sequence[str], training: Sequence[str]) -> tuple[NDArray[np.int64], Array]:
-    """Place (n,) of the training composition nearest to each formula, and its distance in fractions of the atoms."""
-    theirs = element_fractions(training)
-    distance = [cdist(one[None], theirs, "cityblock")[0] / 2 for one in element_fractions(formulas)]
-    return np.array([each.argmin() for each in distance], np.int64), np.array([each.min() for each in distance])
+def id_of(formula: str, template: str) -> str:
+    """The same for the same composition in the same structure alone, so that images of another one cannot pass."""
+    return ID_PREFIX + hashlib.sha256(f"{formula}\t{template}".encode()).hexdigest()[:12]
 
 
 def write_structures(table: pd.DataFrame, folder: Path) -> tuple[pd.DataFrame, Counter[str]]:
@@ -127,14 +123,8 @@ def write_doped(template: Path, formula: str, path: Path) -> None:
     crystal = doped(_template(template), element_fractions([formula])[0])
     write_text(path, str(CifWriter(crystal)))
     read = read_crystal(path)
-    if (far := _distance(read, formula)) > SAME:
+    if (far := formula_distance(fractions(read.composition), fractions(parse_formula(formula)))) > SAME:
         raise CrystalError(f"{path}: its composition is {far:.1%} off")
-
-
-def _distance(crystal: Structure, formula: str) -> float:
-    wanted = element_fractions([formula])[0]
-    found = element_fractions([crystal.composition.formula.replace(" ", "")])[0]
-    return float(abs(found - wanted).sum() / 2)
 
 
 @lru_cache(maxsize=512)
@@ -142,18 +132,17 @@ def _template(path: Path) -> Structure:
     return read_crystal(path)
 
 
-def report(labels: ExtraLabels, written: pd.DataFrame, reasons: Counter[str], config: DopeConfig) -> dict[str, Any]:
+def report(labels: ExtraLabels, written: pd.DataFrame, reasons: Counter[str], farthest: float) -> dict[str, Any]:
     """What was made of which labels, how far the templates are, and what was left out."""
     distance = written["distance"].quantile(list(QUANTILES)).round(4)
     return {
         "labels": len(labels.table),
         "structures": len(written),
-        "farthest": config.farthest,
+        "farthest": farthest,
         "distance_of_template": {f"{quantile:.0%}": value for quantile, value in distance.items()},
         "left_out": dict(reasons.most_common()),
         "exclude": labels.exclude,
         "split": labels.split,
-        "splits_sha256": splits_sha256(read_splits(config.data_dir)),
     }
 
 

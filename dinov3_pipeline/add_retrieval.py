@@ -29,7 +29,7 @@ from tc_common.checkpoints import checkpoint_of, load_checkpoint, save_checkpoin
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place, to_device
 from tc_common.errors import UserError
-from tc_common.extra_structures import extra_of_training, facts_of_structures, with_structures
+from tc_common.extra_structures import facts_of_structures, with_structures
 from tc_common.files import write_json
 from tc_common.further import further_materials
 from tc_common.lock import lock_folder
@@ -37,6 +37,7 @@ from tc_common.predictions import MODEL_NAME_RULE, average_samples, is_model_nam
 from tc_common.results import metrics_of, write_further, write_results
 from tc_common.retrieval import FeatureSet, fit, retrieval_metrics
 from tc_common.splits import SPLITS, read_splits
+from tc_common.structures import extra_of_training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame], cont
     """The same with the checkpoint's content, in a folder that this run holds."""
     model = load_model(config.checkpoint, config.init).to(place(config.device, "fp32").device)
     model.retrieval = None  # it may have one already
-    extra = extra_of_training(content, config.data_dir, config.limit)
+    extra = extra_of_training(content, config.data_dir, splits, config.limit)
     tables = {**splits, "train": with_structures(splits["train"], extra)}
     images = {name: stored(config, model, tables[name]) for name in SPLITS}
     seen = {name: look(config, model, tables[name], images[name]) for name in ("train", "val")}

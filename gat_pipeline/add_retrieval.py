@@ -24,7 +24,7 @@ from tc_common.checkpoints import checkpoint_of, load_checkpoint, save_checkpoin
 from tc_common.cli import log, parse, run, set_up_log
 from tc_common.devices import place
 from tc_common.errors import UserError
-from tc_common.extra_structures import extra_of_training, facts_of_structures, with_structures
+from tc_common.extra_structures import facts_of_structures, with_structures
 from tc_common.files import write_json
 from tc_common.lock import lock_folder
 from tc_common.predictions import MODEL_NAME_RULE, is_model_name
@@ -32,6 +32,7 @@ from tc_common.prior import FACTS, Prior, read_prior
 from tc_common.results import metrics_of, write_further, write_results
 from tc_common.retrieval import FeatureSet, fit, retrieval_metrics
 from tc_common.splits import read_splits
+from tc_common.structures import extra_of_training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ def add_retrieval(config: RetrievalConfig, splits: dict[str, pd.DataFrame], cont
     device = place(config.device, "fp32").device
     model = load_model(config.checkpoint).to(device)
     model.retrieval = None  # it may have one already
-    extra = extra_of_training(content, config.data_dir, config.limit)
+    extra = extra_of_training(content, config.data_dir, splits, config.limit)
     seen = with_structures(splits["train"], extra), splits["val"]
     model.retrieval = fit(*(extract_features(config, model, materials, prior) for materials in seen))
     model.to(device)

@@ -3,20 +3,18 @@
 They are training samples like any other; whoever reads them checks that they belong to the splits, as with the labels.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tc_common.errors import UserError
 from tc_common.labels import LABEL_COLUMNS, ExtraLabels, read_extra_labels
 from tc_common.splits import limited
 
 EXTRA_STRUCTURES = "extra_structures.csv"
 MADE_BY = "python -m data.dope"
-# What every row of them is called, before its number.
+# What the id of every row begins with.
 ID_PREFIX = "extra-"
 EXTRA_COLUMNS = (*LABEL_COLUMNS, "material_id", "cif", "weight", "template", "distance")
 
@@ -34,25 +32,6 @@ def read_extra_structures(data_dir: Path, wanted: bool, limit: int | None = None
         return None
     extra = read_extra_labels(data_dir / EXTRA_STRUCTURES, data_dir, EXTRA_COLUMNS, MADE_BY, "--data-dir")
     return replace(extra, table=limited(extra.table, limit))
-
-
-def extra_of_training(content: Mapping[str, Any], data_dir: Path, limit: int | None) -> ExtraLabels | None:
-    """The extra structures that a checkpoint's network was trained on; None if on none.
-
-    Args:
-        content: of the checkpoint.
-
-    Raises:
-        UserError: see `read_extra_structures`; or there are other ones now.
-    """
-    extra = read_extra_structures(data_dir, bool(content["config"].get("extra_structures")), limit)
-    found, learned = facts_of_structures(extra), content["identity"]
-    if differing := [fact for fact in found if found[fact] != learned.get(fact)]:
-        raise UserError(
-            f"{data_dir / EXTRA_STRUCTURES} is not the one that the network was trained on ({differing[0]} "
-            f"{learned.get(differing[0])} -> {found[differing[0]]}); make it as it was: {MADE_BY}"
-        )
-    return extra
 
 
 def with_structures(materials: pd.DataFrame, extra: ExtraLabels | None) -> pd.DataFrame:

@@ -5,15 +5,17 @@ Legend: n samples of an epoch, R rows (structures) that they are taken from.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tc_common.errors import UserError
-from tc_common.extra_structures import with_structures
+from tc_common.extra_structures import EXTRA_STRUCTURES, read_extra_structures, with_structures
+from tc_common.extra_structures import MADE_BY as EXTRA_MADE_BY
 from tc_common.labels import ExtraLabels
 from tc_common.splits import MADE_BY, OTHER_STRUCTURES, read_other_structures
 
@@ -108,3 +110,27 @@ def training_structures(
     number = {material_id: number for number, material_id in enumerate(splits["train"]["material_id"])}
     sample = [*range(len(train)), *others["chosen"].map(number)]
     return TrainingStructures(table, np.array(sample, np.int64), seed)
+
+
+def extra_of_training(
+    content: Mapping[str, Any], data_dir: Path, splits: dict[str, pd.DataFrame], limit: int | None
+) -> ExtraLabels | None:
+    """The extra structures that a checkpoint's network was trained on; None if on none.
+
+    Args:
+        content: of the checkpoint, which was made with `splits`.
+
+    Raises:
+        UserError: see `read_extra_structures`; or there are other ones now.
+    """
+    config = content["config"]
+    extra = read_extra_structures(data_dir, bool(config.get("extra_structures")), limit)
+    if extra is None:
+        return None
+    found = training_structures(data_dir, splits, config["structures"], 0, extra).fingerprint()
+    if found != content["identity"].get("structures_sha256"):
+        raise UserError(
+            f"{data_dir / EXTRA_STRUCTURES} holds other structures than the network was trained on; make it as it "
+            f"was: {EXTRA_MADE_BY}"
+        )
+    return extra

@@ -106,19 +106,12 @@ def filled(study: Study, split: Split, flags: str) -> str:
 def transfer(study: Study) -> Iterator[Stage]:
     """Vision from random and from pre-trained weights; the head, adapters, or everything trained."""
     folder, cells = study.work / "results" / "transfer", []
-    data, images = study.data(STRATIFIED), study.images(STRATIFIED)
     for cell, (flags, seeds) in study.recipe.transfer.items():
-        begins = [crystals(study, STRATIFIED)] if "{crystals}" in flags else []
         for seed in seeds:
             results, models = folder / cell / f"seed_{seed}", study.work / "models" / "transfer" / f"{cell}_{seed}"
             cells += predictions(results, "dinov3")
-            yield study.stage(
-                f"transfer/{cell}_{seed}", "-m dinov3_pipeline.train", filled(study, STRATIFIED, flags),
-                f"--seed {seed} --data-dir", data, "--images-dir", images, "--models-dir", models, "--results-dir",
-                results, *image_cache(study),
-                reads=[*split_files(study, STRATIFIED), images, *begins],
-                writes=[models, *predictions(results, "dinov3")],
-            )  # fmt: skip
+            name, of_seed = f"transfer/{cell}_{seed}", f"{flags} --seed {seed}"
+            yield training(study, STRATIFIED, name, "dinov3", of_seed, results, models)
     yield study.stage(
         "transfer/table", "-m comparison.transfer", folder,
         reads=cells, writes=[folder / "transfer.csv", folder / "transfer.md"],

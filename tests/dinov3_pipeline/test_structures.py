@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from pymatgen.io.cif import CifWriter
 
+from data.dope import DopeConfig
+from data.dope import main as dope
 from dinov3_pipeline.add_retrieval import RetrievalConfig
 from dinov3_pipeline.add_retrieval import main as add_retrieval
 from dinov3_pipeline.dataset import FeatureDataset, ViewDataset, collate
@@ -28,7 +30,7 @@ from tc_common.splits import OTHER_STRUCTURES, read_splits, write_splits
 from tc_common.structures import TrainingStructures, training_structures
 from tests.dinov3_pipeline.conftest import sample_splits
 from tests.dinov3_pipeline.networks import SIZE, TINY
-from tests.tc_common.made_extra import write_extra_structures
+from tests.tc_common.made_extra import write_extra_structures, write_labels
 from tests.tc_common.made_further import write_further_splits
 
 OPTIONS = RenderOptions(image_size=64, bonds="none")
@@ -175,7 +177,8 @@ def test_extra_structures_are_rendered_trained_on_retrieved_from_and_named(tmp_p
     out = tmp_path / "images"
     plain = RenderConfig(data_dir=tmp_path / "p", out=out, workers=1, image_size=SIZE, bonds="none", views="axes")
     render(replace(plain, extra_structures=True))
-    assert {f"extra-0000{number}" for number in range(3)} <= set(read_image_index(out)["material_id"])
+    made = set(pd.read_csv(tmp_path / "p/extra_structures.csv")["material_id"])
+    assert len(made) == 3 and made <= set(read_image_index(out)["material_id"])
     places: dict[str, Any] = {
         "data_dir": tmp_path / "p", "images_dir": out, "cache_dir": tmp_path / "c", "models_dir": tmp_path / "m",
         "results_dir": tmp_path / "r", "device": "cpu",
@@ -196,3 +199,10 @@ def test_extra_structures_are_rendered_trained_on_retrieved_from_and_named(tmp_p
     for name in ("dinov3", "dinov3_neighbours"):
         known = pd.read_csv(tmp_path / f"r/{name}_literature_predictions.csv").set_index("formula")["known"]
         assert known["Al1"] and known["Mg1B2"] and not known["Nb1N1"]
+    labels = {"Mg0.9Al0.1B2": 35.0, "Nb3Sn0.7Ge0.3": 19.0, "Al": 1.2}  # as many, one of another composition
+    write_labels(tmp_path / "p", labels)
+    dope(DopeConfig(data_dir=tmp_path / "p"))
+    with pytest.raises(UserError, match="has no view .* of extra-"):
+        prepare(VisionConfig(**places, **settings, extra_structures=True))
+    with pytest.raises(UserError, match="holds other structures than the network was trained on"):
+        add_retrieval(RetrievalConfig(checkpoint=tmp_path / "m/dino_best.pth", **places))
